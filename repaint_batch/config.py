@@ -1,0 +1,221 @@
+"""What a job may be told: frozen pydantic models, read from YAML.
+
+Every model forbids unknown keys, so that a mistyped setting is an error and never a silent default. Credentials have no
+place here: they come from the environment or the usual AWS chain (see `repaint_batch.storage`).
+
+Relative paths are taken from the current directory, which for ``ray job submit --working-dir .`` is that folder.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+
+from repaint_batch.errors import ConfigError
+
+PresetName = Literal["paper", "best", "balanced", "fast", "draft"]
+OutputFormat = Literal["source", "png", "webp-lossless", "jpeg"]
+
+
+class Model(BaseModel):
+    """Base of every section: immutable, and closed to keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+
+
+class InputConfig(Model):
+    manifest: str
+    """Parquet file, or folder or prefix of Parquet files: columns sample_id, image, mask and optionally seed."""
+
+
+class OutputConfig(Model):
+    uri: str
+    """Folder or ``s3://bucket/prefix`` that holds the results table, the plans and, if asked for, image files."""
+    images: Literal["table", "files"] = "table"
+    """Where restored bytes go: a column of the results table, or one object an image with its URI in the table."""
+    format: OutputFormat = "source"
+    """Encoding of restored pictures; ``source`` keeps the format of the picture that came in."""
+
+
+class PriorConfig(Model):
+    source: str = "bundled:emoji"
+    """``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id."""
+    revision: str | None = None
+    """Commit hash of a hub id; required for one, so that a job means the same thing next year."""
+    class_label: int | None = Field(default=None, ge=0)
+    """Class that a class-conditional prior is asked for, unless a row brings its own."""
+    classifier: str | None = None
+    """Noisy-image classifier checkpoint whose gradient guides the sampler."""
+    classifier_scale: PositiveFloat = 1.0
+    """Strength of that guidance."""
+    allow_pickle: bool = False
+    """Read ``.pt`` and ``.bin`` checkpoints too (always with ``weights_only=True``)."""
+
+
+class SamplerConfig(Model):
+    preset: PresetName = "fast"
+    """How many network evaluations a window may cost; `repaint-batch schedule` explains them."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the job; noise depends on it, the sample_id and the window alone. A row's own seed wins."""
+
+
+class ImagesConfig(Model):
+    hole: Literal["white", "black"] = "white"
+    """Which colour of a mask marks the pixels to restore."""
+    mask_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Share of full white from which a mask's pixel counts as white."""
+    max_bytes: PositiveInt = 256 * 2**20
+    """Largest encoded picture or mask that is read, in bytes."""
+    max_pixels: PositiveInt = 200_000_000
+    """Largest picture or mask that is decoded, in pixels."""
+
+
+class ComputeConfig(Model):
+    shard_rows: PositiveInt = 64
+    """Rows that are scheduled, committed and resumed together."""
+    actors: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
+    """Actors that hold a prior: a number, or [least, most] to follow the queue."""
+    num_gpus: float | None = Field(default=None, ge=0)
+    """GPUs an actor takes; by default one where the cluster has any, otherwise none."""
+    num_cpus: PositiveFloat | None = None
+    """CPU cores an actor takes; by default the node's share when there is no GPU."""
+    batch_windows: PositiveInt = 16
+    """Windows in one network call. Part of the fingerprint: rounding depends on it."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the network; the sampler's state is always float32."""
+    address: str | None = None
+    """Ray cluster to join; by default the one in RAY_ADDRESS, otherwise a local one is started."""
+    max_attempts: PositiveInt = 3
+    """Times a shard is tried before the reason is looked for row by row."""
+
+
+class StorageConfig(Model):
+    endpoint_url: str | None = None
+    """S3 endpoint other than AWS's own."""
+    region: str | None = None
+    """S3 region."""
+    allow: tuple[str, ...] = ()
+    """Prefixes that manifest rows may read from, besides the manifest's own folder."""
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _no_credentials(cls, value: str | None) -> str | None:
+        if value is not None and "@" in value:
+            raise ValueError("an endpoint must not carry credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
+        return value
+
+
+class JobConfig(Model):
+    """One restoration job."""
+
+    input: InputConfig
+    output: OutputConfig
+    prior: PriorConfig = PriorConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    images: ImagesConfig = ImagesConfig()
+    compute: ComputeConfig = ComputeConfig()
+    storage: StorageConfig = StorageConfig()
+
+
+class CropConfig(Model):
+    """Random square crops, for pictures larger than the prior."""
+
+    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.5, 0.25)
+    """Factors by which a picture is shrunk before a crop is taken; one is drawn for every crop."""
+
+
+class NetworkConfig(Model):
+    """Shape of the UNet2DModel to train."""
+
+    block_out_channels: tuple[PositiveInt, ...] = (48, 96, 128)
+    layers_per_block: PositiveInt = 1
+    attention_px: tuple[PositiveInt, ...] = (8,)
+    """Resolutions, in pixels, at which blocks attend."""
+    attention_head_dim: PositiveInt = 32
+    norm_num_groups: PositiveInt = 8
+
+
+class TrainConfig(Model):
+    """How `jobs/train_prior.py` trains an unconditional DDPM."""
+
+    pictures: tuple[str, ...] = Field(min_length=1)
+    """Folders, prefixes, or Parquet files and folders with an ``image`` column."""
+    output: str
+    """Local folder for checkpoints, log, samples and the finished prior."""
+    image_size_px: PositiveInt = 32
+    crops: CropConfig | None = None
+    """None: every picture whole, shrunk to a square on white. Otherwise random crops."""
+    holdout_one_in: PositiveInt = 20
+    """Every picture whose base name has crc32 divisible by this is never trained on."""
+    network: NetworkConfig = NetworkConfig()
+    init_from: str | None = None
+    """Prior whose weights training starts from."""
+    steps: PositiveInt = 20_000
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 6e-4
+    warmup_steps: PositiveInt = 200
+    ema_decay: float = Field(default=0.999, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+    checkpoint_every: PositiveInt = 250
+    """Steps between checkpoints; a killed run goes on from the last one."""
+    name: str = "prior"
+    licence: str = "unknown"
+    """Licences of the pictures, for the model card."""
+    storage: StorageConfig = StorageConfig()
+
+
+ModelT = TypeVar("ModelT", bound=Model)
+
+
+def load_config(path: str | Path, model: type[ModelT]) -> ModelT:
+    """Return the config in a YAML file.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, or says something that `model` does not know; one line a fault.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"{path}: cannot read the config ({reason}); check the path") from error
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}" if mark else ""
+        raise ConfigError(f"{path}:{where} is not valid YAML: {getattr(error, 'problem', error)}") from error
+    return parse_config(values, model, str(path))
+
+
+def parse_config(values: Any, model: type[ModelT], where: str) -> ModelT:
+    """Return `values` as a validated `model`; `where` names their origin in errors."""
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: expected a mapping of sections ({', '.join(model.model_fields)})")
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        lines = [_fault_line(dict(fault), model) for fault in error.errors()]
+        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from error
+
+
+def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
+    key = ".".join(str(part) for part in fault["loc"]) or "config"
+    if fault["type"] == "extra_forbidden":
+        section: Any = model
+        for part in fault["loc"][:-1]:
+            annotation = section.model_fields[part].annotation if hasattr(section, "model_fields") else None
+            section = annotation
+        known = f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
+        return f"{key}: unknown key{known}"
+    if fault["type"] == "missing":
+        return f"{key}: missing, and there is no default"
+    return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})"
+
+
+def fingerprint(*parts: Any) -> str:
+    """Return 16 hex digits that change when any of the JSON-serialisable `parts` does."""
+    canonical = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(canonical.encode(), digest_size=8).hexdigest()

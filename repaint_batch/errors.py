@@ -1,0 +1,77 @@
+"""Every error this package raises on purpose, drawn as one tree.
+
+::
+
+    RepaintBatchError
+    ├── ConfigError          a setting that cannot be honoured; the command line exits with 2
+    │   └── PriorError       a network, checkpoint or class label that cannot be honoured
+    ├── ManifestError        a manifest refused before any work; the command line exits with 2
+    ├── SampleError          one row that cannot be restored; becomes a ``failed`` row, never ends a job
+    │   ├── UriRefused       the row points outside what the config allows
+    │   ├── SourceMissing    the object does not exist or may not be read
+    │   ├── ImageInvalid     bytes that are no picture, a truncated one, or one over the caps
+    │   └── MaskInvalid      a mask that does not fit its picture
+    ├── StorageError         the object store refused or failed after retries
+    ├── CommitFailed         the results table certainly does not hold the shard
+    ├── CommitUnknown        the results table may or may not hold the shard; ask it before retrying
+    ├── LeaseHeld            another driver is running this job
+    └── NothingToResume      the output holds no job to go on with
+
+A message names what is wrong, where, and what to do about it. A bug raises something else.
+"""
+
+
+class RepaintBatchError(Exception):
+    """Root of this package's errors."""
+
+
+class ConfigError(RepaintBatchError):
+    """A setting that cannot be honoured."""
+
+
+class PriorError(ConfigError):
+    """A network, checkpoint or class label that cannot be honoured."""
+
+
+class ManifestError(RepaintBatchError):
+    """A manifest that is refused before any work is done."""
+
+
+class SampleError(RepaintBatchError):
+    """One row that cannot be restored."""
+
+
+class UriRefused(SampleError):
+    """A URI outside the allow-list of the config."""
+
+
+class SourceMissing(SampleError):
+    """An object that does not exist or may not be read."""
+
+
+class ImageInvalid(SampleError):
+    """Bytes that cannot be decoded as a picture within the caps."""
+
+
+class MaskInvalid(SampleError):
+    """A mask that does not fit its picture."""
+
+
+class StorageError(RepaintBatchError):
+    """The object store refused, or failed after retries."""
+
+
+class CommitFailed(RepaintBatchError):
+    """The results table certainly does not hold the shard."""
+
+
+class CommitUnknown(RepaintBatchError):
+    """The results table may or may not hold the shard."""
+
+
+class LeaseHeld(RepaintBatchError):
+    """Another driver is running this job."""
+
+
+class NothingToResume(RepaintBatchError):
+    """The output holds no job to go on with."""

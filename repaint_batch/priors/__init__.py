@@ -1,0 +1,1 @@
+"""Networks that predict noise, from wherever their owners keep them."""

@@ -1,0 +1,236 @@
+"""Objects on local disk or S3, addressed by URI, through filesystems that the config alone decides.
+
+A URI is ``s3://bucket/key``, ``file:///path`` or a plain path. Rows of a manifest come from strangers: they pass
+`UriPolicy` first, which knows no other scheme, no credentials, no query, no ``..`` and no prefix outside the allow-list.
+fsspec and pyarrow would obey all of these if a URI reached them unchecked.
+
+Credentials come from the environment or the usual AWS chain and are never part of a URI.
+"""
+
+import os
+import posixpath
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.fs
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.errors import SourceMissing, StorageError, UriRefused
+
+_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
+
+
+def scheme_of(uri: str) -> str:
+    """Return ``s3`` or ``file``.
+
+    Raises:
+        UriRefused: any other scheme, a chained URI, credentials, a query or a fragment.
+    """
+    match = _SCHEME.match(uri)
+    scheme = match.group(1).lower() if match else "file"
+    if scheme not in ("s3", "file") or "::" in uri:
+        raise UriRefused(f"{uri!r:.200}: only s3:// and local paths are read")
+    if "\0" in uri or (scheme == "s3" and re.search(r"[?#]", uri)):
+        raise UriRefused(f"{uri!r:.200}: a URI must not carry a query or fragment")
+    if scheme == "s3" and (not uri.startswith("s3://") or re.search(r"[@:]", uri[5:].split("/")[0])):
+        raise UriRefused("an s3 URI must be s3://bucket/key, without credentials, host or port")
+    return scheme
+
+
+def _is_s3(uri: str) -> bool:
+    return uri.startswith("s3://")
+
+
+def join(base: str, *parts: str) -> str:
+    """Return `base` with `parts` appended, ``/`` between."""
+    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
+
+
+def normalise(uri: str) -> str:
+    """Return an ``s3://`` URI or an absolute local path, without ``.``, ``..`` or doubled slashes in local paths."""
+    if scheme_of(uri) == "s3":
+        return uri.rstrip("/")
+    path = uri.removeprefix("file://") if uri.startswith("file://") else uri
+    return os.path.abspath(path)
+
+
+@dataclass(frozen=True)
+class UriPolicy:
+    """What a manifest's rows may name.
+
+    Attributes:
+        base: folder or prefix that relative URIs start from (the manifest's own).
+        allow: normalised prefixes that may be read; `base` is always among them.
+    """
+
+    base: str
+    allow: tuple[str, ...] = ()
+
+    def resolve(self, uri: str) -> str:
+        """Return the absolute URI of a row's `uri`.
+
+        Raises:
+            UriRefused: it leaves the allow-list; the message names the prefix to allow.
+        """
+        scheme = scheme_of(uri)
+        if ".." in re.split(r"[/\\]", uri):
+            raise UriRefused(f"{uri!r:.200}: '..' is not allowed in a URI")
+        absolute = uri if scheme == "s3" or uri.startswith(("/", "file:")) else join(self.base, uri)
+        absolute = normalise(absolute)
+        for prefix in (self.base, *self.allow):
+            if absolute.startswith(prefix.rstrip("/") + "/"):
+                if not absolute.startswith("s3://"):
+                    self._refuse_escape(absolute, prefix)
+                return absolute
+        raise UriRefused(f"{uri!r:.200} is outside {self.base}; add its prefix to storage.allow to read it")
+
+    @staticmethod
+    def _refuse_escape(absolute: str, prefix: str) -> None:
+        if not Path(absolute).resolve().is_relative_to(Path(prefix).resolve()):
+            raise UriRefused(f"{absolute!r:.200} is a link that leaves {prefix}")
+
+
+class Storage:
+    """Bytes by URI. Cheap to make and to pickle; connects on first use."""
+
+    def __init__(self, config: StorageConfig | None = None) -> None:
+        self.config = config or StorageConfig()
+
+    def __reduce__(self) -> tuple[type["Storage"], tuple[StorageConfig]]:
+        return (Storage, (self.config,))
+
+    @cached_property
+    def _s3(self) -> Any:
+        client_kwargs = {"region_name": self.config.region} if self.config.region else {}
+        return fsspec.filesystem(
+            "s3",
+            endpoint_url=self.config.endpoint_url,
+            client_kwargs=client_kwargs,
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            config_kwargs={"retries": {"max_attempts": 5, "mode": "standard"}, "read_timeout": 60},
+        )
+
+    @cached_property
+    def _local(self) -> Any:
+        return fsspec.filesystem("file", auto_mkdir=True, use_listings_cache=False)
+
+    def _locate(self, uri: str) -> tuple[Any, str]:
+        if scheme_of(uri) == "s3":
+            return self._s3, uri.removeprefix("s3://")
+        return self._local, normalise(uri)
+
+    def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+        """Return pyarrow's view of the same filesystem, and the path in it."""
+        filesystem, path = self._locate(uri)
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path
+
+    def read(self, uri: str, max_bytes: int | None = None) -> bytes:
+        """Return the object's bytes.
+
+        Raises:
+            SourceMissing: it does not exist, may not be read, or is larger than `max_bytes`.
+            StorageError: the store failed after retries.
+        """
+        filesystem, path = self._locate(uri)
+        try:
+            if max_bytes is not None:
+                size = filesystem.info(path)["size"]
+                if size > max_bytes:
+                    raise SourceMissing(f"{uri}: {size} bytes, more than the {max_bytes} that images.max_bytes allows")
+            data: bytes = filesystem.cat_file(path)
+            return data
+        except FileNotFoundError as error:
+            raise SourceMissing(f"{uri}: no such object") from error
+        except (PermissionError, IsADirectoryError) as error:
+            raise SourceMissing(f"{uri}: may not be read ({type(error).__name__})") from error
+        except OSError as error:
+            raise StorageError(f"{uri}: read failed: {error}") from error
+
+    def write(self, uri: str, data: bytes) -> None:
+        """Put `data` at `uri` in one request; a reader sees all of it or nothing."""
+        filesystem, path = self._locate(uri)
+        try:
+            if _is_s3(uri):
+                filesystem.pipe_file(path, data)
+                return
+            os.makedirs(posixpath.dirname(path), exist_ok=True)
+            part = f"{path}.{os.getpid()}.part"
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, path)
+        except OSError as error:
+            raise StorageError(f"{uri}: write failed: {error}") from error
+
+    def create(self, uri: str, data: bytes) -> bool:
+        """Put `data` at `uri` unless something is there; return whether it was this call that did.
+
+        `data` must not be empty: s3fs overwrites silently with nothing.
+        """
+        if not data:
+            raise ValueError("an empty object cannot be created exclusively")
+        filesystem, path = self._locate(uri)
+        try:
+            if _is_s3(uri):
+                filesystem.pipe_file(path, data, mode="create")
+                return True
+            os.makedirs(posixpath.dirname(path), exist_ok=True)
+            # A link to a finished file, so that nobody sees it half-written.
+            part = f"{path}.{os.getpid()}.part"
+            Path(part).write_bytes(data)
+            try:
+                os.link(part, path)
+            finally:
+                os.unlink(part)
+            return True
+        except FileExistsError:
+            return False
+        except OSError as error:
+            # SeaweedFS's refusal of If-None-Match arrives as EINVAL.
+            if _is_s3(uri) and self.exists(uri):
+                return False
+            raise StorageError(f"{uri}: write failed: {error}") from error
+
+    def exists(self, uri: str) -> bool:
+        """Return whether an object or folder is at `uri`."""
+        filesystem, path = self._locate(uri)
+        return bool(filesystem.exists(path))
+
+    def list(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (URI, info) of every object at or below `uri`, in key order; nothing where there is nothing."""
+        filesystem, path = self._locate(uri)
+        prefix = "s3://" if _is_s3(uri) else ""
+        if not filesystem.exists(path):
+            return
+        found = filesystem.find(path, detail=True)
+        for key in sorted(found):
+            if found[key]["type"] == "file":
+                yield prefix + key, found[key]
+
+    def delete(self, uri: str) -> None:
+        """Remove the object at `uri`; nothing happens where there is none."""
+        filesystem, path = self._locate(uri)
+        try:
+            filesystem.rm_file(path)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StorageError(f"{uri}: delete failed: {error}") from error
+
+    def delta_options(self) -> dict[str, str]:
+        """Return the storage options that deltalake needs for the same store."""
+        options = {}
+        if self.config.endpoint_url:
+            options["AWS_ENDPOINT_URL"] = self.config.endpoint_url
+            if self.config.endpoint_url.startswith("http://"):
+                options["AWS_ALLOW_HTTP"] = "true"
+        if self.config.region:
+            options["AWS_REGION"] = self.config.region
+        return options
