@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from repaint_batch.errors import ConfigError
 
-PresetName = Literal["paper", "best", "balanced", "fast", "draft"]
+PresetName = Literal["paper", "balanced", "fast"]
 OutputFormat = Literal["source", "png", "webp-lossless", "jpeg"]
 
 

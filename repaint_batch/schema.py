@@ -1,0 +1,51 @@
+"""Arrow schemas of what goes in and what comes out."""
+
+import pyarrow as pa
+
+MANIFEST_REQUIRED = ("sample_id", "image", "mask")
+"""Columns every manifest has; `seed` is optional, all others pass through to the results."""
+
+IMAGE_STRUCT = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+"""The Hugging Face image struct, accepted in place of a URI."""
+
+RESULTS = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("status", pa.string(), nullable=False),  # ok | skipped | failed
+        pa.field("error_class", pa.string()),  # name of a class in repaint_batch.errors
+        pa.field("reason", pa.string()),  # why a row was skipped or failed, for people
+        pa.field("image_uri", pa.string()),  # where the picture came from; null if it was in the manifest
+        pa.field("mask_uri", pa.string()),
+        pa.field("output", pa.binary()),  # restored picture, encoded; null if output_uri is set or the row failed
+        pa.field("output_uri", pa.string()),
+        pa.field("output_sha256", pa.string()),
+        pa.field("output_bytes", pa.int64()),
+        pa.field("output_format", pa.string()),  # Pillow's name: PNG, JPEG, WEBP, ...
+        pa.field("width_px", pa.int32()),
+        pa.field("height_px", pa.int32()),
+        pa.field("hole_fraction", pa.float64()),  # unknown pixels / all pixels
+        pa.field("windows", pa.int32()),  # prior-sized windows sampled
+        pa.field("nfe", pa.int64()),  # network evaluations spent on the row: windows x NFE of the sampler
+        pa.field("known_pixels_equal", pa.bool_()),  # every pixel outside the hole equals the source's
+        pa.field("seam_score", pa.float64()),  # gradient across the hole's rim over that inside; 1 = no seam
+        pa.field("seed", pa.int64()),
+        pa.field("prior_fingerprint", pa.string()),
+        pa.field("sampler_fingerprint", pa.string()),
+        pa.field("work_key", pa.string()),  # hash of all that decides the result
+        pa.field("decode_s", pa.float64()),
+        pa.field("inpaint_s", pa.float64()),  # the row's share of its shard's sampling
+        pa.field("encode_s", pa.float64()),
+        pa.field("worker", pa.string()),  # node and process that sampled it
+        pa.field("job_id", pa.string(), nullable=False),
+        pa.field("shard", pa.int64(), nullable=False),
+        pa.field("attempt", pa.string(), nullable=False),
+        pa.field("finished_at", pa.timestamp("us", tz="UTC")),
+    ]
+)
+"""Columns of the results table, in order; those that a manifest brings along come after them."""
+
+
+def passthrough(manifest: pa.Schema) -> list[pa.Field]:
+    """Return the manifest's columns that results carry unchanged."""
+    known = {*MANIFEST_REQUIRED, "seed"}
+    return [field for field in manifest if field.name not in known]
