@@ -1,0 +1,200 @@
+"""The list of what to restore: Parquet rows of sample_id, image, mask, and whatever else should come along.
+
+``image`` and ``mask`` are each a URI or the Hugging Face struct ``{bytes, path}``. A manifest is one file, or a folder or
+prefix of files that are read in key order. `open_manifest` refuses a bad one before any work; `read_rows` reads a range.
+"""
+
+import hashlib
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from repaint_batch.errors import ManifestError
+from repaint_batch.schema import IMAGE_STRUCT, MANIFEST_REQUIRED, RESULTS, passthrough
+from repaint_batch.storage import Storage, normalise, scheme_of
+
+MAX_ID_BYTES = 1024
+_NAMED = 5  # offenders that an error lists
+
+
+@dataclass(frozen=True)
+class ManifestFile:
+    """One Parquet file.
+
+    Attributes:
+        uri: where it is.
+        rows: rows in it.
+        footer_sha256: hash of its footer and length, which change when its contents do.
+    """
+
+    uri: str
+    rows: int
+    footer_sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest that has been validated.
+
+    Attributes:
+        base: folder or prefix that relative URIs in it start from.
+        files: in key order.
+        schema: Arrow schema common to the files.
+        fingerprint: 16 hex digits that change with its contents.
+    """
+
+    base: str
+    files: tuple[ManifestFile, ...]
+    schema: pa.Schema
+    fingerprint: str
+
+    @property
+    def rows(self) -> int:
+        """Rows of all files."""
+        return sum(file.rows for file in self.files)
+
+
+def open_manifest(uri: str, storage: Storage) -> Manifest:
+    """Return the manifest at `uri` after reading all its ids.
+
+    Raises:
+        ManifestError: it is missing, lacks a column, or has null, duplicate or overlong ids; the message names them.
+    """
+    uri = normalise(uri)
+    single = uri.lower().endswith(".parquet")
+    uris = [uri] if single else [found for found, _ in storage.list(uri) if found.lower().endswith(".parquet")]
+    if not uris or (single and not storage.exists(uri)):
+        raise ManifestError(f"{uri}: no Parquet manifest there; check input.manifest")
+    files, schemas, ids = [], [], []
+    for file_uri in uris:
+        file, schema, file_ids = _inspect(file_uri, storage)
+        files.append(file)
+        schemas.append(schema)
+        ids.append(file_ids)
+    for file, schema in zip(files[1:], schemas[1:], strict=True):
+        if not schema.equals(schemas[0]):
+            raise ManifestError(f"{file.uri}: its columns differ from those of {files[0].uri}")
+    all_ids = pa.chunked_array([chunk for column in ids for chunk in column.chunks], type=pa.large_string())
+    _check_ids(all_ids, uri)
+    digest = hashlib.blake2b(digest_size=8)
+    for file in files:
+        digest.update(file.footer_sha256.encode())
+    base = uri.rpartition("/")[0] if single else uri
+    return Manifest(base, tuple(files), schemas[0], digest.hexdigest())
+
+
+def read_rows(files: Sequence[ManifestFile], start: int, stop: int, storage: Storage) -> pa.Table:
+    """Return rows `start` to `stop` of a manifest's files; only the row groups that hold them are read.
+
+    Raises:
+        ManifestError: a file is no longer what it was when the job was planned.
+    """
+    tables = []
+    ends = list(itertools.accumulate(file.rows for file in files))
+    for file, end in zip(files, ends, strict=True):
+        begin = end - file.rows
+        if end <= start or begin >= stop:
+            continue
+        parquet = _open(file.uri, storage)
+        if _footer_sha256(parquet) != file.footer_sha256:
+            raise ManifestError(f"{file.uri} has changed since the job was planned; restore it, or start a new output")
+        tables.append(_read_range(parquet, max(start, begin) - begin, min(stop, end) - begin))
+    return pa.concat_tables(tables)
+
+
+def image_bytes_or_uri(value: str | dict[str, Any] | None) -> tuple[bytes | None, str | None]:
+    """Return (bytes, None) or (None, URI) of a manifest's image or mask value; (None, None) of a null."""
+    if value is None or isinstance(value, str):
+        return None, value
+    return (value["bytes"], None) if value.get("bytes") is not None else (None, value.get("path"))
+
+
+def _open(uri: str, storage: Storage) -> pq.ParquetFile:
+    filesystem, path = storage.arrow(uri)
+    try:
+        return pq.ParquetFile(path, filesystem=filesystem)
+    except FileNotFoundError as error:
+        raise ManifestError(f"{uri}: no such manifest; check input.manifest") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ManifestError(f"{uri}: cannot be read as Parquet: {error}") from error
+
+
+def _footer_sha256(parquet: pq.ParquetFile) -> str:
+    metadata = parquet.metadata
+    groups = [metadata.row_group(i).to_dict() for i in range(metadata.num_row_groups)]
+    return hashlib.sha256(repr((metadata.num_rows, str(parquet.schema_arrow), groups)).encode()).hexdigest()
+
+
+def _inspect(uri: str, storage: Storage) -> tuple[ManifestFile, pa.Schema, pa.ChunkedArray]:
+    parquet = _open(uri, storage)
+    schema = parquet.schema_arrow.remove_metadata()
+    _check_schema(schema, uri)
+    ids = parquet.read(columns=["sample_id"]).column("sample_id")
+    nulls = [i for i in range(len(ids)) if not ids[i].is_valid][:_NAMED] if ids.null_count else []
+    if nulls:
+        raise ManifestError(f"{uri}: sample_id is null in {ids.null_count} rows, such as {nulls}; give every row an id")
+    return ManifestFile(uri, parquet.metadata.num_rows, _footer_sha256(parquet)), schema, ids.cast(pa.large_string())
+
+
+def _check_schema(schema: pa.Schema, uri: str) -> None:
+    missing = [name for name in MANIFEST_REQUIRED if name not in schema.names]
+    if missing:
+        raise ManifestError(f"{uri}: missing column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}")
+    repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    if repeated:
+        raise ManifestError(f"{uri}: column {', '.join(repeated)} stands there twice")
+    id_type = schema.field("sample_id").type
+    if not (pa.types.is_string(id_type) or pa.types.is_large_string(id_type) or pa.types.is_integer(id_type)):
+        raise ManifestError(f"{uri}: sample_id is {id_type}; it must be a string or an integer")
+    for name in ("image", "mask"):
+        kind = schema.field(name).type
+        is_uri = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        is_struct = pa.types.is_struct(kind) and {f.name for f in kind} == {f.name for f in IMAGE_STRUCT}
+        if not (is_uri or is_struct):
+            raise ManifestError(f"{uri}: {name} is {kind}; it must be a URI string or a struct of bytes and path")
+    if "seed" in schema.names and not pa.types.is_integer(schema.field("seed").type):
+        raise ManifestError(f"{uri}: seed is {schema.field('seed').type}; it must be an integer")
+    reserved = sorted({field.name for field in passthrough(schema)} & set(RESULTS.names))
+    if reserved:
+        raise ManifestError(f"{uri}: column {', '.join(reserved)} would collide with the results' own; rename it")
+
+
+def _check_ids(ids: pa.ChunkedArray, uri: str) -> None:
+    if len(ids) == 0:
+        raise ManifestError(f"{uri}: no rows")
+    distinct = pc.count_distinct(ids).as_py()
+    if distinct < len(ids):
+        counts = pa.table({"id": ids}).group_by("id").aggregate([("id", "count")])
+        repeated = counts.filter(pc.greater(counts["id_count"], 1))["id"]
+        named = ", ".join(repr(value)[:80] for value in repeated.slice(0, _NAMED).to_pylist())
+        raise ManifestError(f"{uri}: sample_id must be unique; {len(repeated)} stand there more than once: {named}")
+    lengths = pc.binary_length(ids)
+    if pc.max(lengths).as_py() > MAX_ID_BYTES or pc.min(lengths).as_py() == 0:
+        bad = ids.filter(pc.or_(pc.greater(lengths, MAX_ID_BYTES), pc.equal(lengths, 0)))
+        named = ", ".join(repr(value)[:40] for value in bad.slice(0, _NAMED).to_pylist())
+        raise ManifestError(f"{uri}: sample_id must have 1 to {MAX_ID_BYTES} bytes; {len(bad)} do not: {named}")
+
+
+def _read_range(parquet: pq.ParquetFile, start: int, stop: int) -> pa.Table:
+    metadata = parquet.metadata
+    groups, first, seen = [], 0, 0
+    for i in range(metadata.num_row_groups):
+        rows = metadata.row_group(i).num_rows
+        if seen + rows > start and seen < stop:
+            if not groups:
+                first = seen
+            groups.append(i)
+        seen += rows
+    return parquet.read_row_groups(groups).slice(start - first, stop - start).replace_schema_metadata(None)
+
+
+def dead_letter_uri(value: str | None, base: str) -> str | None:
+    """Return a row's URI such that it means the same in a manifest kept elsewhere."""
+    if value is None or value.startswith(("/", "file:")) or scheme_of(value) == "s3":
+        return value
+    return f"{base.rstrip('/')}/{value}"
