@@ -1,0 +1,1 @@
+"""Photographs as their owners keep them: codec, masks, windows."""
