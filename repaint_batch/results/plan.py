@@ -1,0 +1,159 @@
+"""A job's plan: pure data, frozen in the output before anything runs.
+
+Shard k covers rows k·shard_rows .. (k+1)·shard_rows of the manifest, so that a plan stays a few hundred bytes at any number of
+rows. The job's id is a hash of all that decides the results: the manifest's contents, the prior, the sampler, the image
+settings, the seed. Running the same job again finds the same plan; how many actors run it is no part of it.
+"""
+
+import json
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+from repaint_batch.config import JobConfig, fingerprint
+from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
+from repaint_batch.manifest import Manifest, ManifestFile
+from repaint_batch.storage import Storage, join, normalise
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one job does.
+
+    Attributes:
+        job_id: 16 hex digits, see above.
+        created_at: ISO 8601, UTC.
+        files: the manifest's files, in order.
+        base: prefix that relative URIs in the manifest start from.
+        rows: rows of the manifest.
+        shard_rows: rows of every shard but the last.
+        mode: ``append`` for the first job of an output; ``upsert`` for one that supersedes rows of earlier ones.
+        prior_fingerprint: see `repaint_batch.priors`.
+        sampler: name and settings of the sampler.
+        retry_of: the job whose rows this one runs again, if it does.
+        config: the whole JobConfig, as it was.
+    """
+
+    job_id: str
+    created_at: str
+    files: tuple[ManifestFile, ...]
+    base: str
+    rows: int
+    shard_rows: int
+    mode: Literal["append", "upsert"]
+    prior_fingerprint: str
+    sampler: dict[str, Any]
+    retry_of: str | None
+    config: dict[str, Any]
+
+    @property
+    def shards(self) -> int:
+        """Number of shards."""
+        return -(-self.rows // self.shard_rows)
+
+    @property
+    def sampler_fingerprint(self) -> str:
+        """Hash of the sampler's settings and of what else decides its arithmetic."""
+        compute = self.config["compute"]
+        return fingerprint(self.sampler, compute["batch_windows"], compute["precision"])
+
+    def shard_range(self, shard: int) -> tuple[int, int]:
+        """Return (first row, row after the last) of a shard."""
+        return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.rows)
+
+    def job_config(self) -> JobConfig:
+        """Return the config the plan was made from."""
+        return JobConfig.model_validate(self.config)
+
+
+def make_plan(
+    config: JobConfig,
+    manifest: Manifest,
+    prior_fingerprint: str,
+    sampler: dict[str, Any],
+    *,
+    retry_of: str | None = None,
+) -> Plan:
+    """Return the plan of a job; nothing is written."""
+    values = config.model_dump(mode="json")
+    decides = {
+        "manifest": manifest.fingerprint,
+        "prior": [prior_fingerprint, values["prior"]["class_label"], values["prior"]["classifier_scale"]],
+        "sampler": [sampler, config.sampler.seed],
+        "images": values["images"],
+        "output": [values["output"]["images"], values["output"]["format"]],
+        "arithmetic": [config.compute.batch_windows, config.compute.precision],
+        "retry_of": retry_of,
+    }
+    return Plan(
+        job_id=fingerprint(decides),
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        files=manifest.files,
+        base=manifest.base,
+        rows=manifest.rows,
+        shard_rows=config.compute.shard_rows,
+        mode="upsert" if retry_of else "append",
+        prior_fingerprint=prior_fingerprint,
+        sampler=sampler,
+        retry_of=retry_of,
+        config=values,
+    )
+
+
+def job_uri(output: str, job_id: str, *parts: str) -> str:
+    """Return the URI of a job's folder in an output, or of something in it."""
+    return join(output, "jobs", job_id, *parts)
+
+
+def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
+    """Write the plan unless this job already has one; return the one that holds.
+
+    Raises:
+        ConfigError: the output belongs to another job.
+    """
+    output = normalise(output)
+    others = [other for other in load_plans(output, storage) if other.job_id != plan.job_id]
+    if plan.mode == "append" and others:
+        first = others[0]
+        raise ConfigError(f"{output} already holds job {first.job_id} ({_differences(plan, first)}); choose another output.uri")
+    uri = job_uri(output, plan.job_id, "plan.json")
+    if storage.create(uri, json.dumps({"format": FORMAT, **asdict(plan)}, indent=1).encode()):
+        return plan
+    frozen = load_plan(output, plan.job_id, storage)
+    # How a job is run may change from run to run; what it does may not.
+    compute = {**plan.config["compute"], "shard_rows": frozen.shard_rows}
+    return replace(frozen, config={**frozen.config, "compute": compute, "storage": plan.config["storage"]})
+
+
+def load_plan(output: str, job_id: str, storage: Storage) -> Plan:
+    """Return a job's frozen plan."""
+    uri = job_uri(output, job_id, "plan.json")
+    try:
+        values = json.loads(storage.read(uri))
+    except SourceMissing as error:
+        raise NothingToResume(f"{uri}: no such plan; check the output") from error
+    written = values.pop("format", None)
+    if written != FORMAT:
+        raise ConfigError(f"{uri} has format {written}, this version reads {FORMAT}; use the version that wrote it")
+    files = tuple(ManifestFile(**file) for file in values.pop("files"))
+    return Plan(files=files, **values)
+
+
+def load_plans(output: str, storage: Storage) -> list[Plan]:
+    """Return every job of an output, oldest first."""
+    found = [uri for uri, _ in storage.list(join(normalise(output), "jobs")) if uri.endswith("/plan.json")]
+    plans = [load_plan(output, uri.split("/")[-2], storage) for uri in found]
+    return sorted(plans, key=lambda plan: (plan.created_at, plan.job_id))
+
+
+def _differences(plan: Plan, other: Plan) -> str:
+    names = [
+        section
+        for section in ("input", "prior", "sampler", "images", "output")
+        if plan.config[section] != other.config[section]
+    ]
+    if plan.prior_fingerprint != other.prior_fingerprint and "prior" not in names:
+        names.append("prior weights")
+    return f"differs in: {', '.join(names) or 'manifest contents'}"

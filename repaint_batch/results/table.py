@@ -1,0 +1,139 @@
+"""The results table: a Delta Lake table with one row a sample, and one transaction a shard.
+
+Every commit carries the transaction id ``JOB_ID/SHARD``. Before writing, the table is asked whether it knows that id; two
+writers that get past the question conflict in Delta's own protocol, and one of them loses. So a shard is in the table once,
+however often its task ran.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from repaint_batch.errors import CommitFailed, CommitUnknown
+from repaint_batch.results.plan import Plan
+from repaint_batch.schema import RESULTS
+from repaint_batch.storage import Storage, join, normalise
+
+_COMMIT_TRIES = 20
+_STATUSES = ("ok", "skipped", "failed")
+
+
+class ResultsTable:
+    """The table of an output.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it.
+    """
+
+    def __init__(self, output: str, storage: Storage) -> None:
+        self.uri = join(normalise(output), "results")
+        self._options = storage.delta_options()
+
+    def create(self, passthrough: Sequence[pa.Field]) -> None:
+        """Make the table if it is not there; `passthrough` are the manifest's own columns."""
+        schema = pa.schema([*RESULTS, *passthrough])
+        DeltaTable.create(
+            self.uri,
+            schema=schema,
+            mode="ignore",
+            storage_options=self._options,
+            # Binary and free text make no useful statistics, and would bloat the log.
+            configuration={
+                "delta.dataSkippingStatsColumns": "sample_id,status,job_id,shard,finished_at",
+                "delta.checkpointInterval": "100",
+            },
+        )
+
+    def exists(self) -> bool:
+        """Return whether the table has been made."""
+        return DeltaTable.is_deltatable(self.uri, storage_options=self._options)
+
+    def open(self, version: int | None = None) -> DeltaTable:
+        """Return the table as it is now, or was at `version`."""
+        return DeltaTable(self.uri, version=version, storage_options=self._options)
+
+    def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
+        """Publish a shard's rows in one transaction; return whether this call did it.
+
+        False means that an earlier attempt already had.
+
+        Raises:
+            CommitFailed: the table certainly does not hold the shard.
+            CommitUnknown: nobody knows; ask `committed` later.
+        """
+        transaction = transaction_id(plan.job_id, shard)
+        properties = CommitProperties(app_transactions=[Transaction(transaction, 1)], max_commit_retries=15)
+        last: Exception | None = None
+        for _ in range(_COMMIT_TRIES):
+            table = self.open()
+            if table.transaction_version(transaction) is not None:
+                return False
+            try:
+                _write(table, rows, plan.mode, properties)
+                return True
+            except CommitFailedError as error:
+                # Another shard's merge, or this shard's own earlier attempt: the next look at the table tells.
+                last = error
+            except (DeltaError, OSError) as error:
+                try:
+                    known = self.open().transaction_version(transaction) is not None
+                except (DeltaError, OSError) as unreachable:
+                    raise CommitUnknown(f"shard {shard}: the table at {self.uri} cannot be asked: {unreachable}") from error
+                if known:
+                    return True
+                last = error
+        raise CommitFailed(f"shard {shard}: {self.uri} refused {_COMMIT_TRIES} commits; the last said: {last}") from last
+
+    def committed(self, plan: Plan) -> set[int]:
+        """Return the shards of a job that the table holds."""
+        if not self.exists():
+            return set()
+        table = self.open()
+        shards, mixed = set(), False
+        actions = pa.table(table.get_add_actions(flatten=True))
+        names = ("min.job_id", "max.job_id", "min.shard", "max.shard")
+        if len(actions) and all(name in actions.column_names for name in names):
+            for low_job, high_job, low, high in zip(*(actions[name].to_pylist() for name in names), strict=True):
+                if low_job == high_job and low == high:
+                    if low_job == plan.job_id:
+                        shards.add(low)
+                else:
+                    mixed = True
+        if mixed or plan.mode == "upsert":
+            # Rows have been superseded, so files no longer tell: ask for each transaction that is not accounted for.
+            pending = set(range(plan.shards)) - shards
+            shards |= {s for s in pending if table.transaction_version(transaction_id(plan.job_id, s)) is not None}
+        return shards
+
+    def counts(self) -> dict[str, int]:
+        """Return the number of rows by status."""
+        counted = self.query("select status, count(*) as n from results group by status")
+        return dict.fromkeys(_STATUSES, 0) | dict(zip(counted["status"].to_pylist(), counted["n"].to_pylist(), strict=True))
+
+    def query(self, sql: str, version: int | None = None) -> pa.Table:
+        """Return the answer to a SQL query over the table, which it calls ``results``."""
+        return pa.table(QueryBuilder().register("results", self.open(version)).execute(sql).read_all())
+
+    def rows(self, columns: Sequence[str] | None = None, where: str = "true") -> Iterator[dict[str, Any]]:
+        """Yield rows, in the order of their ids."""
+        selected = ", ".join(f'"{name}"' for name in columns) if columns else "*"
+        yield from self.query(f"select {selected} from results where {where} order by sample_id").to_pylist()
+
+
+def transaction_id(job_id: str, shard: int) -> str:
+    """Return the Delta application id of a shard's one commit."""
+    return f"{job_id}/{shard}"
+
+
+def _write(table: DeltaTable, rows: pa.Table, mode: str, properties: CommitProperties) -> None:
+    if mode == "append":
+        write_deltalake(table, rows, mode="append", commit_properties=properties)
+        return
+    merge = table.merge(
+        rows, "t.sample_id = s.sample_id", source_alias="s", target_alias="t", commit_properties=properties
+    )
+    merge.when_matched_update_all().when_not_matched_insert_all().execute()
