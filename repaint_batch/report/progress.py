@@ -1,10 +1,10 @@
 """Live progress of a job: rows, shards, images a second, time left.
 
-On a terminal a bar that redraws itself; anywhere else (a log, a pipe, a CI job) a plain line now and then, because a bar
-drawn into a file is noise.
+On a terminal a bar that redraws itself; anywhere else (a log, a pipe, a CI job) a plain line now and then, because a
+bar drawn into a file is noise.
 
-The rate is that of the last shards, not of the whole run: the first shard pays for starting Ray and loading the prior, and
-an estimate that remembers it for ever is wrong for ever.
+The rate is that of the last shards, not of the whole run: the first shard pays for starting Ray and loading the prior,
+and an estimate that remembers it for ever is wrong for ever.
 """
 
 import time
@@ -58,8 +58,9 @@ class Progress:
         self._started = self._last_line = self._clock()
         self._samples.append((self._started, self.rows_done))
         if self._console.is_terminal:
-            columns = (SpinnerColumn(finished_text="✓"), BarColumn(bar_width=28), TextColumn("{task.percentage:>3.0f} %"))
-            self._bar = RichProgress(*columns, _Figures(self), console=self._console, refresh_per_second=4)
+            percentage = TextColumn("{task.percentage:>3.0f} %")
+            columns = (SpinnerColumn(finished_text="✓"), BarColumn(bar_width=28), percentage, _Figures(self))
+            self._bar = RichProgress(*columns, console=self._console, refresh_per_second=4)
             self._bar.add_task("rows", total=max(1, self.total_rows), completed=self._bar_at())
             self._bar.start()
         return self
