@@ -1,0 +1,210 @@
+"""A network from somewhere, made into the prior that samplers ask for.
+
+Whatever the network predicts becomes eps (Salimans and Ho 2022, appendix D, gives v):
+
+    x_t = a x_0 + s eps,   a = sqrt(alpha_bar_t),   s = sqrt(1 - alpha_bar_t)
+    network says x_0:      eps = (x_t - a x_0) / s
+    network says v:        eps = a v + s x_t
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from repaint_batch.config import fingerprint
+from repaint_batch.errors import PriorError
+from repaint_batch.priors.guidance import ClassifierGuidance
+from repaint_batch.priors.process import Process
+from repaint_batch.sampler.prior import Guidance, Prediction
+from repaint_batch.sampler.schedule import NoiseSchedule
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedPrior:
+    """A network ready to be sampled; satisfies `repaint_batch.sampler.prior.Prior`.
+
+    Attributes:
+        network: called as ``network(x_t, t, class_labels)``, with diffusers' ``config`` and a result with ``.sample``.
+        process: what it was trained with.
+        scheduler: the diffusers scheduler that `process` was read from.
+        labels: (B,) int64 classes of the batch at hand, where it is class-conditional or guided.
+        default_label: class of windows that bring none.
+        classifier: noisy-image classifier that guides the sampler, or None.
+        classifier_scale: strength of that guidance.
+        weights_sha256: of the files that the weights came from; by default the weights themselves are hashed.
+        card: the model card's text, if there is one.
+    """
+
+    network: nn.Module
+    process: Process
+    scheduler: Any
+    labels: Tensor | None = None
+    default_label: int | None = None
+    classifier: nn.Module | None = None
+    classifier_scale: float = 1.0
+    weights_sha256: tuple[str, ...] = ()
+    card: str | None = None
+
+    def __post_init__(self) -> None:
+        outputs, learned = self._config.out_channels, self.process.learned
+        expected = self.channels * (2 if learned else 1)
+        if outputs != expected:
+            raise PriorError(
+                f"the network has {outputs} output channels for {self.channels} input channels, but variance_type "
+                f"{self.process.variance!r} asks for {expected}; correct the scheduler's config"
+            )
+        if self.default_label is not None:
+            self.check_labels([self.default_label])
+
+    @property
+    def _config(self) -> Any:
+        return self.network.config
+
+    @property
+    def schedule(self) -> NoiseSchedule:
+        """The process it was trained with."""
+        return self.process.schedule
+
+    @property
+    def fixed_large_variance(self) -> bool:
+        """Whether an unlearned reverse variance is beta_t rather than that of the posterior."""
+        return self.process.variance == "fixed_large"
+
+    @property
+    def channels(self) -> int:
+        """Colour channels of a picture."""
+        return int(self._config.in_channels)
+
+    @property
+    def resolution_px(self) -> int:
+        """Side of the square pictures it was trained on.
+
+        Raises:
+            PriorError: its config does not say, or they were not square.
+        """
+        size = self._config.sample_size
+        sides = set(size) if isinstance(size, Sequence) else {size}
+        if len(sides) != 1 or None in sides:
+            raise PriorError(f"the network's sample_size is {size!r}, not one number; set it in its config.json")
+        return int(sides.pop())
+
+    @property
+    def size_multiple_px(self) -> int:
+        """Number that both sides of a picture must be multiples of; it is halved at every level but the last."""
+        levels = getattr(self._config, "block_out_channels", None) or self._config.channel_mult
+        return int(2 ** (len(levels) - 1))
+
+    @property
+    def num_classes(self) -> int | None:
+        """Classes it may be asked for, by the network or by its classifier; None where there are none."""
+        classes = getattr(self._config, "num_class_embeds", None) or getattr(self._config, "num_classes", None)
+        if classes is None and self.classifier is not None:
+            classes = self.classifier.config.out_channels  # type: ignore[union-attr]
+        return classes
+
+    @property
+    def conditional(self) -> bool:
+        """Whether the network itself takes a class."""
+        return bool(getattr(self._config, "num_class_embeds", None) or getattr(self._config, "num_classes", None))
+
+    @property
+    def guidance(self) -> Guidance | None:
+        """What pulls the reverse step towards the classes of the batch at hand, if there is a classifier."""
+        if self.classifier is None or self.labels is None:
+            return None
+        return ClassifierGuidance(self.classifier, self.labels, self.classifier_scale)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """16 hex digits that change with the weights or with any setting that decides numbers."""
+        weights = self.weights_sha256 or tuple(_weights_sha256(net) for net in (self.network, self.classifier) if net)
+        shape = {key: value for key, value in dict(self._config).items() if not key.startswith("_")}
+        guided = None if self.classifier is None else self.classifier_scale
+        dtype = str(next(self.network.parameters()).dtype)
+        return fingerprint(weights, shape, self.process.describe(), self.default_label, guided, dtype)
+
+    def check_labels(self, labels: Sequence[int]) -> None:
+        """Raise PriorError if one of `labels` is no class of this prior."""
+        classes = self.num_classes
+        if classes is None:
+            raise PriorError("the prior is unconditional and has no classifier: it takes no class label")
+        wrong = [label for label in labels if not 0 <= label < classes]
+        if wrong:
+            raise PriorError(f"class label {wrong[0]} is outside 0 .. {classes - 1}, the classes that this prior knows")
+
+    def labelled(self, labels: Sequence[int] | None, count: int) -> "LoadedPrior":
+        """Return this prior with the classes of a batch of `count` windows; None takes the default label for all.
+
+        Raises:
+            PriorError: a label outside the range, a prior that has no classes, or one that needs a class and gets none.
+        """
+        if labels is None and self.default_label is not None:
+            labels = [self.default_label] * count
+        if labels is None:
+            if self.num_classes is not None:
+                raise PriorError(f"the prior is class-conditional: say which of its {self.num_classes} classes")
+            return self
+        if len(labels) != count:
+            raise PriorError(f"{len(labels)} class labels for {count} pictures")
+        self.check_labels(labels)
+        device = next(self.network.parameters()).device
+        return replace(self, labels=torch.tensor(labels, dtype=torch.int64, device=device))
+
+    def check_size(self, shape: Sequence[int]) -> None:
+        """Raise PriorError if the network cannot take pictures of `shape` (..., C, H, W)."""
+        channels, height, width = shape[-3:]
+        if channels != self.channels:
+            raise PriorError(f"pictures have {channels} channels, the network takes {self.channels}")
+        multiple = self.size_multiple_px
+        if height % multiple or width % multiple or not height or not width:
+            raise PriorError(
+                f"pictures of {width}×{height} px do not fit the network, which halves them "
+                f"{multiple.bit_length() - 1} times: both sides must be multiples of {multiple}; crop or pad them"
+            )
+
+    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
+        """Predict the noise in `x_t` (B, C, H, W) float32 at times `t` (B,) int64."""
+        parameter = next(self.network.parameters())
+        labels = self.labels if self.conditional else None
+        output = self.network(x_t.to(parameter.dtype), t, class_labels=labels).sample.to(torch.float32)
+        if not self.process.learned:
+            return Prediction(self._eps(x_t, t, output))
+        output, learned = output.chunk(2, dim=1)
+        return Prediction(self._eps(x_t, t, output), self._fraction(learned, t))
+
+    def _eps(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
+        if self.process.prediction == "epsilon":
+            return output
+        signal, sigma = (table[t][:, None, None, None] for table in self._tables[:2])
+        if self.process.prediction == "sample":
+            return (x_t - signal * output) / sigma
+        return signal * output + sigma * x_t
+
+    def _fraction(self, learned: Tensor, t: Tensor) -> Tensor:
+        if self.process.variance == "learned_range":
+            return learned
+        # A variance holds for one step of the whole process; its place between the bounds holds for respaced ones.
+        low, high = (table[t][:, None, None, None] for table in self._tables[2:])
+        return 2 * (learned.clamp(min=1e-20).log() - low) / (high - low) - 1
+
+    @cached_property
+    def _tables(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta; (T,) float32 on the device."""
+        schedule, device = self.schedule, next(self.network.parameters()).device
+        posterior = torch.cat([schedule.posterior_variance[1:2], schedule.posterior_variance[1:]])
+        tables = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt(), posterior.log(), schedule.betas.log()
+        signal, sigma, low, high = (table.to(device=device, dtype=torch.float32) for table in tables)
+        return signal, sigma, low, high
+
+
+def _weights_sha256(network: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name}{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

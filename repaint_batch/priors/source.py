@@ -1,0 +1,88 @@
+"""Where a prior's files are: in the package, in a folder, below an object-store prefix, or on the Hugging Face hub.
+
+All of them end as a local folder or file. Objects are kept below ``$XDG_CACHE_HOME/repaint-batch/priors``, under a name
+made from their addresses, sizes and ETags, so that a changed object is fetched again and a half-fetched one never used.
+"""
+
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from repaint_batch.config import fingerprint
+from repaint_batch.errors import PriorError
+from repaint_batch.storage import Storage
+
+BUNDLED = {"emoji": "emoji32"}
+"""Names after ``bundled:``, and their folders in the package's assets."""
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_TEXTS, _SAFE, _PICKLED = (".json", ".md"), (".safetensors",), (".pt", ".pth", ".bin")
+
+
+def locate(source: str, revision: str | None, storage: Storage, *, allow_pickle: bool = False) -> Path:
+    """Return the local folder or file that `source` means, fetched if need be.
+
+    Raises:
+        PriorError: there is nothing at `source`, or a hub id lacks a commit hash.
+    """
+    if source.startswith("bundled:"):
+        name = source.removeprefix("bundled:")
+        if name not in BUNDLED:
+            raise PriorError(f"prior.source: {source!r} is not among the bundled priors ({', '.join(BUNDLED)})")
+        return Path(__file__).parents[1] / "assets" / BUNDLED[name]
+    suffixes = _TEXTS + _SAFE + (_PICKLED if allow_pickle else ())
+    if source.startswith("s3://"):
+        return _fetched(source, storage, suffixes)
+    path = Path(source.removeprefix("file://"))
+    if path.exists():
+        return path
+    if _HUB_ID.fullmatch(source) and not source.startswith("file:"):
+        return _from_hub(source, revision, suffixes)
+    raise PriorError(f"prior.source: {source!r} is no folder, file, s3:// prefix or hub id (owner/name)")
+
+
+def _fetched(uri: str, storage: Storage, suffixes: tuple[str, ...]) -> Path:
+    objects = [(key, info) for key, info in storage.list(uri) if key.lower().endswith(suffixes)]
+    if not objects:
+        raise PriorError(f"prior.source: nothing at {uri} ends in {', '.join(suffixes)}")
+    is_file = objects[0][0] == uri
+    name = fingerprint(uri, [(key, info.get("size"), info.get("ETag")) for key, info in objects])
+    base = uri.rsplit("/", 1)[0] if is_file else uri.rstrip("/")
+    folder = cache_folder() / name
+    if not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f"{name}-"))
+        try:
+            for key, _ in objects:
+                target = part / key.removeprefix(base).lstrip("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(storage.read(key))
+            try:
+                part.rename(folder)
+            except OSError:  # another process was first
+                if not folder.exists():
+                    raise
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return folder / uri.rsplit("/", 1)[1] if is_file else folder
+
+
+def cache_folder() -> Path:
+    """Return the folder that fetched priors are kept in."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "repaint-batch" / "priors"
+
+
+def _from_hub(repo: str, revision: str | None, suffixes: tuple[str, ...]) -> Path:
+    if revision is None or not _COMMIT.fullmatch(revision):
+        raise PriorError(
+            f"prior.revision: hub id {repo} needs a commit of 40 hex digits (got {revision!r}); branches and tags move"
+        )
+    from huggingface_hub import snapshot_download  # slow to import, and most priors are not on the hub
+
+    try:
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=[f"*{suffix}" for suffix in suffixes]))
+    except Exception as error:  # the hub's client has some twenty kinds; each is the same refusal here
+        raise PriorError(f"prior.source: {repo} at {revision} cannot be fetched from the hub: {error}") from error
