@@ -1,4 +1,4 @@
-"""Networks that diffusers saved: in a pipeline's folder (``unet/``, ``scheduler/``), or with the scheduler beside them."""
+"""Networks that diffusers saved: in a pipeline's folder (``unet/``, ``scheduler/``), or next to their scheduler."""
 
 import json
 from pathlib import Path

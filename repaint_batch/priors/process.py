@@ -1,9 +1,8 @@
 """What a network was trained to predict, read from a diffusers scheduler's config.
 
 A scheduler's config says two things: how the network was trained (betas, prediction and variance type), which is read
-here, and how that scheduler would sample (spacing, offsets, clipping), which is not, because the samplers of this package
-space the steps themselves and clip pred_x0 to [-1, 1], the range of pictures. Settings that would make this wrong are
-refused.
+here, and how that scheduler would sample (spacing, offsets, clipping), which is not: the samplers of this package space the
+steps themselves and clip pred_x0 to [-1, 1], the range of pictures. Settings that would make this wrong are refused.
 """
 
 from collections.abc import Mapping
@@ -64,7 +63,7 @@ class Process:
         if variance not in get_args(VarianceType):
             raise PriorError(f"{where}: variance_type {variance!r} is none of {get_args(VarianceType)}")
         if config.get("thresholding"):
-            raise PriorError(f"{where}: thresholding (dynamic clipping) is not done here; set it to false to go without")
+            raise PriorError(f"{where}: thresholding is not done here; set it to false to go without")
         if config.get("clip_sample") and config.get("clip_sample_range", 1.0) != 1.0:
             size = config["clip_sample_range"]
             raise PriorError(f"{where}: clip_sample_range is {size}, but pictures here are in [-1, 1]")
