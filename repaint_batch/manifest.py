@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from repaint_batch.errors import ManifestError
 from repaint_batch.schema import IMAGE_STRUCT, MANIFEST_REQUIRED, RESULTS, passthrough
-from repaint_batch.storage import Storage, normalise, scheme_of
+from repaint_batch.storage import Storage, join, normalise
 
 MAX_ID_BYTES = 1024
 _NAMED = 5  # offenders that an error lists
@@ -114,6 +114,15 @@ def image_bytes_or_uri(value: str | dict[str, Any] | None) -> tuple[bytes | None
     return (value["bytes"], None) if value.get("bytes") is not None else (None, value.get("path"))
 
 
+def absolute_uri(value: str | dict[str, Any] | None, base: str) -> str | dict[str, Any] | None:
+    """Return an image or mask value that means the same in a manifest kept elsewhere than in `base`."""
+    if isinstance(value, dict):
+        return {**value, "path": absolute_uri(value["path"], base)} if value.get("bytes") is None else value
+    if not value or value.startswith(("/", "file:", "s3:")):
+        return value
+    return join(base, value)
+
+
 def _open(uri: str, storage: Storage) -> pq.ParquetFile:
     filesystem, path = storage.arrow(uri)
     try:
@@ -193,8 +202,3 @@ def _read_range(parquet: pq.ParquetFile, start: int, stop: int) -> pa.Table:
     return parquet.read_row_groups(groups).slice(start - first, stop - start).replace_schema_metadata(None)
 
 
-def dead_letter_uri(value: str | None, base: str) -> str | None:
-    """Return a row's URI such that it means the same in a manifest kept elsewhere."""
-    if value is None or value.startswith(("/", "file:")) or scheme_of(value) == "s3":
-        return value
-    return f"{base.rstrip('/')}/{value}"

@@ -101,6 +101,11 @@ class Storage:
     def __init__(self, config: StorageConfig | None = None) -> None:
         self.config = config or StorageConfig()
 
+    @property
+    def endpoint_url(self) -> str | None:
+        """S3 endpoint: the config's, otherwise AWS_ENDPOINT_URL, otherwise AWS's own."""
+        return self.config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+
     def __reduce__(self) -> tuple[type["Storage"], tuple[StorageConfig]]:
         return (Storage, (self.config,))
 
@@ -109,7 +114,7 @@ class Storage:
         client_kwargs = {"region_name": self.config.region} if self.config.region else {}
         return fsspec.filesystem(
             "s3",
-            endpoint_url=self.config.endpoint_url,
+            endpoint_url=self.endpoint_url,
             client_kwargs=client_kwargs,
             use_listings_cache=False,
             skip_instance_cache=True,
@@ -227,9 +232,9 @@ class Storage:
     def delta_options(self) -> dict[str, str]:
         """Return the storage options that deltalake needs for the same store."""
         options = {}
-        if self.config.endpoint_url:
-            options["AWS_ENDPOINT_URL"] = self.config.endpoint_url
-            if self.config.endpoint_url.startswith("http://"):
+        if self.endpoint_url:
+            options["AWS_ENDPOINT_URL"] = self.endpoint_url
+            if self.endpoint_url.startswith("http://"):
                 options["AWS_ALLOW_HTTP"] = "true"
         if self.config.region:
             options["AWS_REGION"] = self.config.region

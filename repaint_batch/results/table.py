@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
@@ -66,7 +67,11 @@ class ResultsTable:
             CommitUnknown: nobody knows; ask `committed` later.
         """
         transaction = transaction_id(plan.job_id, shard)
-        properties = CommitProperties(app_transactions=[Transaction(transaction, 1)], max_commit_retries=15)
+        properties = CommitProperties(
+            app_transactions=[Transaction(transaction, 1)],
+            custom_metadata=_facts(plan, shard, rows),
+            max_commit_retries=15,
+        )
         last: Exception | None = None
         for _ in range(_COMMIT_TRIES):
             table = self.open()
@@ -122,6 +127,50 @@ class ResultsTable:
         """Yield rows, in the order of their ids."""
         selected = ", ".join(f'"{name}"' for name in columns) if columns else "*"
         yield from self.query(f"select {selected} from results where {where} order by sample_id").to_pylist()
+
+
+class CommitFeed:
+    """The commits of one job as they arrive, read from the table's log by anybody who can reach it.
+
+    Args:
+        table: the results table; it exists.
+        plan: the job.
+
+    Attributes:
+        shards: committed shards.
+        failed: failed rows among those committed since the feed was made.
+        nfe: network evaluations spent on them.
+    """
+
+    def __init__(self, table: ResultsTable, plan: Plan) -> None:
+        self._table, self._plan = table, plan
+        self._version = table.open().version()
+        self.shards = table.committed(plan)
+        self.failed, self.nfe = 0, 0
+
+    @property
+    def rows(self) -> int:
+        """Rows of the committed shards."""
+        return sum(stop - start for start, stop in map(self._plan.shard_range, self.shards))
+
+    def poll(self) -> None:
+        """Take in what has been committed since the last look."""
+        table = self._table.open()
+        version = table.version()
+        if version == self._version:
+            return
+        for entry in table.history(limit=version - self._version):
+            if entry.get("job_id") == self._plan.job_id:
+                self.shards.add(int(entry["shard"]))
+                self.failed += int(entry["failed"])
+                self.nfe += int(entry["nfe"])
+        self._version = version
+
+
+def _facts(plan: Plan, shard: int, rows: pa.Table) -> dict[str, str]:
+    failed = pc.sum(pc.equal(rows["status"], "failed")).as_py()
+    nfe = pc.sum(rows["nfe"]).as_py() or 0
+    return {"job_id": plan.job_id, "shard": str(shard), "failed": str(failed), "nfe": str(nfe)}
 
 
 def transaction_id(job_id: str, shard: int) -> str:

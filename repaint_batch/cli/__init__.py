@@ -1,0 +1,52 @@
+"""The command line: parsing, exit codes, printing. Everything else is below.
+
+Exit codes: 0 all rows ok or skipped; 3 finished with failed rows; 2 a config, manifest or argument that cannot be honoured;
+1 anything else.
+"""
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from repaint_batch.cli import demo, jobs
+from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError
+
+app = typer.Typer(
+    name="repaint-batch",
+    help="Restore image corpora with diffusion priors: RePaint on Ray Data, exactly once, into a Delta table.",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+for command in (jobs.plan, jobs.run, jobs.status, jobs.resume):
+    app.command()(command)
+app.command("retry-failed")(jobs.retry_failed)
+
+
+def main() -> None:
+    """Run the command line; errors of this package become one message and an exit code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line with `arguments` and return its exit code."""
+    errors = Console(stderr=True, soft_wrap=True)
+    try:
+        code = app(arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except RepaintBatchError as error:
+        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        return 2 if isinstance(error, ConfigError | ManifestError) else 1
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        errors.print("stopped; what was committed stays, `repaint-batch resume` goes on")
+        return 1
+    except Exception as error:
+        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
+            raise
+        error.show()
+        return int(error.exit_code)

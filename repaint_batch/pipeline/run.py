@@ -1,0 +1,173 @@
+"""A job from config to finished table, in as many passes as it takes.
+
+The table is the judge of what is done: a pass restores the shards that it does not hold, and whatever a pass did not bring
+home is pending again. So a new run, a resumed one and a retry are the same thing.
+"""
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import ray
+from deltalake.exceptions import DeltaError
+from ray.exceptions import RayError, RayTaskError, UserCodeException
+
+from repaint_batch.config import ComputeConfig, JobConfig
+from repaint_batch.errors import ConfigError, RepaintBatchError
+from repaint_batch.manifest import Manifest, open_manifest
+from repaint_batch.pipeline.dataset import ActorResources, restore_shards
+from repaint_batch.pipeline.stages import Job
+from repaint_batch.priors.load import LoadedPrior, load_prior
+from repaint_batch.results.plan import Plan, freeze, make_plan
+from repaint_batch.results.table import CommitFeed, ResultsTable
+from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.schema import passthrough
+from repaint_batch.storage import Storage, normalise
+
+_LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
+_POLL_S = 1.0
+
+
+class Watcher(Protocol):
+    """Whoever is told how far a job is."""
+
+    def update(self, rows_done: int, shards_done: int, failed: int) -> None:
+        """Take the totals committed so far."""
+
+
+Watch = Callable[[Plan, int, int], contextlib.AbstractContextManager[Watcher]]
+"""Makes a watcher of a plan of which some (rows, shards) are already done."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        plan: the job.
+        shards_run: shards that this run committed.
+        counts: rows of the whole table by status.
+        nfe: network evaluations spent by this run.
+        seconds: wall-clock time of this run, Ray's start included.
+    """
+
+    plan: Plan
+    shards_run: int
+    counts: dict[str, int]
+    nfe: int
+    seconds: float
+
+    @property
+    def exit_code(self) -> int:
+        """0: all rows ok or skipped; 3: some failed."""
+        return 3 if self.counts["failed"] else 0
+
+
+def plan_job(config: JobConfig, storage: Storage, *, retry_of: str | None = None) -> tuple[Plan, Manifest, LoadedPrior]:
+    """Return what `config` would do, after reading the manifest's ids and the prior; nothing is written or run."""
+    if config.sampler.preset not in PRESETS:
+        raise ConfigError(f"sampler.preset: {config.sampler.preset} is not one of {', '.join(PRESETS)}")
+    manifest = open_manifest(config.input.manifest, storage)
+    prior = load_prior(config.prior, storage)
+    sampler = PRESETS[config.sampler.preset].describe()
+    return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of), manifest, prior
+
+
+def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> Summary:
+    """Run a job, or what is left of it, until the table holds every shard of it."""
+    started = time.perf_counter()
+    storage = Storage(config.storage)
+    plan, manifest, prior = plan_job(config, storage, retry_of=retry_of)
+    plan = freeze(plan, config.output.uri, storage)
+    table = ResultsTable(config.output.uri, storage)
+    own_columns = tuple(passthrough(manifest.schema))
+    table.create(own_columns)
+    feed = CommitFeed(table, plan)
+    pending = [shard for shard in range(plan.shards) if shard not in feed.shards]
+    if pending:
+        job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
+        del prior
+        with ray_session(config.compute) as resources, watched(watch, plan, feed):
+            _restore(job, pending, resources)
+    return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
+
+
+def _restore(job: Job, pending: list[int], resources: ActorResources) -> None:
+    try:
+        restore_shards(job, pending, resources)
+    except (RayTaskError, UserCodeException) as error:
+        cause: BaseException | None = error
+        while cause is not None:
+            if isinstance(cause, RepaintBatchError):
+                raise cause from None
+            cause = getattr(cause, "cause", None) or cause.__cause__
+        raise
+
+
+@contextlib.contextmanager
+def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
+    """Join the configured Ray cluster, or start a local one for the time of the job; yield what actors may take."""
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    own = not ray.is_initialized()
+    if own:
+        address = compute.address or os.environ.get("RAY_ADDRESS")
+        # "local": without it Ray would join whatever cluster it finds on this machine.
+        local = {} if address else {"object_store_memory": _LOCAL_OBJECT_STORE_BYTES, "include_dashboard": False}
+        try:
+            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
+        except (ConnectionError, RayError, ValueError) as error:
+            raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}") from error
+    try:
+        yield actor_resources(compute, ray.cluster_resources())
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def actor_resources(compute: ComputeConfig, cluster: dict[str, float]) -> ActorResources:
+    """Return what actors take on a cluster with these resources.
+
+    On CPUs an actor runs one thread on three quarters of a logical core by default: several actors beat several threads,
+    and the quarter left is what decoding and committing run on.
+    """
+    gpus = compute.num_gpus if compute.num_gpus is not None else (1.0 if cluster.get("GPU") else 0.0)
+    cpus = compute.num_cpus if compute.num_cpus is not None else (1.0 if gpus else 0.75)
+    least, most = compute.actors if isinstance(compute.actors, tuple) else (compute.actors, compute.actors)
+    if least > most:
+        raise ConfigError(f"compute.actors: least {least} is more than most {most}")
+    fitting = cluster.get("GPU", 0.0) / gpus if gpus else cluster.get("CPU", 0.0) / cpus
+    if fitting < 1:
+        kind, want, have = ("GPU", gpus, cluster.get("GPU", 0)) if gpus else ("CPU", cpus, cluster.get("CPU", 0))
+        raise ConfigError(f"compute: an actor takes {want:g} {kind}, the cluster has {have:g}")
+    most = max(least, min(most, int(fitting)))
+    return ActorResources(least, most, cpus, gpus, threads=max(1, round(cpus)))
+
+
+@contextlib.contextmanager
+def watched(watch: Watch, plan: Plan, feed: CommitFeed) -> Iterator[None]:
+    """Tell a watcher of every commit while the block runs, by looking at the table as anybody could."""
+    finished = threading.Event()
+    with watch(plan, feed.rows, len(feed.shards)) as watcher:
+
+        def look() -> None:
+            feed.poll()
+            watcher.update(feed.rows, len(feed.shards), feed.failed)
+
+        def poll() -> None:
+            while not finished.wait(_POLL_S):
+                with contextlib.suppress(DeltaError, OSError):
+                    look()
+
+        thread = threading.Thread(target=poll, daemon=True, name="progress")
+        thread.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            thread.join()
+            look()

@@ -1,0 +1,172 @@
+"""Decode and encode: what happens to a shard before and after the prior sees it. No Ray here.
+
+A work table has the columns of the results, of which a stage fills in its own, plus those of `WORK`. A row that cannot go
+on gets its status and reason here and is passed along untouched.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+
+from repaint_batch.config import JobConfig, fingerprint
+from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing
+from repaint_batch.images.restoration import compose, prepare
+from repaint_batch.manifest import image_bytes_or_uri
+from repaint_batch.results.plan import Plan
+from repaint_batch.schema import RESULTS, passthrough
+from repaint_batch.storage import Storage, UriPolicy, join, normalise
+
+WORK = [
+    pa.field("__image", pa.large_binary()),  # encoded, as read
+    pa.field("__mask", pa.large_binary()),
+    pa.field("__windows", pa.large_binary()),  # (N, R, R, 3) float32 in [-1, 1]
+    pa.field("__keep", pa.large_binary()),  # (N, R, R) bool, True = known pixel
+]
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every stage knows.
+
+    Attributes:
+        plan: the frozen plan.
+        output: normalised folder or prefix of the output.
+        passthrough: the manifest's own columns.
+        resolution_px: side of the prior's input.
+    """
+
+    plan: Plan
+    output: str
+    passthrough: tuple[pa.Field, ...]
+    resolution_px: int
+
+    @property
+    def config(self) -> JobConfig:
+        """The job's config."""
+        return self.plan.job_config()
+
+    @property
+    def results_schema(self) -> pa.Schema:
+        """Columns that the sink receives."""
+        return pa.schema([*RESULTS, *self.passthrough])
+
+    @property
+    def work_schema(self) -> pa.Schema:
+        """Columns that travel between stages."""
+        return pa.schema([*RESULTS, *WORK, *self.passthrough])
+
+
+def decode(rows: pa.Table, job: Job, shard: int, attempt: str) -> pa.Table:
+    """Return a shard's work table: sources read, windows cut, rows that cannot go on marked."""
+    config = job.config
+    storage = Storage(config.storage)
+    policy = UriPolicy(job.plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
+    names = [field.name for field in passthrough(rows.schema)]
+    work = []
+    for values in rows.to_pylist():
+        row: Row = {
+            "sample_id": str(values["sample_id"]),
+            "status": "pending",
+            "seed": config.sampler.seed if values.get("seed") is None else values["seed"],
+            "job_id": job.plan.job_id,
+            "shard": shard,
+            "attempt": attempt,
+            "prior_fingerprint": job.plan.prior_fingerprint,
+            "sampler_fingerprint": job.plan.sampler_fingerprint,
+            **{name: values[name] for name in names},
+        }
+        _guarded(row, lambda row, values=values: _decode_row(row, values, job, config, storage, policy), "decode_s")
+        work.append(row)
+    return pa.Table.from_pylist(work, schema=job.work_schema)
+
+
+def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Storage, policy: UriPolicy) -> None:
+    limit = config.images.max_bytes
+    for name in ("image", "mask"):
+        data, uri = image_bytes_or_uri(values[name])
+        row[f"{name}_uri"] = uri
+        if data is None:
+            if not uri:
+                raise SourceMissing(f"{name} is null; give a URI or bytes")
+            data = storage.read(policy.resolve(uri), limit)
+        elif len(data) > limit:
+            raise (ImageInvalid if name == "image" else MaskInvalid)(
+                f"{name} has {len(data)} bytes, more than images.max_bytes = {limit}"
+            )
+        row[f"__{name}"] = data
+    row["work_key"] = _work_key(row, job, config)
+    prepared = prepare(row["__image"], row["__mask"], config.images, job.resolution_px)
+    row["width_px"], row["height_px"] = prepared.width_px, prepared.height_px
+    row["output_format"], row["hole_fraction"] = prepared.format, prepared.hole_fraction
+    row["windows"] = len(prepared.windows)
+    row["__windows"], row["__keep"] = prepared.windows.tobytes(), prepared.keep_mask.tobytes()
+
+
+def _work_key(row: Row, job: Job, config: JobConfig) -> str:
+    image, mask = (hashlib.sha256(row[name]).hexdigest() for name in ("__image", "__mask"))
+    plan = job.plan
+    settings = [config.images.model_dump(mode="json"), config.output.format]
+    return fingerprint(image, mask, plan.prior_fingerprint, plan.sampler_fingerprint, row["seed"], row["sample_id"], settings)
+
+
+def windows_of(row: Row, resolution_px: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a work row's windows (N, R, R, 3) float32 and keep masks (N, R, R) bool."""
+    shape = (row["windows"], resolution_px, resolution_px)
+    return (
+        np.frombuffer(row["__windows"], np.float32).reshape(*shape, 3),
+        np.frombuffer(row["__keep"], np.bool_).reshape(shape),
+    )
+
+
+def encode(work: pa.Table, job: Job) -> pa.Table:
+    """Return a shard's results: restored windows pasted, encoded, hashed; with ``output.images: files``, uploaded too."""
+    config = job.config
+    storage = Storage(config.storage)
+    results = []
+    for row in work.to_pylist():
+        if row["status"] == "pending":
+            _guarded(row, lambda row: _encode_row(row, job, config, storage), "encode_s")
+        row["finished_at"] = datetime.now(UTC)
+        results.append({name: row[name] for name in job.results_schema.names})
+    return pa.Table.from_pylist(results, schema=job.results_schema)
+
+
+def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None:
+    if row["windows"]:
+        restored, _ = windows_of({**row, "__keep": b"\1" * (len(row["__windows"]) // 12)}, job.resolution_px)
+        done = compose(row["__image"], row["__mask"], restored, config.images, job.resolution_px, config.output.format)
+        data, row["output_format"] = done.data, done.format
+        row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
+        status, reason = "ok", None
+    else:
+        data, row["known_pixels_equal"], row["nfe"] = row["__image"], True, 0
+        status, reason = "skipped", "the mask has no hole; the picture passes through unchanged"
+    row["output_sha256"], row["output_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
+    if config.output.images == "files":
+        # The work key makes the name unique to its contents, so a second attempt can only write the same bytes.
+        name = f"{quote(row['sample_id'], safe='')[:150]}-{row['work_key']}.{row['output_format'].lower()}"
+        row["output_uri"] = join(job.output, "images", name)
+        storage.write(row["output_uri"], data)
+    else:
+        row["output"] = data
+    row["status"], row["reason"] = status, reason
+
+
+def _guarded(row: Row, work: Callable[[Row], None], seconds: str) -> None:
+    """Run `work` on a row and time it; whatever it raises becomes the row's failure and nobody else's."""
+    started = time.perf_counter()
+    try:
+        work(row)
+    except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
+        row["status"], row["error_class"] = "failed", type(error).__name__
+        known = isinstance(error, RepaintBatchError)
+        row["reason"] = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+    row[seconds] = time.perf_counter() - started

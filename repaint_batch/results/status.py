@@ -1,0 +1,77 @@
+"""How far an output is: what was planned against what the table holds."""
+
+from dataclasses import dataclass
+
+from repaint_batch.errors import NothingToResume
+from repaint_batch.results.plan import Plan, load_plans
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage
+
+
+@dataclass(frozen=True)
+class JobStatus:
+    """One job of an output.
+
+    Attributes:
+        plan: the job.
+        shards_done: shards of it that the table holds.
+        rows_done: rows of those.
+    """
+
+    plan: Plan
+    shards_done: int
+    rows_done: int
+
+
+@dataclass(frozen=True)
+class OutputStatus:
+    """An output: its jobs, oldest first, and its table.
+
+    Attributes:
+        jobs: the first one planned every row; later ones ran some of them again.
+        ok: rows restored.
+        skipped: rows without a hole.
+        failed: rows with a reason why not.
+        rows: rows that were planned.
+    """
+
+    jobs: tuple[JobStatus, ...]
+    ok: int
+    skipped: int
+    failed: int
+    rows: int
+
+    @property
+    def missing(self) -> int:
+        """Planned rows that the table does not hold yet."""
+        return self.rows - self.ok - self.skipped - self.failed
+
+    @property
+    def finished(self) -> bool:
+        """Whether every job has committed every shard and no row is missing."""
+        return self.missing == 0 and all(job.shards_done == job.plan.shards for job in self.jobs)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all rows ok or skipped; 3: finished with failed rows; 1: not finished."""
+        if not self.finished:
+            return 1
+        return 3 if self.failed else 0
+
+
+def read_status(output: str, storage: Storage) -> OutputStatus:
+    """Return where an output stands.
+
+    Raises:
+        NothingToResume: there is no job in it.
+    """
+    plans = load_plans(output, storage)
+    if not plans:
+        raise NothingToResume(f"{output}: no job was ever planned there; check the output, or start with `repaint-batch run`")
+    table = ResultsTable(output, storage)
+    jobs = []
+    for plan in plans:
+        done = table.committed(plan)
+        jobs.append(JobStatus(plan, len(done), sum(stop - start for start, stop in map(plan.shard_range, done))))
+    counts = table.counts() if table.exists() else {"ok": 0, "skipped": 0, "failed": 0}
+    return OutputStatus(tuple(jobs), counts["ok"], counts["skipped"], counts["failed"], plans[0].rows)

@@ -1,0 +1,66 @@
+"""Fixtures that several rooms share: places to keep objects, a small prior, corpora, a Ray cluster."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.storage import Storage
+
+from .seaweed import S3Service, run_seaweed
+
+# One thread a test: the machine's cores are shared by workers, and results do not depend on it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Somewhere that a job's files can live.
+
+    Attributes:
+        uri: a fresh folder or prefix.
+        config: how to reach it.
+    """
+
+    uri: str
+    config: StorageConfig
+
+    @property
+    def storage(self) -> Storage:
+        """A client."""
+        return Storage(self.config)
+
+
+@pytest.fixture(scope="session")
+def s3_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Service]:
+    """SeaweedFS on loopback; its credentials are in the environment while it runs."""
+    with run_seaweed(tmp_path_factory.mktemp("seaweed")) as service, pytest.MonkeyPatch.context() as patch:
+        for name, value in service.environment().items():
+            patch.setenv(name, value)
+        yield service
+
+
+@pytest.fixture
+def local_place(tmp_path: Path) -> Place:
+    """A folder."""
+    return Place(str(tmp_path), StorageConfig())
+
+
+@pytest.fixture
+def s3_place(s3_service: S3Service) -> Place:
+    """A bucket of its own on the S3 service."""
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    s3_service.filesystem().mkdir(bucket)
+    return Place(f"s3://{bucket}/corpus", StorageConfig(endpoint_url=s3_service.endpoint_url, region="us-east-1"))
+
+
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Each backend in turn: whatever is asserted with it is the same contract on both."""
+    found: Place = request.getfixturevalue(f"{request.param}_place")
+    return found

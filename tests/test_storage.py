@@ -1,0 +1,121 @@
+"""One contract for every backend, and the door that strangers' URIs pass."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.errors import SourceMissing, UriRefused
+from repaint_batch.storage import Storage, UriPolicy, join, normalise
+
+from .conftest import Place
+
+
+def test_what_is_written_is_read(place: Place) -> None:
+    uri = join(place.uri, "folder", "object")
+    place.storage.write(uri, b"first")
+    place.storage.write(uri, b"second")
+    assert place.storage.read(uri) == b"second"
+    assert place.storage.exists(uri)
+
+
+def test_missing_object_is_named(place: Place) -> None:
+    uri = join(place.uri, "nothing")
+    with pytest.raises(SourceMissing, match=r"nothing: no such object"):
+        place.storage.read(uri)
+    assert not place.storage.exists(uri)
+
+
+def test_size_cap_holds_before_reading(place: Place) -> None:
+    uri = join(place.uri, "large")
+    place.storage.write(uri, b"x" * 100)
+    with pytest.raises(SourceMissing, match="100 bytes, more than the 99"):
+        place.storage.read(uri, max_bytes=99)
+    assert len(place.storage.read(uri, max_bytes=100)) == 100
+
+
+def test_only_one_of_many_creates(place: Place) -> None:
+    uri = join(place.uri, "once")
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda i: place.storage.create(uri, b"%d" % i), range(8)))
+    assert won.count(True) == 1
+    assert place.storage.read(uri) == b"%d" % won.index(True)
+    assert not place.storage.create(uri, b"later")
+
+
+def test_list_is_sorted_and_whole(place: Place) -> None:
+    for name in ("b/2", "a/1", "c"):
+        place.storage.write(join(place.uri, "listing", name), name.encode())
+    found = [uri for uri, _ in place.storage.list(join(place.uri, "listing"))]
+    assert found == [normalise(join(place.uri, "listing", name)) for name in ("a/1", "b/2", "c")]
+    assert list(place.storage.list(join(place.uri, "no-such-prefix"))) == []
+
+
+def test_delete_twice_is_no_error(place: Place) -> None:
+    uri = join(place.uri, "gone")
+    place.storage.write(uri, b"x")
+    place.storage.delete(uri)
+    place.storage.delete(uri)
+    assert not place.storage.exists(uri)
+
+
+def test_a_pickled_client_carries_no_connection(place: Place) -> None:
+    place.storage.write(join(place.uri, "x"), b"x")
+    assert pickle.loads(pickle.dumps(place.storage)).read(join(place.uri, "x")) == b"x"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "http://host/a.png",
+        "https://host/a.png",
+        "gs://bucket/a",
+        "ftp://host/a",
+        "simplecache::s3://bucket/a",
+        "local:///etc/passwd",
+        "s3://key:secret@bucket/a",
+        "s3://bucket:9000/a",
+        "s3://corpus/a?endpoint_override=http://evil",
+        "s3://corpus/a#x",
+        "s3://other/a.png",
+        "s3://corpus-of-somebody-else/a.png",
+        "/etc/passwd",
+        "file:///etc/passwd",
+        "../secret",
+        "a/../../secret",
+        "a\\..\\secret",
+        "s3://corpus/a/../../other",
+        "a\0b",
+    ],
+)
+def test_uris_of_strangers_are_refused(uri: str) -> None:
+    with pytest.raises(UriRefused) as caught:
+        UriPolicy("s3://corpus/pictures", ("s3://corpus/masks",)).resolve(uri)
+    assert "secret@" not in str(caught.value)
+
+
+def test_relative_and_allowed_uris_resolve() -> None:
+    policy = UriPolicy("s3://corpus/pictures", ("s3://corpus/masks",))
+    assert policy.resolve("a/b.png") == "s3://corpus/pictures/a/b.png"
+    assert policy.resolve("s3://corpus/masks/a.png") == "s3://corpus/masks/a.png"
+
+
+def test_a_link_out_of_the_corpus_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (tmp_path / "corpus" / "innocent.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(UriRefused, match="link that leaves"):
+        UriPolicy(str(tmp_path / "corpus")).resolve("innocent.png")
+
+
+def test_endpoint_with_credentials_is_refused() -> None:
+    with pytest.raises(ValueError, match="must not carry credentials"):
+        StorageConfig(endpoint_url="http://key:secret@host")
+
+
+def test_endpoint_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert Storage().delta_options() == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true"}
+    assert Storage(StorageConfig(endpoint_url="https://other")).endpoint_url == "https://other"
