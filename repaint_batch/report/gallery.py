@@ -1,0 +1,135 @@
+"""The gallery's data: which rows are shown, their values, their pictures; packed for a browser to open lazily.
+
+Values are one JSON object of columns, gzipped and base64 (browsers have `DecompressionStream`). Pictures lie in base64
+blocks, each on its own three-byte boundary: a piece of a block is itself base64, so that the page cuts out a data URI and
+decodes nothing until a picture is looked at.
+"""
+
+import base64
+import gzip
+import heapq
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from repaint_batch.report.thumbnails import Thumbnails
+from repaint_batch.schema import RESULTS
+
+MAX_ROWS = 10_000
+"""Rows that the gallery holds; figures always cover all."""
+PICTURE_BYTES = 36_000_000
+"""Bytes of all pictures together; base64 makes 48 MB of them, which leaves a page well under 60 MB."""
+MOST_ROW_BYTES = 90_000
+"""Bytes of one row's pictures, however few rows there are."""
+BLOCK_CHARS = 4_000_000
+_TEXT_CHARS = 2_000
+
+Row = dict[str, Any]
+
+
+def row_bytes(rows: int) -> int:
+    """Return what the pictures of one of `rows` rows may take."""
+    return min(MOST_ROW_BYTES, PICTURE_BYTES // max(1, min(rows, MAX_ROWS)))
+
+
+@dataclass
+class Selection:
+    """Keeps the rows most worth looking at: failed ones, then those with the worst seam.
+
+    Attributes:
+        seen: rows offered so far.
+    """
+
+    seen: int = 0
+    _failed: list[tuple[int, Row, Thumbnails]] = field(default_factory=list)
+    _others: list[tuple[float, int, Row, Thumbnails]] = field(default_factory=list)
+
+    def wants(self, row: Row) -> bool:
+        """Return whether the row would be kept, so that pictures are made of no others."""
+        if row["status"] == "failed":
+            return len(self._failed) < MAX_ROWS
+        return len(self._others) < MAX_ROWS or _seam(row) > self._others[0][0]
+
+    def offer(self, row: Row, pictures: Thumbnails | None) -> None:
+        """Count the row; keep it if it comes with pictures, of which there may be none inside."""
+        if pictures is not None and row["status"] == "failed":
+            self._failed.append((self.seen, row, pictures))
+        elif pictures is not None:
+            entry = (_seam(row), -self.seen, row, pictures)
+            if len(self._others) < MAX_ROWS:
+                heapq.heappush(self._others, entry)
+            else:
+                heapq.heappushpop(self._others, entry)
+        self.seen += 1
+
+    def chosen(self) -> list[tuple[Row, Thumbnails]]:
+        """Return the kept rows in the order in which they came; at most a quarter failed where there are too many."""
+        failed = self._failed[: max(MAX_ROWS // 4, MAX_ROWS - len(self._others))]
+        others = heapq.nlargest(MAX_ROWS - len(failed), self._others)
+        both = failed + [(-place, row, pictures) for _, place, row, pictures in others]
+        return [(row, pictures) for _, row, pictures in sorted(both, key=lambda entry: entry[0])]
+
+
+def _seam(row: Row) -> float:
+    seam = row["seam_score"]
+    return -1.0 if seam is None or not math.isfinite(seam) else float(seam)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What the page embeds.
+
+    Attributes:
+        rows: base64 of gzipped JSON.
+        blocks: base64 of pictures.
+        count: rows in it.
+    """
+
+    rows: str
+    blocks: list[str]
+    count: int
+
+
+def pack(chosen: Sequence[tuple[Row, Thumbnails]]) -> Packed:
+    """Return the gallery's data, see the module's docstring."""
+    blocks: list[list[str]] = [[]]
+    used = 0
+    places: list[list[int]] = []  # for each row: block, start, then the lengths of before, after and hole; 0 for none
+    for _, pictures in chosen:
+        texts = [_base64(part) for part in pictures.parts]
+        total = sum(map(len, texts))
+        if used + total > BLOCK_CHARS and used:
+            blocks.append([])
+            used = 0
+        places.append([len(blocks) - 1, used, *map(len, texts)])
+        blocks[-1] += texts
+        used += total
+    own = [name for name in (chosen[0][0] if chosen else {}) if name not in RESULTS.names]
+    columns = {name: [_plain(row.get(name)) for row, _ in chosen] for name in RESULTS.names if name != "output"}
+    data = {
+        "columns": columns,
+        "own": {name: [_words(row.get(name)) for row, _ in chosen] for name in own},
+        "places": places,
+    }
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Packed(_base64(gzip.compress(text.encode(), 6, mtime=0)), ["".join(block) for block in blocks], len(chosen))
+
+
+def _base64(data: bytes | None) -> str:
+    """Return base64 whose length is a multiple of four, so that pieces can be laid end to end and cut out again."""
+    return "" if data is None else base64.b64encode(data).decode("ascii")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value[:_TEXT_CHARS]
+    return value.timestamp() if hasattr(value, "timestamp") else value
+
+
+def _words(value: Any) -> str | None:
+    """Return a manifest's own value as text; binary is not shown."""
+    return None if value is None or isinstance(value, bytes) else str(value)[:200]

@@ -1,0 +1,159 @@
+"""The report of a job: one self-contained HTML page.
+
+Everything is in the page: figures as inline SVG, rows and thumbnails packed (see `repaint_batch.report.gallery`), one
+script whose hash the page's own Content-Security-Policy names. Nothing is fetched, so it works from ``file://``, and a name
+from a manifest that tried to bring a script would not be run even if it got past the escaping.
+"""
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from markupsafe import Markup
+
+from repaint_batch.config import ImagesConfig
+from repaint_batch.errors import RepaintBatchError
+from repaint_batch.report.charts import charts
+from repaint_batch.report.figures import Figures, figures, mean_occupancy
+from repaint_batch.report.gallery import MAX_ROWS, Packed, Row, Selection, pack, row_bytes
+from repaint_batch.report.render import render, source
+from repaint_batch.report.thumbnails import Thumbnails, thumbnails
+from repaint_batch.results.plan import Plan
+from repaint_batch.schema import RESULTS
+
+Pictures = Callable[[Row], tuple[bytes | None, bytes | None, bytes | None]]
+"""Fetches (source, mask, output) of a results row, encoded; None for what there is not."""
+
+FAILED_SHOWN = 200
+"""Failed rows that the page lists in full; the gallery's filter shows the others."""
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What the results table does not say of its job.
+
+    Attributes:
+        output: URI of the output.
+        rows: rows of the manifest.
+        jobs: job ids, oldest first.
+        prior: name of the prior, for people.
+        sampler: name and settings of the sampler, for people.
+        batch_windows: windows in one network call.
+        images: polarity of the masks and caps on what is decoded.
+        price_per_hour: of one worker; None leaves cost out.
+        currency: sign or code that is put before an amount.
+    """
+
+    output: str
+    rows: int
+    jobs: tuple[str, ...]
+    prior: str
+    sampler: str
+    batch_windows: int
+    images: ImagesConfig
+    price_per_hour: float | None = None
+    currency: str = ""
+
+    @classmethod
+    def of(cls, output: str, plans: list[Plan], *, price_per_hour: float | None = None, currency: str = "") -> "JobFacts":
+        """Return the facts of an output's jobs, oldest first."""
+        first, last = plans[0], plans[-1]
+        config = last.job_config()
+        settings = ", ".join(f"{name} {value}" for name, value in last.sampler.items() if name != "sampler")
+        return cls(
+            output=output,
+            rows=first.rows,
+            jobs=tuple(plan.job_id for plan in plans),
+            prior=config.prior.source,
+            sampler=f"{config.sampler.preset} ({settings})",
+            batch_windows=config.compute.batch_windows,
+            images=config.images,
+            price_per_hour=price_per_hour,
+            currency=currency,
+        )
+
+    @property
+    def retry_command(self) -> str:
+        """The command that runs failed rows again."""
+        return f"repaint-batch retry-failed {shlex.quote(self.output)}"
+
+
+def write_report(path: str | Path, rows: pa.Table | Iterable[pa.RecordBatch], pictures: Pictures, facts: JobFacts) -> int:
+    """Write the report to `path`, a local file; return its size in bytes."""
+    html = report_html(rows, pictures, facts).encode("utf-8")
+    Path(path).write_bytes(html)
+    return len(html)
+
+
+def report_html(rows: pa.Table | Iterable[pa.RecordBatch], pictures: Pictures, facts: JobFacts) -> str:
+    """Return the report of a job.
+
+    Args:
+        rows: the results, as a table or in batches; columns of `repaint_batch.schema.RESULTS` and any of the manifest's.
+        pictures: fetches a row's pictures. What it cannot have (`RepaintBatchError`, `OSError`) is left out.
+        facts: what else is known of the job.
+    """
+    selection, kept = Selection(), [_figure_columns(RESULTS.empty_table())]
+    room = row_bytes(facts.rows)
+    batches = rows.to_batches(max_chunksize=256) if isinstance(rows, pa.Table) else rows
+    for batch in batches:
+        kept.append(_figure_columns(batch))
+        for row in batch.to_pylist():
+            selection.offer(row, _thumbnails(row, pictures, facts.images, room) if selection.wants(row) else None)
+            row.pop("output", None)
+    facts_of_rows = figures(pa.concat_tables(kept), facts.jobs)
+    return _page(facts_of_rows, pack(selection.chosen()), selection, facts)
+
+
+def _figure_columns(rows: pa.Table | pa.RecordBatch) -> pa.Table:
+    """Return the columns that figures are made of, without pictures and the manifest's own."""
+    wanted = [field for field in RESULTS if field.name != "output"]
+    return pa.table({field.name: pa.chunked_array([_flat(rows[field.name])]).cast(field.type) for field in wanted})
+
+
+def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def _thumbnails(row: Row, pictures: Pictures, images: ImagesConfig, room: int) -> Thumbnails:
+    try:
+        before, mask, after = pictures(row)
+    except (RepaintBatchError, OSError):
+        return Thumbnails(None, None, None)
+    return thumbnails(before, mask, after, images, room)
+
+
+def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFacts) -> str:
+    script = source("page.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    failed = [row for row, _ in selection.chosen() if row["status"] == "failed"]
+    return render(
+        "page.html.j2",
+        facts=facts,
+        numbers=numbers,
+        charts=charts(numbers, facts.batch_windows),
+        cost=_cost(numbers, facts),
+        occupancy=mean_occupancy(numbers.spans, facts.batch_windows),
+        pending=max(0, facts.rows - numbers.rows),
+        failed=failed[:FAILED_SHOWN],
+        slowest=sorted(numbers.spans, key=lambda span: -span.seconds)[:10],
+        capped=selection.seen > MAX_ROWS,
+        packed=packed,
+        script=Markup(script),  # a file of this package
+        script_hash=f"sha256-{digest}",
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _cost(numbers: Figures, facts: JobFacts) -> dict[str, Any] | None:
+    if facts.price_per_hour is None:
+        return None
+    total = numbers.worker_s / 3600 * facts.price_per_hour
+    done = numbers.statuses["ok"]
+    return {"total": f"{facts.currency}{total:,.2f}", "thousand": f"{facts.currency}{1000 * total / max(1, done):,.2f}"}
