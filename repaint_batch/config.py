@@ -63,14 +63,26 @@ class SamplerConfig(Model):
 
 
 class ImagesConfig(Model):
-    hole: Literal["white", "black"] = "white"
-    """Which colour of a mask marks the pixels to restore."""
+    hole: str = Field(default="white", pattern=r"^(white|black|transparent|opaque|#[0-9a-fA-F]{6})$")
+    """What marks the pixels to restore in a mask: a shade, its alpha channel, or one colour as #rrggbb."""
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Share of full white from which a mask's pixel counts as white."""
+    """Share of full white, or of full opacity, from which a mask's pixel counts as white, or opaque."""
+    mask_grow_px: int = Field(default=0, ge=-1024, le=1024)
+    """Pixels by which every hole grows on all sides; negative: shrinks."""
+    mask_resize: bool = False
+    """Fit a mask of another size to its picture (nearest pixel) instead of refusing it."""
+    mask_drawn_on: Literal["upright", "stored"] = "upright"
+    """Whether a mask lies on the picture as displayed or as stored, where an EXIF orientation tells them apart."""
+    context: float = Field(default=0.125, ge=0, lt=0.5)
+    """Share of a window's side kept free of its holes at each edge, so that the prior sees their surroundings."""
+    feather_px: int = Field(default=8, ge=0, le=256)
+    """Width of a hole's rim over which a restoration solved at another scale is blended to its surroundings."""
+    frames: Literal["refuse", "first"] = "refuse"
+    """What to do with animations and pages: refuse them, or restore the first and drop the rest."""
     max_bytes: PositiveInt = 256 * 2**20
     """Largest encoded picture or mask that is read, in bytes."""
-    max_pixels: PositiveInt = 200_000_000
-    """Largest picture or mask that is decoded, in pixels."""
+    max_pixels: int = Field(default=178_956_970, ge=1, le=178_956_970)
+    """Largest picture or mask that is decoded, in pixels; the upper bound is Pillow's own."""
 
 
 class ComputeConfig(Model):

@@ -2,17 +2,25 @@
 
 Two pure functions, so that blocks between the stages of a job carry encoded bytes and windows and never whole decoded
 pictures: `prepare` cuts the windows, `compose` decodes the source once more, recomputes the same windows and writes the
-restored hole into them.
+restored hole into them, part by part.
 """
 
-import io
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
 from repaint_batch.config import ImagesConfig, OutputFormat
-from repaint_batch.errors import ImageInvalid, MaskInvalid
+from repaint_batch.errors import SampleError
+from repaint_batch.images.checking import Seam, largest_known_difference
+from repaint_batch.images.codec import Box, Picture, read_picture
+from repaint_batch.images.colour import Colours
+from repaint_batch.images.encoding import encode, is_lossless, target_format
+from repaint_batch.images.masks import read_keep_mask
+from repaint_batch.images.orientation import stored, upright
+from repaint_batch.images.scaling import blurred, cut, enlarged
+from repaint_batch.images.windows import Window, plan_windows
+
+_PART_PX = 512
 
 
 @dataclass(frozen=True)
@@ -20,12 +28,12 @@ class Prepared:
     """A picture as the prior sees it.
 
     Attributes:
-        windows: (N, R, R, 3) float32 in [-1, 1]; what stands in the hole is arbitrary but always the same.
+        windows: (N, R, R, 3) float32 in [-1, 1], upright; 0 in the hole.
         keep_mask: (N, R, R) bool, True = known pixel.
         width_px: width of the picture as stored, before any orientation tag.
         height_px: its height.
         format: Pillow's name of the picture's format: PNG, JPEG, WEBP, ...
-        mode: Pillow's name of its pixels: L, RGB, CMYK, ...
+        mode: Pillow's name of its pixels: L, RGB, CMYK, ...; or RGB;16 and the like, which Pillow lacks.
         hole_fraction: unknown pixels / all pixels; 0: nothing to do, and no windows.
     """
 
@@ -45,11 +53,12 @@ class Restored:
     Attributes:
         data: the bytes to publish.
         format: Pillow's name of their format.
-        known_pixels_equal: every pixel outside the hole, as encoded from, equals the source's decoded pixel.
-        largest_known_difference: largest difference of a decoded pixel outside the hole, in steps of the source's depth;
-            0 for lossless formats.
+        known_pixels_equal: every pixel outside the hole equals the source's decoded pixel: as read back from `data`
+            where the format is lossless, as handed to the encoder where it is not.
+        largest_known_difference: largest difference of a sample outside the hole between the source and `data`, both
+            decoded, in steps of the source's depth; 0 for lossless formats.
         seam_score: gradient across the hole's rim over that inside the hole; about 1 where no seam shows, None where
-            the picture gives no rim to measure.
+            there is no rim to measure.
     """
 
     data: bytes
@@ -59,32 +68,43 @@ class Restored:
     seam_score: float | None
 
 
-def prepare(image: bytes, mask: bytes, config: ImagesConfig, resolution_px: int) -> Prepared:
+def prepare(
+    image: bytes, mask: bytes, config: ImagesConfig, resolution_px: int, output_format: OutputFormat = "source"
+) -> Prepared:
     """Return the windows of a picture that a prior of `resolution_px` is to restore.
 
     Args:
         image: encoded picture.
-        mask: encoded mask of the same size.
-        config: polarity and threshold of masks, caps on what is decoded.
+        mask: encoded mask, or boxes and polygons as JSON (see `repaint_batch.images.masks`).
+        config: polarity and threshold of masks, context of windows, caps on what is decoded.
         resolution_px: side R of the prior's square input.
+        output_format: what `compose` will be asked for, so that a picture it cannot write is refused before sampling.
 
     Raises:
-        ImageInvalid: bytes that are no picture, a truncated one, or one over the caps.
+        ImageInvalid: bytes that are no picture, a truncated one, one over the caps or of a kind that cannot be kept.
         MaskInvalid: the same of the mask, or one of another size than the picture.
     """
-    picture = _decode(image, config, ImageInvalid, "picture")
-    keep = _keep_mask(mask, picture.size, config)
-    hole_fraction = float(1 - keep.mean())
-    window, known = _window(picture, keep, resolution_px)
-    count = 1 if hole_fraction else 0
+    picture = read_picture(image, config)
+    keep_mask = read_keep_mask(mask, picture, config)
+    target_format(picture, output_format)
+    plan = plan_windows(keep_mask, resolution_px, config.context)
+    windows = np.zeros((len(plan), resolution_px, resolution_px, 3), dtype=np.float32)
+    known = np.ones((len(plan), resolution_px, resolution_px), dtype=bool)
+    if plan:
+        colours = _colours(picture, keep_mask, config)
+        for i, window in enumerate(plan):
+            rgb, sees = cut(picture, colours, keep_mask, window, resolution_px)
+            windows[i] = upright(rgb, picture.orientation)
+            known[i] = upright(sees, picture.orientation)
+        windows[~known] = 0
     return Prepared(
-        windows=window[None][:count],
-        keep_mask=known[None][:count],
-        width_px=picture.width,
-        height_px=picture.height,
-        format=str(picture.format),
+        windows=windows,
+        keep_mask=known,
+        width_px=picture.size[0],
+        height_px=picture.size[1],
+        format=picture.format,
         mode=picture.mode,
-        hole_fraction=hole_fraction,
+        hole_fraction=1 - np.count_nonzero(keep_mask) / keep_mask.size,
     )
 
 
@@ -105,50 +125,157 @@ def compose(
         config: as given to `prepare`.
         resolution_px: side R of the prior's square input.
         output_format: encoding of the result; ``source`` keeps the picture's own.
+
+    Raises:
+        SampleError: a restored window holds NaN or infinity.
+        ImageInvalid, MaskInvalid: as `prepare` raises them.
     """
-    picture = _decode(image, config, ImageInvalid, "picture")
-    keep = _keep_mask(mask, picture.size, config)
-    source = np.asarray(picture.convert("RGB"))
-    side = max(picture.size)
-    bytes_ = np.clip((restored[0] + 1) * 127.5 + 0.5, 0, 255).astype(np.uint8)
-    filled = Image.fromarray(bytes_).resize((side, side), Image.Resampling.LANCZOS)
-    filled_pixels = np.asarray(filled)[: picture.height, : picture.width]
-    pixels = np.where(keep[..., None], source, filled_pixels)
-    file_format = {"source": str(picture.format), "png": "PNG", "webp-lossless": "WEBP", "jpeg": "JPEG"}[output_format]
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, file_format, **({"lossless": True} if file_format == "WEBP" else {}))
-    equal = bool((pixels[keep] == source[keep]).all())
-    return Restored(buffer.getvalue(), file_format, equal, 0.0, None)
+    picture = read_picture(image, config)
+    keep_mask = read_keep_mask(mask, picture, config)
+    plan = plan_windows(keep_mask, resolution_px, config.context)
+    if restored.shape != (len(plan), resolution_px, resolution_px, 3):
+        raise ValueError(f"expected {len(plan)} windows of {resolution_px} px, got an array of shape {restored.shape}")
+    if not np.isfinite(restored).all():
+        raise SampleError("the prior returned NaN or infinity; try float32 precision")
+    colours = _colours(picture, keep_mask, config)
+    filling = _Filling(
+        windows=plan,
+        restored=[stored(window, picture.orientation).astype(np.float32) for window in restored],
+        # Where every window is at scale 1, known pixels agree and there is nothing to blend.
+        feather_px=config.feather_px if any(window.side_px != resolution_px for window in plan) else 0,
+    )
+    seam = Seam()
+    equal = True
+    holes = [part for part in _parts(picture.size) if not keep_mask[part[1] : part[3], part[0] : part[2]].all()]
+    # Surroundings are read before anything is written, so that no part sees its neighbour's restoration as known.
+    for part in holes:
+        equal &= _fill(picture, colours, keep_mask, filling, part, seam)
+    data, format = encode(picture, output_format)
+    difference = largest_known_difference(picture, keep_mask, data, holes)
+    return Restored(
+        data=data,
+        format=format,
+        known_pixels_equal=equal and (difference == 0 or not is_lossless(format)),
+        largest_known_difference=difference,
+        seam_score=seam.score(),
+    )
 
 
-def _decode(data: bytes, config: ImagesConfig, error: type[ImageInvalid | MaskInvalid], what: str) -> Image.Image:
-    if len(data) > config.max_bytes:
-        raise error(f"{what}: {len(data)} bytes, more than the {config.max_bytes} that images.max_bytes allows")
-    try:
-        picture = Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF"))
-        if picture.width * picture.height > config.max_pixels:
-            raise error(f"{what}: {picture.width}x{picture.height} pixels, over images.max_pixels {config.max_pixels}")
-        picture.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as fault:
-        raise error(f"{what}: cannot be decoded ({fault})") from fault
-    return picture
+@dataclass(frozen=True, eq=False)
+class _Filling:
+    """Restored windows, (R, R, 3) each in the stored orientation, where they lie, and how wide their rim is blended."""
+
+    windows: tuple[Window, ...]
+    restored: list[np.ndarray]
+    feather_px: int
 
 
-def _keep_mask(mask: bytes, size: tuple[int, int], config: ImagesConfig) -> np.ndarray:
-    decoded = _decode(mask, config, MaskInvalid, "mask").convert("L")
-    if decoded.size != size:
-        raise MaskInvalid(f"mask: {decoded.width}x{decoded.height} pixels, the picture is {size[0]}x{size[1]}")
-    white = np.asarray(decoded) >= 255 * config.mask_threshold
-    return ~white if config.hole == "white" else white
+def _colours(picture: Picture, keep_mask: np.ndarray, config: ImagesConfig) -> Colours:
+    return Colours.of(picture, keep_mask, opaque=config.hole == "transparent")
 
 
-def _window(picture: Image.Image, keep: np.ndarray, resolution_px: int) -> tuple[np.ndarray, np.ndarray]:
-    side = max(picture.size)
-    canvas = Image.new("RGB", (side, side))
-    canvas.paste(picture.convert("RGB"))
-    square = np.ones((side, side), dtype=bool)
-    square[: picture.height, : picture.width] = keep
-    size = (resolution_px, resolution_px)
-    pixels = np.asarray(canvas.resize(size, Image.Resampling.LANCZOS), dtype=np.float32)
-    known = np.asarray(Image.fromarray(square.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)) == 255
-    return pixels / np.float32(127.5) - 1, known
+def _parts(size: tuple[int, int]) -> list[Box]:
+    width, height = size
+    return [
+        (left, top, min(left + _PART_PX, width), min(top + _PART_PX, height))
+        for top in range(0, height, _PART_PX)
+        for left in range(0, width, _PART_PX)
+    ]
+
+
+def _fill(
+    picture: Picture, colours: Colours, keep_mask: np.ndarray, filling: _Filling, part: Box, seam: Seam
+) -> bool:
+    """Write the restored pixels of one part; return whether its known pixels are as they were."""
+    # A rim's blend looks at known pixels on both sides of a part's edge: these are never written.
+    halo = 3 * filling.feather_px
+    box = _around(part, halo, picture.size)
+    known = keep_mask[box[1] : box[3], box[0] : box[2]]
+    source = picture.crop(box)
+    seen = colours.to_rgb(source)
+    rgb, covered = _blended(filling, box)
+    if filling.feather_px:
+        rgb += _rim_correction(seen - rgb, known & covered, filling.feather_px)
+    inner = (slice(part[1] - box[1], part[3] - box[1]), slice(part[0] - box[0], part[2] - box[0]))
+    hole = ~known[inner]
+    samples = source[inner].copy()
+    samples[hole] = colours.from_rgb(rgb[inner][hole], samples[hole])
+    picture.put(part, samples)
+    written = picture.crop(part)
+    shown = seen[inner].copy()
+    shown[hole] = np.clip(rgb[inner][hole], -1, 1)
+    seam.add(shown, hole)
+    return bool((_bits(written)[~hole] == _bits(source[inner])[~hole]).all())
+
+
+def _bits(samples: np.ndarray) -> np.ndarray:
+    # Floats are compared as their bits, so that NaN equals itself.
+    return np.ascontiguousarray(samples).view(np.uint32) if samples.dtype == np.float32 else samples
+
+
+def _around(box: Box, reach: int, size: tuple[int, int]) -> Box:
+    return (max(box[0] - reach, 0), max(box[1] - reach, 0), min(box[2] + reach, size[0]), min(box[3] + reach, size[1]))
+
+
+def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return (h, w, 3) restored RGB over `box` and (h, w) where there is any.
+
+    Windows that overlap share their pixels by weights that fall from 1 on a window's duty to 0 at its edge; a finer
+    window outweighs a coarser one.
+    """
+    height, width = box[3] - box[1], box[2] - box[0]
+    total = np.zeros((height, width, 3), dtype=np.float32)
+    weights = np.zeros((height, width), dtype=np.float32)
+    for window, restored in zip(filling.windows, filling.restored, strict=True):
+        side = window.side_px
+        common = (
+            max(box[0], window.left),
+            max(box[1], window.top),
+            min(box[2], window.left + side),
+            min(box[3], window.top + side),
+        )
+        if common[0] >= common[2] or common[1] >= common[3]:
+            continue
+        weight = _weight(window, common) * np.float32((len(restored) / side) ** 2)
+        place = (slice(common[1] - box[1], common[3] - box[1]), slice(common[0] - box[0], common[2] - box[0]))
+        total[place] += weight[..., None] * enlarged(restored, window, common)
+        weights[place] += weight
+    covered = weights > 0
+    return total / np.where(covered, weights, 1)[..., None], covered
+
+
+def _weight(window: Window, box: Box) -> np.ndarray:
+    """Return (h, w) float32: 1 on the window's duty, falling linearly to 0 at the window's nearest edge."""
+    reach = max(
+        1,
+        min(
+            window.duty[0] - window.left,
+            window.duty[1] - window.top,
+            window.left + window.side_px - window.duty[2],
+            window.top + window.side_px - window.duty[3],
+        ),
+    )
+
+    def along(start: int, stop: int, low: int, high: int) -> np.ndarray:
+        at = np.arange(start, stop)
+        return np.maximum(np.maximum(low - at, at - (high - 1)), 0)
+
+    outside = np.maximum(
+        along(box[1], box[3], window.duty[1], window.duty[3])[:, None],
+        along(box[0], box[2], window.duty[0], window.duty[2])[None, :],
+    )
+    return np.asarray(np.clip(1 - outside / (reach + 1), 0, 1), dtype=np.float32)
+
+
+def _rim_correction(difference: np.ndarray, known: np.ndarray, feather_px: int) -> np.ndarray:
+    """Return (h, w, 3) what to add to a restoration so that it meets its surroundings.
+
+    At known pixels the restoration, solved at another scale, differs from the picture. The mean of that difference over
+    the known neighbours is added in full at the rim and less with the share of known neighbours, to nothing inside.
+    """
+    radius = max(1, feather_px // 2)
+    share = blurred(known.astype(np.float32), radius)
+    fade = np.minimum(2 * share, 1) / np.maximum(share, 1e-6)
+    return np.stack(
+        [blurred(np.where(known, difference[..., i], 0).astype(np.float32), radius) * fade for i in range(3)], axis=-1
+    )

@@ -1,0 +1,89 @@
+"""Proof that nothing but the hole has changed, and a figure for how well the hole meets its surroundings."""
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from repaint_batch.config import ImagesConfig
+from repaint_batch.images.codec import Box, Picture, read_picture
+
+_HALF_STEP = 0.5 / 127.5
+"""Half a grey level of 8 bits, in the units of [-1, 1]."""
+
+
+class Seam:
+    """Gradients across the rim of a hole and inside it, gathered part by part."""
+
+    def __init__(self) -> None:
+        self._across = _Mean()
+        self._inside = _Mean()
+
+    def add(self, rgb: np.ndarray, hole: np.ndarray) -> None:
+        """Add a part: (h, w, 3) RGB in [-1, 1] as restored, and (h, w) bool, True = was restored."""
+        grey = rgb.mean(axis=2, dtype=np.float32)
+        for values, holes in ((grey, hole), (grey.T, hole.T)):
+            steps = np.abs(np.diff(values, axis=0))
+            self._across.add(steps[holes[1:] != holes[:-1]])
+            self._inside.add(steps[holes[1:] & holes[:-1]])
+
+    def score(self) -> float | None:
+        """Return the mean step across the rim over that inside; None if either has no pixels.
+
+        Half a grey level is added to both, so that two flat areas score 1.
+        """
+        if not self._across.count or not self._inside.count:
+            return None
+        return (self._across.value + _HALF_STEP) / (self._inside.value + _HALF_STEP)
+
+
+class _Mean:
+    def __init__(self) -> None:
+        self.sum, self.count = 0.0, 0
+
+    @property
+    def value(self) -> float:
+        return self.sum / self.count
+
+    def add(self, values: np.ndarray) -> None:
+        self.sum += float(values.sum(dtype=np.float64))
+        self.count += values.size
+
+
+def largest_known_difference(picture: Picture, keep_mask: np.ndarray, data: bytes, holes: list[Box]) -> float:
+    """Return the largest difference of a known sample between `picture` and the file `data`, read back.
+
+    Args:
+        picture: what `data` was encoded from.
+        keep_mask: (H, W) bool, True = known pixel.
+        data: the encoded picture.
+        holes: boxes that hold every unknown pixel.
+    """
+    written = read_picture(data, ImagesConfig(max_bytes=len(data), frames="first"))
+    if written.size != picture.size:
+        return float("inf")
+    if written.format == "JPEG" and written.mode == picture.mode:
+        # Pillow's own subtraction: half the time of reading a photograph back would otherwise go here.
+        difference = ImageChops.difference(picture.image, written.image)
+        for box in holes:
+            hole = Image.fromarray(~keep_mask[box[1] : box[3], box[0] : box[2]])
+            difference.paste((0,) * len(difference.getbands()), box, hole)
+        extrema = difference.getextrema()
+        pairs = extrema if isinstance(extrema[0], tuple) else (extrema,)
+        return float(max(pair[1] for pair in pairs))
+    largest = 0.0
+    for box in picture.strips():
+        known = keep_mask[box[1] : box[3]]
+        ours, theirs = _comparable(picture, written, box)
+        if (ours[known] != theirs[known]).any():
+            largest = max(largest, float(np.abs(ours[known].astype(np.float64) - theirs[known]).max()))
+    return largest
+
+
+def _comparable(one: Picture, other: Picture, box: Box) -> tuple[np.ndarray, np.ndarray]:
+    """Return both pictures' samples in `box`: their own where the modes agree, the colours they show otherwise."""
+    palettes = one.mode in ("P", "PA") or other.mode in ("P", "PA")
+    if not palettes and one.mode.removesuffix("B") == other.mode.removesuffix("B"):
+        ours, theirs = one.crop(box), other.crop(box)
+        if one.mode == "F":
+            return ours.view(np.uint32), theirs.view(np.uint32)
+        return ours, theirs
+    return np.asarray(one.image.crop(box).convert("RGBA")), np.asarray(other.image.crop(box).convert("RGBA"))

@@ -1,0 +1,114 @@
+"""Between a picture's pixels and a window's: cut and shrink on the way in, enlarge on the way out.
+
+Holes carry no weight: a window's pixel is the weighted mean of known pixels alone, so that nothing of what is to vanish
+bleeds into what the prior takes for known. Both directions work on parts of a picture, never on all of it at once.
+"""
+
+import math
+
+import numpy as np
+from PIL import Image
+
+from repaint_batch.images.codec import Box, Picture
+from repaint_batch.images.colour import Colours
+from repaint_batch.images.windows import Window
+
+_STRIP_PIXELS = 2**20
+# Not negative anywhere, so that a weighted mean stays between its values.
+_SHRINK = Image.Resampling.HAMMING
+_ENLARGE = Image.Resampling.LANCZOS
+_ENLARGE_REACH = 4
+
+
+def cut(
+    picture: Picture, colours: Colours, keep_mask: np.ndarray, window: Window, resolution_px: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the prior sees of one window, in the orientation in which the picture is stored.
+
+    Returns:
+        (R, R, 3) float32 in [-1, 1], 0 where nothing is known; (R, R) bool, True where all pixels below are known.
+    """
+    factor = max(1, window.side_px // (2 * resolution_px))
+    light, weight = _reduced(picture, colours, keep_mask, window, factor)
+    cells = -(-window.side_px // factor)
+    missing = ((0, cells - weight.shape[0]), (0, cells - weight.shape[1]))
+    light = np.pad(light, (*missing, (0, 0)), mode="symmetric")
+    weight = np.pad(weight, missing, mode="symmetric")
+    if window.side_px == resolution_px:
+        return light, weight == 1
+    box = (0.0, 0.0, window.side_px / factor, window.side_px / factor)
+    size = (resolution_px, resolution_px)
+    total = _resize(weight, size, _SHRINK, box)[..., None]
+    shrunk = np.stack([_resize(light[..., i], size, _SHRINK, box) for i in range(3)], axis=-1)
+    unknown = _resize((weight < 1).astype(np.float32), size, Image.Resampling.BOX, box)
+    known = unknown < 1e-6
+    rgb = np.where(total > 1e-6, shrunk / np.maximum(total, 1e-6), 0)
+    return np.clip(rgb, -1, 1).astype(np.float32), known
+
+
+def _reduced(
+    picture: Picture, colours: Colours, keep_mask: np.ndarray, window: Window, factor: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return sums of known light and shares of known pixels over squares of `factor` pixels, inside the picture."""
+    right = min(window.left + window.side_px, picture.size[0])
+    bottom = min(window.top + window.side_px, picture.size[1])
+    columns = np.arange(0, right - window.left, factor)
+    step = max(1, _STRIP_PIXELS // (right - window.left) // factor) * factor
+    lights, weights = [], []
+    for top in range(window.top, bottom, step):
+        low = min(top + step, bottom)
+        known = keep_mask[top:low, window.left : right]
+        light = colours.to_rgb(picture.crop((window.left, top, right, low)))
+        light[~known] = 0
+        weight = known.astype(np.float32)
+        if factor > 1:
+            rows = np.arange(0, low - top, factor)
+            area = np.outer(np.diff([*rows, low - top]), np.diff([*columns, right - window.left])).astype(np.float32)
+            weight = np.asarray(np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1) / area)
+            light = np.add.reduceat(np.add.reduceat(light, rows, axis=0), columns, axis=1) / area[..., None]
+        lights.append(light)
+        weights.append(weight)
+    return np.concatenate(lights), np.concatenate(weights)
+
+
+def enlarged(restored: np.ndarray, window: Window, box: Box) -> np.ndarray:
+    """Return the part of a restored window that lies over `box` of the picture, at the picture's scale.
+
+    Args:
+        restored: (R, R, 3) float32, in the orientation in which the picture is stored.
+        window: where it lies.
+        box: inside the window.
+    """
+    left, top, right, bottom = (box[0] - window.left, box[1] - window.top, box[2] - window.left, box[3] - window.top)
+    if window.side_px == len(restored):
+        return restored[top:bottom, left:right]
+    scale = window.side_px / len(restored)
+    # A resampled part equals the part of the whole resampled only away from its edges.
+    reach = math.ceil(_ENLARGE_REACH * max(scale, 1))
+    side = window.side_px
+    outer = (max(left - reach, 0), max(top - reach, 0), min(right + reach, side), min(bottom + reach, side))
+    size = (outer[2] - outer[0], outer[3] - outer[1])
+    end = float(len(restored))
+    source = (outer[0] / scale, outer[1] / scale, min(outer[2] / scale, end), min(outer[3] / scale, end))
+    inner = (slice(top - outer[1], bottom - outer[1]), slice(left - outer[0], right - outer[0]))
+    return np.stack([_resize(restored[..., i], size, _ENLARGE, source)[inner] for i in range(3)], axis=-1)
+
+
+def blurred(values: np.ndarray, radius_px: int) -> np.ndarray:
+    """Return (h, w) float32 `values` averaged over squares of side 2 `radius_px` + 1, twice: a tent."""
+    for _ in range(2):
+        for axis in (0, 1):
+            padded = np.pad(values, [(radius_px + 1, radius_px) if axis == a else (0, 0) for a in (0, 1)])
+            sums = padded.cumsum(axis=axis, dtype=np.float64)
+            width = 2 * radius_px + 1
+            after = sums[width:] if axis == 0 else sums[:, width:]
+            before = sums[:-width] if axis == 0 else sums[:, :-width]
+            values = ((after - before) / width).astype(np.float32)
+    return values
+
+
+def _resize(
+    values: np.ndarray, size: tuple[int, int], resampling: Image.Resampling, box: tuple[float, float, float, float]
+) -> np.ndarray:
+    image = Image.fromarray(np.ascontiguousarray(values, dtype=np.float32))
+    return np.asarray(image.resize(size, resampling, box=box))
