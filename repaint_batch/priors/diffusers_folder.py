@@ -9,7 +9,13 @@ import torch
 from torch import nn
 
 from repaint_batch.errors import PriorError
+from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 
+_NETWORKS: dict[str, Any] = {
+    "UNet2DModel": diffusers.UNet2DModel,
+    "GuidedUNet": GuidedUNet,
+    "GuidedClassifier": GuidedClassifier,
+}
 _LATENT = ("vae", "vqvae", "movq", "vqmodel", "image_encoder", "text_encoder", "tokenizer", "prior", "transformer")
 
 
@@ -23,6 +29,8 @@ def read_diffusers_folder(
 ) -> tuple[nn.Module, Any, list[Path]]:
     """Return the network of a folder with weights of `dtype`, its scheduler, and the files its weights came from.
 
+    A classifier has no scheduler.
+
     Raises:
         PriorError: the model is of a kind that is not sampled here, or its files are missing, broken or do not agree.
     """
@@ -32,7 +40,9 @@ def read_diffusers_folder(
         raise PriorError(f"{path}: a pipeline with {parts[0]}, so of latents or text; only pixel models are sampled")
     folder = path / "unet" if (path / "unet").is_dir() else path
     scheduler_folder = path / "scheduler" if (path / "scheduler").is_dir() else path
-    return _network(folder, allow_pickle, dtype), _scheduler(scheduler_folder), _weights(folder, allow_pickle)
+    network = _network(folder, allow_pickle, dtype)
+    scheduler = None if isinstance(network, GuidedClassifier) else _scheduler(scheduler_folder)
+    return network, scheduler, _weights(folder, allow_pickle)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -48,13 +58,13 @@ def _json(path: Path) -> dict[str, Any]:
 def _network(folder: Path, allow_pickle: bool, dtype: torch.dtype) -> nn.Module:
     config = _json(folder / "config.json")
     name = config.get("_class_name", "UNet2DModel")
-    if name != "UNet2DModel":
-        raise PriorError(f"{folder}: a {name} is not sampled here; expected a UNet2DModel")
+    if name not in _NETWORKS:
+        raise PriorError(f"{folder}: a {name} is not sampled here; expected one of {', '.join(_NETWORKS)}")
     if config.get("time_embedding_type") == "fourier":
         raise PriorError(f"{folder}: a network of noise levels (fourier time embedding) has no discrete times")
     _weights(folder, allow_pickle)
     try:
-        network, found = diffusers.UNet2DModel.from_pretrained(
+        network, found = _NETWORKS[name].from_pretrained(
             folder,
             use_safetensors=None if allow_pickle else True,
             torch_dtype=dtype,

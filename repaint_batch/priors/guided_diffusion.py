@@ -1,18 +1,18 @@
 """The network of guided-diffusion checkpoints, under the names that their state dicts use.
 
-A UNet of residual blocks that are told the time (and class), attention at the coarse levels, and residual blocks or strided
-convolutions between levels; and its encoder half with attention pooling, the classifier of noisy pictures.
+A UNet of residual blocks that are told the time (and class), attention at the coarse levels, and residual blocks or
+strided convolutions between levels; and its encoder half with attention pooling, the classifier of noisy pictures.
 
-Why it is written here: diffusers' `UNet2DModel` has no such classifier, no network whose first level is narrower than its
-time embedding (512 px) and no fixed number of heads. The PyPI package azula (0.11) carries the original network, as a
-private copy inside a plug-in, and asks for torchvision, einops and gdown; the few layers below depend on torch alone, are
-a diffusers model (so that pipelines save, load and share it), and the tests hold them to recorded outputs.
+Why it is written here: diffusers' `UNet2DModel` has no such classifier, no network whose first level is narrower than
+its time embedding (512 px) and no fixed number of heads. The PyPI package azula (0.11) carries the original network, as
+a private copy inside a plug-in, and asks for torchvision, einops and gdown; the few layers below need torch alone, make
+a diffusers model, so that pipelines save, load and share it, and the tests hold them to recorded outputs.
 
 Two settings leave no trace in the weights: how many channels a head has, and the attention's order, i.e. whether the 3C
 channels of ``qkv`` are split into heads first ("legacy") or into q, k, v first.
 
-Source: Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, section 3 and appendices; names
-and shapes from the published checkpoints.
+Source: Dhariwal and Nichol, "Diffusion Models Beat GANs on Image Synthesis", NeurIPS 2021, section 3 and appendices;
+names and shapes from the published checkpoints.
 """
 
 import math
@@ -63,7 +63,9 @@ class ResBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, embedding: int, scale_shift: bool, resample: int = 0) -> None:
         super().__init__()
         self.scale_shift, self.resample = scale_shift, resample
-        self.in_layers = nn.Sequential(nn.GroupNorm(_GROUPS, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(_GROUPS, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, outputs * (2 if scale_shift else 1)))
         # The identity stands where training has dropout, so that the convolution keeps its number.
         self.out_layers = nn.Sequential(
@@ -100,7 +102,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.flatten(2)
-        return (flat + self.proj_out(attend(self.qkv(self.norm(flat)), self.heads, self.legacy))).reshape(x.shape)
+        mixed: Tensor = self.proj_out(attend(self.qkv(self.norm(flat)), self.heads, self.legacy))
+        return (flat + mixed).reshape(x.shape)
 
 
 class Downsample(nn.Module):
@@ -218,7 +221,7 @@ class GuidedUNet(_Trunk):
         use_new_attention_order: see the module's docstring.
     """
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: int,
@@ -250,7 +253,7 @@ class GuidedUNet(_Trunk):
     def forward(
         self, sample: Tensor, timestep: Tensor | float, class_labels: Tensor | None = None, return_dict: bool = True
     ) -> Any:
-        """Return the prediction for `sample` (B, C, H, W) at `timestep` (B,) for `class_labels` (B,), in ``.sample``."""
+        """Return the prediction for `sample` (B, C, H, W) at `timestep` (B,) and `class_labels` (B,) as ``.sample``."""
         embedding = self._embed(sample, timestep)
         if self.config.num_classes is not None:
             if class_labels is None:
@@ -264,9 +267,9 @@ class GuidedUNet(_Trunk):
 
 
 class GuidedClassifier(_Trunk):
-    """A guided-diffusion classifier of noisy pictures; arguments as for `GuidedUNet`, `out_channels` are its classes."""
+    """A guided-diffusion classifier of noisy pictures; arguments as for `GuidedUNet`, `out_channels` its classes."""
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         sample_size: int,

@@ -45,7 +45,7 @@ class LoadedPrior:
     scheduler: Any
     labels: Tensor | None = None
     default_label: int | None = None
-    classifier: nn.Module | None = None
+    classifier: Any | None = None
     classifier_scale: float = 1.0
     weights_sha256: tuple[str, ...] = ()
     card: str | None = None
@@ -58,6 +58,9 @@ class LoadedPrior:
                 f"the network has {outputs} output channels for {self.channels} input channels, but variance_type "
                 f"{self.process.variance!r} asks for {expected}; correct the scheduler's config"
             )
+        own, guided = self._own_classes, self.classifier.config.out_channels if self.classifier else None
+        if own and guided and own != guided:
+            raise PriorError(f"the network knows {own} classes, its classifier {guided}; they must be of one data set")
         if self.default_label is not None:
             self.check_labels([self.default_label])
 
@@ -96,21 +99,24 @@ class LoadedPrior:
     @property
     def size_multiple_px(self) -> int:
         """Number that both sides of a picture must be multiples of; it is halved at every level but the last."""
-        levels = getattr(self._config, "block_out_channels", None) or self._config.channel_mult
+        config = dict(self._config)
+        levels = config["block_out_channels"] if "block_out_channels" in config else config["channel_mult"]
         return int(2 ** (len(levels) - 1))
 
     @property
     def num_classes(self) -> int | None:
         """Classes it may be asked for, by the network or by its classifier; None where there are none."""
-        classes = getattr(self._config, "num_class_embeds", None) or getattr(self._config, "num_classes", None)
-        if classes is None and self.classifier is not None:
-            classes = self.classifier.config.out_channels  # type: ignore[union-attr]
-        return classes
+        return self._own_classes or (self.classifier.config.out_channels if self.classifier else None)
+
+    @property
+    def _own_classes(self) -> int | None:
+        config = dict(self._config)
+        return config.get("num_class_embeds") or config.get("num_classes")
 
     @property
     def conditional(self) -> bool:
         """Whether the network itself takes a class."""
-        return bool(getattr(self._config, "num_class_embeds", None) or getattr(self._config, "num_classes", None))
+        return self._own_classes is not None
 
     @property
     def guidance(self) -> Guidance | None:
@@ -160,6 +166,9 @@ class LoadedPrior:
         channels, height, width = shape[-3:]
         if channels != self.channels:
             raise PriorError(f"pictures have {channels} channels, the network takes {self.channels}")
+        side = self.classifier.config.sample_size if self.classifier else None
+        if side and (height, width) != (side, side):
+            raise PriorError(f"pictures of {width}×{height} px do not fit the classifier: only {side}×{side} px do")
         multiple = self.size_multiple_px
         if height % multiple or width % multiple or not height or not width:
             raise PriorError(

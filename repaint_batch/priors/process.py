@@ -1,8 +1,8 @@
 """What a network was trained to predict, read from a diffusers scheduler's config.
 
 A scheduler's config says two things: how the network was trained (betas, prediction and variance type), which is read
-here, and how that scheduler would sample (spacing, offsets, clipping), which is not: the samplers of this package space the
-steps themselves and clip pred_x0 to [-1, 1], the range of pictures. Settings that would make this wrong are refused.
+here, and how that scheduler would sample (spacing, offsets, clipping), which is not: the samplers of this package space
+the steps themselves and clip pred_x0 to [-1, 1], the range of pictures. What would make this wrong is refused.
 """
 
 from collections.abc import Mapping

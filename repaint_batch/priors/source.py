@@ -49,6 +49,8 @@ def _fetched(uri: str, storage: Storage, suffixes: tuple[str, ...]) -> Path:
     if not objects:
         raise PriorError(f"prior.source: nothing at {uri} ends in {', '.join(suffixes)}")
     is_file = objects[0][0] == uri
+    if is_file:  # and the card beside it
+        objects += storage.list(f"{uri.rpartition('.')[0]}.json")
     name = fingerprint(uri, [(key, info.get("size"), info.get("ETag")) for key, info in objects])
     base = uri.rsplit("/", 1)[0] if is_file else uri.rstrip("/")
     folder = cache_folder() / name
