@@ -31,6 +31,15 @@ Box = tuple[int, int, int, int]
 Refusal = type[ImageInvalid | MaskInvalid]
 
 _ORIENTATION_TAG = 0x0112
+_TO_STORED = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
 _STRIP_ROWS = 256
 _PNG_DEPTH_AT = 24
 
@@ -131,10 +140,14 @@ def _read(data: bytes, config: ImagesConfig, refusal: Refusal, what: str) -> Pic
         low = _low_bytes(data, image, mode) if mode in ("RGB;16", "RGBA;16") else None
         if mode == "LA;16":
             _retarget(image, "RGBA")
-        _load(image, data, refusal, what)
-        if low is not None:
-            _load(low, data, refusal, what)
-    return Picture(image, low, mode, _format(image), _depth(image, mode, data), _orientation(image), data)
+        tiff_orientation = image.tag_v2.get(_ORIENTATION_TAG) if image.format == "TIFF" else None  # type: ignore[attr-defined]
+        for half in (image, low):
+            if half is not None:
+                _load(half, data, refusal, what)
+                if tiff_orientation is not None:
+                    _turn_back(half, tiff_orientation)
+        orientation = _orientation(image)
+    return Picture(image, low, mode, _format(image), _depth(image, mode, data), orientation, data)
 
 
 def check_bytes(data: bytes, config: ImagesConfig, refusal: Refusal, what: str) -> None:
@@ -239,6 +252,15 @@ def _load(image: Image.Image, data: bytes, refusal: Refusal, what: str) -> None:
         raise refusal(f"{what}: truncated PNG (its end is missing)")
 
 
+def _turn_back(image: Image.Image, orientation: int) -> None:
+    """Undo what Pillow does to TIFFs only: turning them upright as they are loaded, and forgetting the tag."""
+    if orientation in _TO_STORED:
+        turned = image.transpose(_TO_STORED[orientation])
+        image.im = turned.im
+        image._size = turned.size
+    image.tag_v2[_ORIENTATION_TAG] = orientation  # type: ignore[attr-defined]
+
+
 def _depth(image: Image.Image, mode: str, data: bytes) -> int:
     if mode == "1":
         return 1
@@ -252,7 +274,8 @@ def _depth(image: Image.Image, mode: str, data: bytes) -> int:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
+        value = tags.get(_ORIENTATION_TAG, 1)
     except Exception:  # a corrupt EXIF block is kept as it is and says nothing about orientation
         return 1
     return int(value) if value in range(1, 9) else 1

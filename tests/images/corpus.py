@@ -141,6 +141,11 @@ def _png_palette4() -> bytes:
     return png_by_hand(rows, WIDTH, 4, 3, png_chunk(b"PLTE", colours.tobytes()), png_chunk(b"tRNS", b"\x00\x80"))
 
 
+def _png_few_colours() -> bytes:
+    colours = np.asarray(palette(10).getpalette(), dtype=np.uint8)
+    return png_by_hand(np.asarray(palette(10)), WIDTH, 8, 3, png_chunk(b"PLTE", colours.tobytes()))
+
+
 def _png_la16() -> bytes:
     samples = photograph(2, np.uint16)
     return png_by_hand(samples.astype(">u2").view(np.uint8).reshape(HEIGHT, -1), WIDTH, 16, 4)
@@ -240,7 +245,7 @@ def make() -> list[Odd]:
     add("png grey 2-bit", _png_grey2, "L", 2)
     add("png grey 4-bit", _png_grey4, "L", 4)
     add("png palette", saved(palette(), "PNG", dpi=(96, 96)), "P", 8, "dpi")
-    add("png palette of 10 colours in 8 bits", saved(palette(10), "PNG", bits=8), "P", 8)
+    add("png palette of 10 colours in 8 bits", _png_few_colours, "P", 8)
     add("png palette 4-bit, transparency", _png_palette4, "P", 4, "transparency")
     add("png palette transparent index", _transparent_palette, "P", 8, "transparency")
     add("png transparent colour", saved(rgb(), "PNG", transparency=(1, 2, 3)), "RGB", 8, "transparency")

@@ -9,6 +9,7 @@ from PIL import Image, ImageOps
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.images.codec import read_picture
+from repaint_batch.images.encoding import encode
 from repaint_batch.images.orientation import upright
 from repaint_batch.images.restoration import compose, prepare
 
@@ -27,6 +28,16 @@ def restored_with(shade: float, count: int, resolution: int = RESOLUTION) -> np.
     return np.full((count, resolution, resolution, 3), shade, dtype=np.float32)
 
 
+TIFF_LAYOUT = {254, 256, 257, 258, 259, 262, 266, 273, 277, 278, 279, 284, 292, 317, 320, 338, 339, 347, 530, 532}
+
+
+def tags(data: bytes) -> dict[int, object]:
+    """Return EXIF tags with those of camera and place, without what merely lays out a TIFF's pixels."""
+    exif = Image.open(io.BytesIO(data)).getexif()
+    found = {tag: exif[tag] for tag in exif if tag not in TIFF_LAYOUT | {0x8769, 0x8825}}
+    return {**found, 0x8769: exif.get_ifd(0x8769), 0x8825: exif.get_ifd(0x8825)}
+
+
 def upright_size(data: bytes) -> tuple[int, int]:
     return ImageOps.exif_transpose(Image.open(io.BytesIO(data))).size
 
@@ -43,6 +54,7 @@ def table(request: pytest.FixtureRequest):
         print(f"{len(rows)} files")
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # by the test's own reading
 @pytest.mark.parametrize("odd", CORPUS.values(), ids=CORPUS)
 def test_comes_back_as_it_was_but_for_the_hole(odd: Odd, table: list[tuple[str, ...]]) -> None:
     before = Image.open(io.BytesIO(odd.data))
@@ -57,7 +69,7 @@ def test_comes_back_as_it_was_but_for_the_hole(odd: Odd, table: list[tuple[str, 
     assert (after.format, after.mode, after.size) == (before.format, before.mode, before.size)
     for key in odd.kept:
         assert after.info[key] == before.info[key], key
-    assert after.getexif() == before.getexif()
+    assert tags(result.data) == tags(odd.data)
     source, written = read_picture(odd.data, CONFIG), read_picture(result.data, CONFIG)
     assert (written.mode, written.depth, written.orientation) == (odd.mode, odd.depth, odd.orientation)
 
@@ -86,6 +98,7 @@ def test_corpus_is_as_large_as_promised() -> None:
     assert len(CORPUS) >= 40
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("odd", CORPUS.values(), ids=CORPUS)
 def test_the_hole_shows_what_was_restored(odd: Odd) -> None:
     """Mid grey restored comes out as mid grey, in each mode's own terms."""
@@ -104,21 +117,17 @@ def test_the_hole_shows_what_was_restored(odd: Odd) -> None:
         backed.alpha_composite(picture.convert("RGBA"))
         shade = np.asarray(backed.convert("RGB").crop(inside)).mean() / 255
     # A 1-bit picture and a palette of colours have no mid grey.
-    tolerance = {"1": 0.51, "P": 0.35}.get(odd.mode, 0.2 if odd.depth == 2 else 0.03)
+    tolerance = {"1": 0.51, "P": 0.35}.get(odd.mode, 0.5 / (2**odd.depth - 1) + 0.02)
     assert shade == pytest.approx(0.5, abs=tolerance)
 
 
-@pytest.mark.parametrize("name", ["png rgb 16-bit", "jpeg orientation 6", "tiff float", "png palette", "jpeg cmyk"])
+@pytest.mark.parametrize("name", ["png rgb 16-bit", "png orientation 6", "tiff float", "png palette", "tiff cmyk"])
 def test_what_the_hole_held_has_no_say(name: str) -> None:
     """Windows and result depend on known pixels alone."""
     odd = CORPUS[name]
-    if odd.data[:2] == b"\xff\xd8":
-        pytest.skip("a JPEG's blocks mix hole and rim")
     source = read_picture(odd.data, CONFIG)
     other = read_picture(odd.data, CONFIG)
     other.put(HOLE, other.crop(HOLE)[::-1, ::-1].copy())
-    from repaint_batch.images.encoding import encode
-
     changed, _ = encode(other, "source")
     mask = white_box(source.size)
     one, two = prepare(odd.data, mask, CONFIG, RESOLUTION), prepare(changed, mask, CONFIG, RESOLUTION)
