@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, redact
 
 PresetName = Literal["paper", "balanced", "fast"]
 OutputFormat = Literal["source", "png", "webp-lossless", "jpeg"]
@@ -224,7 +224,7 @@ def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
         return f"{key}: unknown key{known}"
     if fault["type"] == "missing":
         return f"{key}: missing, and there is no default"
-    return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {fault['input']!r:.80})"
+    return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {redact(repr(fault['input']))[:80]})"
 
 
 def fingerprint(*parts: Any) -> str:

@@ -17,8 +17,19 @@
     ├── LeaseHeld            another driver is running this job
     └── NothingToResume      the output holds no job to go on with
 
-A message names what is wrong, where, and what to do about it. A bug raises something else.
+A message names what is wrong, where, and what to do about it, and never a secret: see `redact`. A bug raises something
+else.
 """
+
+import re
+
+_CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
+_SECRET = re.compile(r"(?i)((?:secret|token|password|signature|access_?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]+")
+
+
+def redact(text: str) -> str:
+    """Return `text` without credentials in URIs and without the values of settings that are named like secrets."""
+    return _SECRET.sub(r"\1***", _CREDENTIALS.sub("***@", text))
 
 
 class RepaintBatchError(Exception):

@@ -168,7 +168,8 @@ def _check_schema(schema: pa.Schema, uri: str) -> None:
             raise ManifestError(f"{uri}: {name} is {kind}; it must be a URI string or a struct of bytes and path")
     if "seed" in schema.names and not pa.types.is_integer(schema.field("seed").type):
         raise ManifestError(f"{uri}: seed is {schema.field('seed').type}; it must be an integer")
-    reserved = sorted({field.name for field in passthrough(schema)} & set(RESULTS.names))
+    own = {field.name for field in passthrough(schema)}
+    reserved = sorted(name for name in own if name in RESULTS.names or name.startswith("__"))
     if reserved:
         raise ManifestError(f"{uri}: column {', '.join(reserved)} would collide with the results' own; rename it")
 
@@ -191,7 +192,8 @@ def _check_ids(ids: pa.ChunkedArray, uri: str) -> None:
 
 def _read_range(parquet: pq.ParquetFile, start: int, stop: int) -> pa.Table:
     metadata = parquet.metadata
-    groups, first, seen = [], 0, 0
+    groups: list[int] = []
+    first = seen = 0
     for i in range(metadata.num_row_groups):
         rows = metadata.row_group(i).num_rows
         if seen + rows > start and seen < stop:

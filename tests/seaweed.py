@@ -71,7 +71,8 @@ def run_seaweed(folder: Path) -> Iterator[S3Service]:
     config = folder / "s3.json"
     config.write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
-    names = "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc s3.port s3.port.grpc".split()
+    kinds = ("master", "volume", "filer", "s3")
+    names = [name for kind in kinds for name in (f"{kind}.port", f"{kind}.port.grpc")]
     ports = dict(zip(names, _free_ports(len(names)), strict=True))
     command = [
         weed,

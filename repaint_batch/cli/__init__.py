@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch.cli import demo, jobs
-from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError
+from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
     name="repaint-batch",
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> int:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except RepaintBatchError as error:
-        errors.print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
+        errors.print(f"[bold red]error:[/] {escape(redact(str(error)))}", highlight=False)
         return 2 if isinstance(error, ConfigError | ManifestError) else 1
     except typer.Exit as leaving:
         return leaving.exit_code

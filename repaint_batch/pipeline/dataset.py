@@ -45,7 +45,7 @@ class ActorResources:
     threads: int
 
 
-class ShardSource(Datasource):
+class ShardSource(Datasource):  # type: ignore[misc]
     """Reads pending shards of a plan, one block each."""
 
     def __init__(self, job: Job, shards: Sequence[int]) -> None:
@@ -80,7 +80,7 @@ def read_shard(job: Job, shard: int) -> pa.Table:
     return decode(rows, job, shard, attempt=uuid.uuid4().hex[:12])
 
 
-class CommitSink(Datasink[list[int]]):
+class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
     """Commits each shard in one transaction."""
 
     def __init__(self, job: Job) -> None:

@@ -4,9 +4,10 @@ A work table has the columns of the results, of which a stage fills in its own, 
 on gets its status and reason here and is passed along untouched.
 """
 
+import contextlib
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
-from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing
+from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, redact
 from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.manifest import image_bytes_or_uri
 from repaint_batch.results.plan import Plan
@@ -83,7 +84,8 @@ def decode(rows: pa.Table, job: Job, shard: int, attempt: str) -> pa.Table:
             "sampler_fingerprint": job.plan.sampler_fingerprint,
             **{name: values[name] for name in names},
         }
-        _guarded(row, lambda row, values=values: _decode_row(row, values, job, config, storage, policy), "decode_s")
+        with _guarded(row, "decode_s"):
+            _decode_row(row, values, job, config, storage, policy)
         work.append(row)
     return pa.Table.from_pylist(work, schema=job.work_schema)
 
@@ -133,7 +135,8 @@ def encode(work: pa.Table, job: Job) -> pa.Table:
     results = []
     for row in work.to_pylist():
         if row["status"] == "pending":
-            _guarded(row, lambda row: _encode_row(row, job, config, storage), "encode_s")
+            with _guarded(row, "encode_s"):
+                _encode_row(row, job, config, storage)
         row["finished_at"] = datetime.now(UTC)
         results.append({name: row[name] for name in job.results_schema.names})
     return pa.Table.from_pylist(results, schema=job.results_schema)
@@ -160,13 +163,14 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
     row["status"], row["reason"] = status, reason
 
 
-def _guarded(row: Row, work: Callable[[Row], None], seconds: str) -> None:
-    """Run `work` on a row and time it; whatever it raises becomes the row's failure and nobody else's."""
+@contextlib.contextmanager
+def _guarded(row: Row, seconds: str) -> Iterator[None]:
+    """Time what is done to a row; whatever it raises becomes the row's failure and nobody else's."""
     started = time.perf_counter()
     try:
-        work(row)
+        yield
     except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
         row["status"], row["error_class"] = "failed", type(error).__name__
         known = isinstance(error, RepaintBatchError)
-        row["reason"] = str(error) if known else f"unexpected {type(error).__name__}: {error}"
+        row["reason"] = redact(str(error) if known else f"unexpected {type(error).__name__}: {error}")
     row[seconds] = time.perf_counter() - started

@@ -89,14 +89,17 @@ class Trainer:
         """Train to the last step and return the folder of the finished prior."""
         pictures, count = load_pictures(self.config)
         self.report(f"{count} pictures, {sum(p.numel() for p in self.network.parameters()):,} parameters, {self.device}")
+        self._advance(pictures, self.config.steps)
+        return self.export(count)
+
+    def _advance(self, pictures: WholePictures | Crops, stop: int) -> None:
         started, first = time.monotonic(), self.step
-        while self.step < self.config.steps:
+        while self.step < stop:
             loss = self._iterate(pictures)
             self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
             self.step += 1
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
                 self._checkpoint(time.monotonic() - started, self.step - first)
-        return self.export(count)
 
     def _iterate(self, pictures: WholePictures | Crops) -> float:
         # A generator of its own for every step, so that a resumed run draws what an uninterrupted one would.
@@ -111,7 +114,7 @@ class Trainer:
             predicted = self.network(x_t.to(self.device), t.to(self.device)).sample
         loss = torch.nn.functional.mse_loss(predicted.float(), eps.to(self.device))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         # The average warms up too, so that a short run is not dominated by its first weights.
@@ -138,7 +141,8 @@ class Trainer:
         with open(self.output / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         left = elapsed_s / done * (self.config.steps - self.step)
-        self.report(f"step {self.step}/{self.config.steps}  loss {self.loss:.4f}  {elapsed_s / done:.2f} s/step  {left / 60:.0f} min left")
+        pace = f"{elapsed_s / done:.2f} s/step  {left / 60:.0f} min left"
+        self.report(f"step {self.step}/{self.config.steps}  loss {self.loss:.4f}  {pace}")
         self._sample_grid().save(self.output / f"samples-{self.step:06d}.png")
 
     def _resume(self) -> None:

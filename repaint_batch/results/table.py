@@ -51,7 +51,7 @@ class ResultsTable:
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
-        return DeltaTable.is_deltatable(self.uri, storage_options=self._options)
+        return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options))
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""

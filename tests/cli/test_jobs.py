@@ -1,0 +1,73 @@
+"""The command line as a person meets it: what it prints and what it exits with."""
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from repaint_batch.cli import run
+from repaint_batch.config import StorageConfig
+
+from ..conftest import Place
+from ..corpus import job, rows, save_tiny_prior, write_manifest
+
+
+@pytest.fixture
+def config_path(tmp_path: Path) -> str:
+    place = Place(str(tmp_path), StorageConfig())
+    corpus = rows(3)
+    corpus[1]["image"] = {"bytes": b"broken", "path": None}
+    config = job(place, write_manifest(place, corpus), save_tiny_prior(tmp_path / "prior"))
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
+    return str(path)
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    captured = capsys.readouterr()
+    return " ".join((captured.out + captured.err).split())
+
+
+def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path / "out")
+    assert run(["plan", config_path]) == 0
+    assert "3 rows in 1 files" in printed(capsys)
+    assert not Path(output).exists(), "planning writes nothing"
+
+    assert run(["run", config_path]) == 3
+    said = printed(capsys)
+    assert "2 ok, 0 skipped, 1 failed" in said
+    assert f"repaint-batch retry-failed {output}" in said
+
+    assert run(["run", config_path]) == 3
+    assert "already finished: 2 ok, 0 skipped, 1 failed; 0 network evaluations" in printed(capsys)
+
+    assert run(["status", output, "--json"]) == 3
+    status = json.loads(capsys.readouterr().out)
+    assert (status["rows"], status["ok"], status["failed"], status["missing"]) == (3, 2, 1, 0)
+    assert run(["status", output]) == 3
+    assert "2 ok, 0 skipped, 1 failed, 0 missing of 3 rows" in printed(capsys)
+
+    assert run(["retry-failed", output]) == 3
+    assert "2 ok, 0 skipped, 1 failed" in printed(capsys)
+    assert run(["resume", output]) == 3
+    assert printed(capsys).count("already finished") == 2
+
+
+@pytest.mark.parametrize("command", ["status", "resume", "retry-failed"])
+def test_an_output_without_a_job(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([command, str(tmp_path)]) == 1
+    assert "no job was ever planned there" in printed(capsys)
+
+
+def test_mistyped_arguments_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["runn", "x"]) == 2
+    assert run(["run"]) == 2
+    assert "No such command" in printed(capsys)
+
+
+def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("run", "plan", "status", "resume", "retry-failed", "demo"):
+        assert run([command, "--help"]) == 0
+        assert f"Example: repaint-batch {command}" in printed(capsys)

@@ -1,0 +1,73 @@
+"""Configs: every fault is one line that names the key."""
+
+from pathlib import Path
+
+import pytest
+
+from repaint_batch.cli import run
+from repaint_batch.config import JobConfig, TrainConfig, fingerprint, load_config
+from repaint_batch.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+GOOD = "input: {manifest: m.parquet}\noutput: {uri: out}\n"
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "job.yaml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_shipped_configs_are_valid() -> None:
+    for path in (ROOT / "configs").glob("restore-*.yaml"):
+        load_config(path, JobConfig)
+    for path in (ROOT / "configs").glob("prior-*.yaml"):
+        load_config(path, TrainConfig)
+
+
+def test_defaults_need_only_input_and_output(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, GOOD), JobConfig)
+    assert config.prior.source == "bundled:emoji"
+    with pytest.raises(ValueError, match="frozen"):
+        config.sampler.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (GOOD + "smapler: {preset: fast}\n", "smapler: unknown key; known keys: input, output, prior"),
+        (GOOD + "sampler: {presett: fast}\n", "sampler.presett: unknown key; known keys: preset, seed"),
+        (GOOD + "sampler: {preset: fastest}\n", "sampler.preset: Input should be"),
+        (GOOD + "compute: {shard_rows: many}\n", "compute.shard_rows: Input should be a valid integer"),
+        (GOOD + "compute: {shard_rows: 0}\n", "compute.shard_rows: Input should be greater than 0"),
+        (GOOD + "storage: {endpoint_url: 'http://key:secret@host'}\n", "storage.endpoint_url: an endpoint must not carry"),
+        ("input: {manifest: m.parquet}\n", "output: missing, and there is no default"),
+        ("- a list\n", "expected a mapping of sections (input, output"),
+        ("input: [unclosed\n", "line 2 is not valid YAML"),
+    ],
+)
+def test_faults_name_the_key_and_exit_with_2(
+    tmp_path: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write(tmp_path, text)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, JobConfig)
+    assert says in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+    assert run(["run", path]) == 2
+    assert says in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["run", str(tmp_path / "absent.yaml")]) == 2
+    assert "absent.yaml: cannot read the config (No such file or directory)" in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_secrets_are_not_echoed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(["run", write(tmp_path, GOOD + "storage: {endpoint_url: 'http://key:hunter2@host'}\n")])
+    assert "hunter2" not in capsys.readouterr().err
+
+
+def test_fingerprint_ignores_order_and_sees_every_change() -> None:
+    assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    assert len({fingerprint(1), fingerprint("1"), fingerprint([1]), fingerprint(1, 1)}) == 4

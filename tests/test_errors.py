@@ -1,0 +1,25 @@
+"""Secrets stay out of messages."""
+
+import pytest
+
+from repaint_batch.errors import redact
+
+
+@pytest.mark.parametrize(
+    ("text", "without"),
+    [
+        ("http://key:hunter2@host/a", "http://***@host/a"),
+        ("s3://AKIA:hunter2@bucket/k", "s3://***@bucket/k"),
+        ("aws_secret_access_key=hunter2 region=x", "aws_secret_access_key=*** region=x"),
+        ("{'AWS_SECRET_ACCESS_KEY': 'hunter2'}", "{'AWS_SECRET_ACCESS_KEY': '***'}"),
+        ("GET /k?X-Amz-Signature=hunter2&X-Amz-Expires=3", "GET /k?X-Amz-Signature=***&X-Amz-Expires=3"),
+        ("session_token: hunter2", "session_token: ***"),
+    ],
+)
+def test_secrets_are_hidden(text: str, without: str) -> None:
+    assert redact(text) == without
+
+
+@pytest.mark.parametrize("text", ["s3://bucket/a@b.png", "unknown key; known keys: preset, seed", "mask is null"])
+def test_the_rest_stays(text: str) -> None:
+    assert redact(text) == text
