@@ -114,7 +114,8 @@ def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
         ConfigError: the output belongs to another job.
     """
     output = normalise(output)
-    others = [other for other in load_plans(output, storage) if other.job_id != plan.job_id]
+    plans = load_plans(output, storage)
+    others = [other for other in plans if other.mode == "append" and other.job_id != plan.job_id]
     if plan.mode == "append" and others:
         first = others[0]
         raise ConfigError(f"{output} already holds job {first.job_id} ({_differences(plan, first)}); choose another output.uri")

@@ -98,18 +98,18 @@ class ResultsTable:
         if not self.exists():
             return set()
         table = self.open()
-        shards, mixed = set(), False
+        shards: set[int] = set()
+        superseded = plan.mode == "upsert"
         actions = pa.table(table.get_add_actions(flatten=True))
         names = ("min.job_id", "max.job_id", "min.shard", "max.shard")
         if len(actions) and all(name in actions.column_names for name in names):
             for low_job, high_job, low, high in zip(*(actions[name].to_pylist() for name in names), strict=True):
-                if low_job == high_job and low == high:
-                    if low_job == plan.job_id:
-                        shards.add(low)
+                if (low_job, low) == (high_job, high) and low_job == plan.job_id:
+                    shards.add(low)
                 else:
-                    mixed = True
-        if mixed or plan.mode == "upsert":
-            # Rows have been superseded, so files no longer tell: ask for each transaction that is not accounted for.
+                    superseded = True
+        if superseded:
+            # Another job has rewritten files, so they no longer tell: ask for each transaction that is not accounted for.
             pending = set(range(plan.shards)) - shards
             shards |= {s for s in pending if table.transaction_version(transaction_id(plan.job_id, s)) is not None}
         return shards
