@@ -1,22 +1,36 @@
 """RePaint as a diffusers pipeline: the maintained successor of the one that diffusers deprecated."""
 
+import secrets
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DModel
-from torch import Tensor, nn
+from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
+from diffusers.utils import is_accelerate_available
+from torch import Tensor
 
-from repaint_batch.errors import MaskInvalid
+from repaint_batch.errors import ConfigError, MaskInvalid, PriorError
+from repaint_batch.inpainting.pictures import from_restored, to_keep_mask, to_known
+from repaint_batch.priors.diffusers_folder import read_diffusers_folder
+from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
 from repaint_batch.sampler.batching import batches
 from repaint_batch.sampler.noise import KeyedNoise
-from repaint_batch.sampler.presets import Sampler
+from repaint_batch.sampler.path import Reverse
+from repaint_batch.sampler.presets import PRESETS, RePaint, Sampler
+from repaint_batch.sampler.repaint import ChainState, OnStep
+
+Generators = torch.Generator | Sequence[torch.Generator] | None
+StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
 class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Restores pictures with a pixel diffusion model.
+
+    Load it with `from_pretrained`, around a prior with `from_prior`, or around another pipeline's network with `from_pipe`;
+    the network is never copied.
 
     Args:
         unet: network that predicts noise, x_0 or v.
@@ -25,11 +39,15 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         classifier_scale: strength of that guidance.
     """
 
-    model_cpu_offload_seq = "unet"
+    model_cpu_offload_seq = "classifier->unet"
     _optional_components = ["classifier"]  # noqa: RUF012
 
     def __init__(
-        self, unet: UNet2DModel, scheduler: Any, classifier: nn.Module | None = None, classifier_scale: float = 1.0
+        self,
+        unet: UNet2DModel | GuidedUNet,
+        scheduler: SchedulerMixin,
+        classifier: GuidedClassifier | None = None,
+        classifier_scale: float = 1.0,
     ) -> None:
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler, classifier=classifier)
@@ -43,19 +61,55 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         pipeline._loaded = prior
         return pipeline
 
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, **kwargs: Any) -> "RePaintPipeline":
+        """Return the pipeline of a folder or hub id in diffusers' layout.
+
+        Takes what `DiffusionPipeline.from_pretrained` takes. It reads safetensors alone unless told
+        ``use_safetensors=False``, and refuses weights with missing or unexpected keys instead of warning.
+
+        Raises:
+            PriorError: the network cannot be read or is not one that is sampled here.
+        """
+        kwargs.setdefault("use_safetensors", True)
+        kwargs.setdefault("low_cpu_mem_usage", is_accelerate_available())  # True without accelerate warns
+        folder = Path(pretrained_model_name_or_path)
+        if not folder.is_dir():
+            names = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "use_safetensors")
+            download = {name: kwargs[name] for name in names if name in kwargs}
+            folder = Path(cls.download(pretrained_model_name_or_path, **download))
+        dtype = kwargs.get("torch_dtype") or torch.float32
+        pickled = not kwargs["use_safetensors"]
+        if "unet" not in kwargs:
+            kwargs["unet"], scheduler, _ = read_diffusers_folder(folder, allow_pickle=pickled, dtype=dtype)
+            kwargs.setdefault("scheduler", scheduler)
+        if "classifier" not in kwargs and (folder / "classifier").is_dir():
+            guide = read_diffusers_folder(folder / "classifier", allow_pickle=pickled, dtype=dtype)
+            kwargs["classifier"] = guide[0]
+        return super().from_pretrained(folder, **kwargs)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_pipe(cls, pipeline: DiffusionPipeline, **kwargs: Any) -> "RePaintPipeline":
+        """Return a pipeline that shares the network and scheduler of `pipeline`, such as a `DDPMPipeline`.
+
+        Unlike `DiffusionPipeline.from_pipe` it leaves the precision of the shared network alone.
+        """
+        kwargs.setdefault("torch_dtype", pipeline.unet.dtype)
+        return super().from_pipe(pipeline, **kwargs)  # type: ignore[no-any-return]
+
     @property
     def prior(self) -> LoadedPrior:
         """The network as samplers see it."""
-        parts = (self.unet, self.scheduler, self.classifier)
-        if self._loaded and (self._loaded.network, self._loaded.scheduler, self._loaded.classifier) == parts:
-            return self._loaded
-        return LoadedPrior(
-            self.unet,
-            Process.from_scheduler(self.scheduler.config, type(self.scheduler).__name__),
-            self.scheduler,
-            classifier=self.classifier,
-            classifier_scale=self.config.classifier_scale,
-        )
+        return self._prior(self.classifier, self.config.classifier_scale)
+
+    def _prior(self, classifier: GuidedClassifier | None, scale: float) -> LoadedPrior:
+        ours = (self.unet, self.scheduler, classifier, scale)
+        kept = self._loaded
+        if kept and (kept.network, kept.scheduler, kept.classifier, kept.classifier_scale) == ours:
+            return kept
+        where = type(self.scheduler).__name__
+        process = Process.from_scheduler(self.scheduler.config, where)
+        return LoadedPrior(self.unet, process, self.scheduler, classifier=classifier, classifier_scale=scale)
 
     def restore(
         self,
@@ -89,29 +143,164 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         prior = self.prior
         prior.check_size(known.shape)
         if keep_mask.shape != (len(known), 1, *known.shape[2:]) or len(keys) != len(known):
-            raise MaskInvalid(
-                f"masks {tuple(keep_mask.shape)} and {len(keys)} keys do not fit windows {tuple(known.shape)}"
-            )
-        labels = None if class_labels is None else [int(label) for label in class_labels]
-        if labels is not None and len(labels) != len(known):
-            raise MaskInvalid(f"{len(labels)} class labels for {len(known)} windows")
+            raise MaskInvalid(f"masks {tuple(keep_mask.shape)} and {len(keys)} keys do not fit {tuple(known.shape)}")
+        if class_labels is not None and len(class_labels) != len(known):
+            raise PriorError(f"{len(class_labels)} class labels for {len(known)} pictures")
         restored = []
         for number, batch in enumerate(batches(known, keep_mask.bool(), keys, batch_windows)):
-            part = None
-            if labels is not None:
-                part = labels[number * batch_windows : number * batch_windows + batch.count]
-                part = part + [part[0]] * (batch_windows - batch.count)
-            conditioned = prior.labelled(part, batch_windows)
-            with torch.inference_mode():
-                device = next(self.unet.parameters()).device
-                x_0 = sampler.sample(
-                    conditioned,
-                    batch.known.to(device=device, dtype=torch.float32),
-                    batch.keep_mask.to(device),
-                    KeyedNoise(batch.keys, known.shape[1:], device),
-                    guidance=conditioned.guidance,
-                )
+            labels = None
+            if class_labels is not None:
+                start = number * batch_windows
+                labels = [int(label) for label in class_labels[start : start + batch.count]]
+                labels += [labels[0]] * (batch_windows - batch.count)
+            x_0 = self._sample(prior.labelled(labels, batch_windows), batch.known, batch.keep_mask, batch.keys, sampler)
             restored.append(x_0[: batch.count].to(known.device))
             if on_batch is not None:
                 on_batch(batch.count)
         return torch.cat(restored) if restored else known.clone()
+
+    def _sample(
+        self,
+        prior: LoadedPrior,
+        known: Tensor,
+        keep_mask: Tensor,
+        keys: Sequence[int],
+        sampler: Sampler,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        device = self._execution_device
+        with torch.inference_mode():
+            return sampler.sample(
+                prior,
+                known.to(device=device, dtype=torch.float32),
+                keep_mask.to(device),
+                KeyedNoise(keys, known.shape[1:], device),
+                guidance=prior.guidance,
+                on_step=on_step,
+            )
+
+    def __call__(
+        self,
+        image: Any,
+        mask_image: Any,
+        num_inference_steps: int | None = None,
+        eta: float | None = None,
+        jump_length: int | None = None,
+        jump_n_sample: int | None = None,
+        generator: Generators = None,
+        output_type: str = "pil",
+        return_dict: bool = True,
+        *,
+        preset: str | None = None,
+        class_labels: int | Sequence[int] | Tensor | None = None,
+        classifier: GuidedClassifier | None = None,
+        classifier_scale: float | None = None,
+        keys: Sequence[int] | None = None,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("x_t",),
+    ) -> ImagePipelineOutput | tuple[Any]:
+        """Return the pictures with their holes restored.
+
+        Args:
+            image: one picture or a batch, see `repaint_batch.inpainting.pictures`; float tensors are in [-1, 1].
+            mask_image: one mask for each picture, or one for all. As in the pipeline that diffusers deprecated, **dark
+                pixels (0) are restored** and light ones (1, 255, True) kept.
+            num_inference_steps: steps of the respaced process, 250 by default, of those the network was trained with.
+            eta: 1 is the paper's ancestral step and the default, 0 is DDIM.
+            jump_length: j of the paper, 10 by default.
+            jump_n_sample: r of the paper, 10 by default; 1 never jumps.
+            generator: one for all pictures or one for each; gives every picture the key of its noise.
+            output_type: ``pil``, ``np`` or ``pt``; the latter two in [0, 1].
+            return_dict: whether an `ImagePipelineOutput` comes back, or a tuple of its images.
+            preset: settings by name instead of the four above: ``paper``, ``balanced``, ``fast``.
+            class_labels: class of each picture, or one for all, where the network or a classifier has classes.
+            classifier: guides this call, in place of the pipeline's own.
+            classifier_scale: strength of guidance, by default the pipeline's own.
+            keys: 64-bit noise keys, one a picture, in place of generators.
+            callback_on_step_end: called as ``f(pipeline, step, t, tensors)`` after each step down or up; may return
+                ``{"x_t": ...}`` to put another state in its place.
+            callback_on_step_end_tensor_inputs: which of ``x_t`` and ``pred_x0`` it is given.
+
+        Raises:
+            ConfigError: settings that contradict each other or are out of range.
+            PriorError: the network or label does not fit; ImageInvalid, MaskInvalid: the picture or mask does not.
+        """
+        if output_type not in ("pil", "np", "pt"):
+            raise ConfigError(f"output_type {output_type!r} is not one of pil, np, pt")
+        scale = self.config.classifier_scale if classifier_scale is None else classifier_scale
+        prior = self._prior(classifier or self.classifier, scale)
+        sampler = _sampler(preset, num_inference_steps, eta, jump_length, jump_n_sample, len(prior.schedule))
+        known = to_known(image, prior.channels)
+        prior.check_size(known.shape)
+        keep_mask = to_keep_mask(mask_image, known)
+        count = len(known)
+        labels = class_labels.tolist() if isinstance(class_labels, Tensor) else class_labels
+        labels = [labels] * count if isinstance(labels, int) else labels
+        prior = prior.labelled(labels, count)
+        chosen = _keys(keys, generator, count)
+        times = _times(sampler, prior)
+        with self.progress_bar(total=sampler.positions) as bar:
+
+            def on_step(state: ChainState) -> None:
+                bar.update()
+                if callback_on_step_end is not None:
+                    step = state.position - 1
+                    tensors = {name: getattr(state, name) for name in callback_on_step_end_tensor_inputs}
+                    changed = callback_on_step_end(self, step, times[step] if times else step, tensors)
+                    if changed and "x_t" in changed:
+                        state.x_t.copy_(changed["x_t"])
+
+            restored = self._sample(prior, known, keep_mask, chosen, sampler, on_step).clone()
+        self.maybe_free_model_hooks()
+        images = from_restored(restored, output_type)
+        return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+
+def _sampler(
+    preset: str | None, steps: int | None, eta: float | None, length: int | None, n_sample: int | None, trained_steps: int
+) -> Sampler:
+    """Return the sampler of a call's settings.
+
+    Raises:
+        ConfigError: a preset and settings of its own, an unknown preset, or a setting out of range.
+    """
+    given = {"num_steps": steps, "jump_length": length, "jump_n_sample": n_sample, "eta": eta}
+    own = {name: value for name, value in given.items() if value is not None}
+    if preset is not None:
+        if preset not in PRESETS:
+            raise ConfigError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+        if own:
+            raise ConfigError(f"a preset decides every setting; leave out either it or {', '.join(own)}")
+        return PRESETS[preset]
+    sampler = RePaint(**own)  # type: ignore[arg-type]
+    if not 1 <= sampler.num_steps <= trained_steps:
+        raise ConfigError(f"num_inference_steps {sampler.num_steps} is outside 1 .. {trained_steps}, the network's own")
+    if sampler.jump_length < 1 or sampler.jump_n_sample < 1:
+        raise ConfigError(f"jump_length {sampler.jump_length} and jump_n_sample {sampler.jump_n_sample} are at least 1")
+    if not 0 <= sampler.eta <= 1:
+        raise ConfigError(f"eta {sampler.eta} is outside 0 .. 1")
+    return sampler
+
+
+def _keys(keys: Sequence[int] | None, generator: Generators, count: int) -> list[int]:
+    """Return a noise key for each of `count` pictures: those given, or drawn from the generators."""
+    if keys is not None:
+        if generator is not None:
+            raise ConfigError("keys and generator both decide the noise; give one of them")
+        if len(keys) != count:
+            raise ConfigError(f"{len(keys)} keys for {count} pictures")
+        return list(keys)
+    if generator is None:
+        return [secrets.randbits(64) for _ in range(count)]
+    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
+    if len(generators) != count:
+        raise ConfigError(f"{len(generators)} generators for {count} pictures")
+    return [int(torch.randint(2**63 - 1, (), generator=one, device=one.device)) for one in generators]
+
+
+def _times(sampler: Sampler, prior: LoadedPrior) -> list[int]:
+    """Return the network's time of every step of the path; empty where the sampler has none."""
+    if not isinstance(sampler, RePaint):
+        return []
+    timesteps = prior.schedule.respaced(min(sampler.num_steps, len(prior.schedule))).timesteps.tolist()
+    return [timesteps[step.index if isinstance(step, Reverse) else step.stop] for step in sampler.path]

@@ -91,7 +91,8 @@ def build_network(shapes: Shapes, card: GuidedCard, where: str) -> GuidedNetwork
 
 def _on_meta(shapes: Shapes, settings: dict[str, Any]) -> GuidedNetwork:
     with torch.device("meta"):
-        return GuidedClassifier(**settings) if _is_classifier(shapes) else GuidedUNet(**settings)
+        network: GuidedNetwork = (GuidedClassifier if _is_classifier(shapes) else GuidedUNet)(**settings)
+    return network
 
 
 def _is_classifier(shapes: Shapes) -> bool:
@@ -162,7 +163,7 @@ def _settings_hidden(shown: dict[str, Any], card: GuidedCard, where: str) -> dic
         channels = channels or PUBLISHED_HEAD_CHANNELS
     if size is None or (channels is None and card.num_heads is None):
         raise PriorError(
-            f"{where}: channel_mult {shown['channel_mult']} is no published layout, and the weights do not tell image_size, "
+            f"{where}: channel_mult {shown['channel_mult']} is no published layout; the weights do not tell image_size, "
             "num_head_channels or num_heads, and use_new_attention_order; give them in a .json card beside it"
         )
     widths = [int(multiple * shown["model_channels"]) for multiple in shown["channel_mult"]]

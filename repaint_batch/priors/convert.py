@@ -57,15 +57,11 @@ def unet2d_settings(network: GuidedUNet) -> dict[str, Any]:
     """
     c = network.config
     if c.channel_mult[0] != 1:
-        raise PriorError(
-            f"UNet2DModel's time embedding is as wide as its first level, here {1 / c.channel_mult[0]:g} times that"
-        )
+        raise PriorError(f"UNet2DModel's time embedding is as wide as its first level, here {1 / c.channel_mult[0]:g} times that")
     blocks = [module for module in network.modules() if isinstance(module, AttentionBlock)]
     head_channels = {block.qkv.in_channels // block.heads for block in blocks}
     if len(head_channels) > 1:
-        raise PriorError(
-            f"UNet2DModel has attention heads of one size, here they have {sorted(head_channels)} channels"
-        )
+        raise PriorError(f"UNet2DModel has attention heads of one size, here they have {sorted(head_channels)} channels")
     attends = [2**level in c.attention_resolutions for level in range(len(c.channel_mult))]
     plain = ("ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D") if c.resblock_updown else ("DownBlock2D", "UpBlock2D")
     return {

@@ -63,9 +63,7 @@ class ResBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, embedding: int, scale_shift: bool, resample: int = 0) -> None:
         super().__init__()
         self.scale_shift, self.resample = scale_shift, resample
-        self.in_layers = nn.Sequential(
-            nn.GroupNorm(_GROUPS, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1)
-        )
+        self.in_layers = nn.Sequential(nn.GroupNorm(_GROUPS, inputs), nn.SiLU(), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, outputs * (2 if scale_shift else 1)))
         # The identity stands where training has dropout, so that the convolution keeps its number.
         self.out_layers = nn.Sequential(

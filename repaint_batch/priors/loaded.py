@@ -158,8 +158,7 @@ class LoadedPrior:
         if len(labels) != count:
             raise PriorError(f"{len(labels)} class labels for {count} pictures")
         self.check_labels(labels)
-        device = next(self.network.parameters()).device
-        return replace(self, labels=torch.tensor(labels, dtype=torch.int64, device=device))
+        return replace(self, labels=torch.tensor(labels, dtype=torch.int64))
 
     def check_size(self, shape: Sequence[int]) -> None:
         """Raise PriorError if the network cannot take pictures of `shape` (..., C, H, W)."""
@@ -179,7 +178,7 @@ class LoadedPrior:
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
         """Predict the noise in `x_t` (B, C, H, W) float32 at times `t` (B,) int64."""
         parameter = next(self.network.parameters())
-        labels = self.labels if self.conditional else None
+        labels = self.labels.to(x_t.device) if self.conditional and self.labels is not None else None
         output = self.network(x_t.to(parameter.dtype), t, class_labels=labels).sample.to(torch.float32)
         if not self.process.learned:
             return Prediction(self._eps(x_t, t, output))
@@ -189,26 +188,26 @@ class LoadedPrior:
     def _eps(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
         if self.process.prediction == "epsilon":
             return output
-        signal, sigma = (table[t][:, None, None, None] for table in self._tables[:2])
-        if self.process.prediction == "sample":
-            return (x_t - signal * output) / sigma
-        return signal * output + sigma * x_t
+        signal, sigma = self._tables[:2].to(t.device)[:, t, None, None, None]
+        given_x0 = self.process.prediction == "sample"
+        eps: Tensor = (x_t - signal * output) / sigma if given_x0 else signal * output + sigma * x_t
+        return eps
 
     def _fraction(self, learned: Tensor, t: Tensor) -> Tensor:
         if self.process.variance == "learned_range":
             return learned
-        # A variance holds for one step of the whole process; its place between the bounds holds for respaced ones.
-        low, high = (table[t][:, None, None, None] for table in self._tables[2:])
-        return 2 * (learned.clamp(min=1e-20).log() - low) / (high - low) - 1
+        # A variance holds for one step of the whole process; its place between the bounds holds for respaced ones too.
+        low, high = self._tables[2:].to(t.device)[:, t, None, None, None]
+        fraction: Tensor = 2 * (learned.clamp(min=1e-20).log() - low) / (high - low) - 1
+        return fraction.clamp(-1, 1)
 
     @cached_property
-    def _tables(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta; (T,) float32 on the device."""
-        schedule, device = self.schedule, next(self.network.parameters()).device
+    def _tables(self) -> Tensor:
+        """sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta: (4, T) float32 on the CPU."""
+        schedule = self.schedule
         posterior = torch.cat([schedule.posterior_variance[1:2], schedule.posterior_variance[1:]])
         tables = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt(), posterior.log(), schedule.betas.log()
-        signal, sigma, low, high = (table.to(device=device, dtype=torch.float32) for table in tables)
-        return signal, sigma, low, high
+        return torch.stack(tables).to(torch.float32)
 
 
 def _weights_sha256(network: nn.Module) -> str:
