@@ -338,8 +338,10 @@ function step(by) {
   if (open !== null && at >= 0 && at < shown.length) view(shown[at]);
 }
 
-function closed() {
+// Closes at once and not in the dialog's own later event, so that a key pressed in between finds the focus in its place.
+function shut() {
   const at = shown.indexOf(open);
+  $("viewer").close();
   open = null;
   if (location.hash.startsWith("#sample=")) history.replaceState(null, "", "#pictures");
   if (at >= 0 && !$("pictures").hidden) focusOn(at);
@@ -350,6 +352,7 @@ function viewerKey(event) {
   const key = event.key.toLowerCase();
   if (key === "j") step(1);
   else if (key === "k") step(-1);
+  else if (key === "escape") shut();
   else if (key === "m" && !$("mask").hidden) $("mask").click();
   else return;
   event.preventDefault();
@@ -431,10 +434,10 @@ function listen() {
     focusOn(Number(button.dataset.index));
     view(shown[current]);
   });
-  $("viewer").addEventListener("close", closed);
+  $("viewer").addEventListener("cancel", (event) => { event.preventDefault(); shut(); });
   $("viewer").addEventListener("keydown", viewerKey);
-  $("viewer").addEventListener("click", (event) => { if (event.target === $("viewer")) $("viewer").close(); });
-  $("close").addEventListener("click", () => $("viewer").close());
+  $("viewer").addEventListener("click", (event) => { if (event.target === $("viewer")) shut(); });
+  $("close").addEventListener("click", shut);
   $("previous").addEventListener("click", () => step(-1));
   $("next").addEventListener("click", () => step(1));
   $("mask").addEventListener("click", () => { toggle($("mask")); overlay(); });
