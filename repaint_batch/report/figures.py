@@ -7,6 +7,7 @@ the results table holds no other times.
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
@@ -95,8 +96,7 @@ class TimeAxis:
     @property
     def breaks(self) -> list[tuple[float, float]]:
         """(middle of the break, seconds left out) of every folded pause."""
-        pairs = zip(self.pieces, self.pieces[1:], strict=False)
-        return [((a[3] + b[2]) / 2, b[0] - a[1]) for a, b in pairs]
+        return [((a[3] + b[2]) / 2, b[0] - a[1]) for a, b in pairwise(self.pieces)]
 
     def __call__(self, seconds: float) -> float:
         """Return the place of a time, 0 to 1."""

@@ -4,7 +4,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -106,6 +106,7 @@ def test_a_job_without_rows_is_done(console: Console) -> None:
     assert "0/0 rows · 0/0 shards · done in 0 s" in text(console)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.floats(0, 1e4)), max_size=40))
 def test_time_left_is_never_negative(steps: list[tuple[int, float]]) -> None:
     clock = Clock()
