@@ -1,0 +1,99 @@
+"""Commands over priors: what a checkpoint is, and conversion to a diffusers folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from repaint_batch.errors import PriorError
+from repaint_batch.storage import Storage
+
+if TYPE_CHECKING:
+    from repaint_batch.priors.load import ReadNetwork
+
+app = typer.Typer(help="Look at priors and convert them.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False)
+
+Source = Annotated[
+    str, typer.Argument(help="bundled:emoji, a diffusers folder, a .safetensors or .pt checkpoint, s3:// or a hub id.")
+]
+Revision = Annotated[str | None, typer.Option(help="Commit hash of a hub id.")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .pt and .bin too, tensors alone.")]
+
+
+@app.command()
+def inspect(source: Source, revision: Revision = None, allow_pickle: AllowPickle = False) -> None:
+    """Show what a prior is: its network, what it was trained with, and the hashes of its weights.
+
+    Example: repaint-batch prior inspect bundled:emoji
+    """
+    read = _read(source, revision, allow_pickle)
+    for name, value in _facts(read).items():
+        console.print(f"[dim]{escape(name):<16}[/]{escape(str(value))}")
+
+
+@app.command()
+def convert(
+    source: Source,
+    target: Annotated[Path, typer.Argument(help="New folder, in diffusers' layout with safetensors.")],
+    revision: Revision = None,
+    allow_pickle: AllowPickle = False,
+) -> None:
+    """Write a prior or classifier as a diffusers folder, exactly.
+
+    What the weights of a guided-diffusion checkpoint MODEL.pt do not tell (image_size, num_head_channels or num_heads,
+    use_new_attention_order) is read from a card MODEL.json beside it; the published 256 px networks need none.
+
+    Example: repaint-batch prior convert celeba256_250000.pt priors/celeba256 --allow-pickle
+    """
+    from repaint_batch.priors.export import export
+
+    note = export(_read(source, revision, allow_pickle), target)
+    console.print(f"wrote {escape(str(target))}: {escape(note)}")
+
+
+def _read(source: str, revision: str | None, allow_pickle: bool) -> "ReadNetwork":
+    from repaint_batch.priors.load import read_network
+    from repaint_batch.priors.source import locate
+
+    path = locate(source, revision, Storage(), allow_pickle=allow_pickle)
+    return read_network(path, allow_pickle=allow_pickle)
+
+
+def _facts(read: "ReadNetwork") -> dict[str, Any]:
+    from repaint_batch.priors.convert import unet2d_settings
+    from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
+    from repaint_batch.priors.loaded import LoadedPrior
+    from repaint_batch.priors.process import Process
+
+    network, config = read.network, read.network.config
+    facts: dict[str, Any] = {
+        "network": f"{type(network).__name__}, {sum(p.numel() for p in network.parameters()):,} parameters",
+    }
+    if isinstance(network, GuidedClassifier):
+        facts["pictures"] = f"{config.sample_size} px, {config.in_channels} channels"
+        facts["classes"] = config.out_channels
+    else:
+        prior = LoadedPrior(network, Process.from_scheduler(read.scheduler.config, str(read.path)), read.scheduler)
+        schedule = prior.schedule
+        multiple = prior.size_multiple_px
+        facts["pictures"] = f"{config.sample_size} px, or any multiple of {multiple} px; {prior.channels} channels"
+        facts["classes"] = prior.num_classes or "none"
+        facts["predicts"] = f"{prior.process.prediction}; variance {prior.process.variance}"
+        facts["process"] = f"{len(schedule)} steps, signal left at the last: {float(schedule.alpha_bar[-1]) ** 0.5:.2e}"
+    if isinstance(network, GuidedUNet):
+        try:
+            unet2d_settings(network)
+            facts["as UNet2DModel"] = "exactly"
+        except PriorError as reason:
+            facts["as UNet2DModel"] = f"no: {reason}"
+    if isinstance(network, GuidedUNet | GuidedClassifier):
+        order = "new" if config.use_new_attention_order else "legacy"
+        size = f"of {config.num_head_channels} channels" if config.num_head_channels else f"{config.num_heads} of them"
+        facts["attention heads"] = f"{size}, {order} order"
+    for file, digest in zip(read.files, read.sha256, strict=True):
+        facts[f"sha256 {file.suffix}"] = f"{digest}  {file.name}"
+    facts["card"] = next((line.lstrip("# ") for line in (read.card or "").splitlines() if line.strip()), "none")
+    return facts
