@@ -40,7 +40,7 @@ _TO_STORED = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_270,
 }
-_STRIP_ROWS = 256
+_STRIP_ROWS = 128
 _PNG_DEPTH_AT = 24
 
 

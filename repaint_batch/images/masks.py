@@ -77,9 +77,9 @@ def _shaded(mask: Picture, config: ImagesConfig) -> np.ndarray:
     if mask.mode == "1":
         white = mask.crop(whole)
     elif mask.mode in ("I;16", "I;16B"):
-        white = mask.crop(whole) >= config.mask_threshold * 65535
+        white = mask.crop(whole) >= math.ceil(config.mask_threshold * 65535)
     elif mask.mode == "L" and "transparency" not in mask.image.info:
-        white = mask.crop(whole) >= config.mask_threshold * 255
+        white = np.asarray(mask.image) >= math.ceil(config.mask_threshold * 255)
     else:
         if mask.mode == "LA;16":
             samples = mask.crop(whole) >> 8

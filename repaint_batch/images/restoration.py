@@ -18,9 +18,9 @@ from repaint_batch.images.encoding import encode, is_lossless, target_format
 from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.scaling import blurred, cut, enlarged
-from repaint_batch.images.windows import Window, plan_windows
+from repaint_batch.images.windows import Window, plan_windows, trimmed
 
-_PART_PX = 512
+_PART_PX = 256
 
 
 @dataclass(frozen=True)
@@ -146,12 +146,12 @@ def compose(
     )
     seam = Seam()
     equal = True
-    holes = [part for part in _parts(picture.size) if not keep_mask[part[1] : part[3], part[0] : part[2]].all()]
-    # Surroundings are read before anything is written, so that no part sees its neighbour's restoration as known.
-    for part in holes:
+    hole = ~keep_mask
+    parts = [box for part in _parts(picture.size) if (box := trimmed(hole, part)) is not None]
+    for part in parts:
         equal &= _fill(picture, colours, keep_mask, filling, part, seam)
     data, format = encode(picture, output_format)
-    difference = largest_known_difference(picture, keep_mask, data, holes)
+    difference = largest_known_difference(picture, keep_mask, data)
     return Restored(
         data=data,
         format=format,
@@ -187,8 +187,8 @@ def _fill(
     picture: Picture, colours: Colours, keep_mask: np.ndarray, filling: _Filling, part: Box, seam: Seam
 ) -> bool:
     """Write the restored pixels of one part; return whether its known pixels are as they were."""
-    # A rim's blend looks at known pixels on both sides of a part's edge: these are never written.
-    halo = 3 * filling.feather_px
+    # The rim is blended and measured by known pixels around the part, which are never written.
+    halo = max(1, 3 * filling.feather_px)
     box = _around(part, halo, picture.size)
     known = keep_mask[box[1] : box[3], box[0] : box[2]]
     source = picture.crop(box)
@@ -196,15 +196,14 @@ def _fill(
     rgb, covered = _blended(filling, box)
     if filling.feather_px:
         rgb += _rim_correction(seen - rgb, known & covered, filling.feather_px)
+    np.clip(rgb, -1, 1, out=rgb)
+    seam.add(np.where(known[..., None], seen, rgb), ~known)
     inner = (slice(part[1] - box[1], part[3] - box[1]), slice(part[0] - box[0], part[2] - box[0]))
     hole = ~known[inner]
     samples = source[inner].copy()
     samples[hole] = colours.from_rgb(rgb[inner][hole], samples[hole])
     picture.put(part, samples)
     written = picture.crop(part)
-    shown = seen[inner].copy()
-    shown[hole] = np.clip(rgb[inner][hole], -1, 1)
-    seam.add(shown, hole)
     return bool((_bits(written)[~hole] == _bits(source[inner])[~hole]).all())
 
 

@@ -64,8 +64,10 @@ def _reduced(
         if factor > 1:
             rows = np.arange(0, low - top, factor)
             area = np.outer(np.diff([*rows, low - top]), np.diff([*columns, right - window.left])).astype(np.float32)
-            weight = np.asarray(np.add.reduceat(np.add.reduceat(weight, rows, axis=0), columns, axis=1) / area)
-            light = np.add.reduceat(np.add.reduceat(light, rows, axis=0), columns, axis=1) / area[..., None]
+            weight = np.stack([weight[row : row + factor].sum(axis=0) for row in rows])
+            light = np.stack([light[row : row + factor].sum(axis=0) for row in rows])
+            weight = np.asarray(np.add.reduceat(weight, columns, axis=1) / area)
+            light = np.add.reduceat(light, columns, axis=1) / area[..., None]
         lights.append(light)
         weights.append(weight)
     return np.concatenate(lights), np.concatenate(weights)

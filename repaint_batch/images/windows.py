@@ -47,7 +47,7 @@ def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.1
     """
     hole = ~keep_mask
     height, width = hole.shape
-    whole = _trimmed(hole, (0, 0, width, height))
+    whole = trimmed(hole, (0, 0, width, height))
     if whole is None:
         return ()
     longest = max(width, height)
@@ -94,21 +94,22 @@ def _boxes_at_scale(
         thick = part & _dilated(_opened(part & full[frame], square))
         coarser[frame] |= thick
         for tile in _tiles(part & ~thick, max(1, core // cell)):
-            trimmed = _trimmed(hole, _to_pixels(tile, left, top, cell))
-            if trimmed is not None:
-                boxes.append(trimmed)
+            tile_box = trimmed(hole, _to_pixels(tile, left, top, cell))
+            if tile_box is not None:
+                boxes.append(tile_box)
     return boxes, coarser
 
 
 def _cells(hole: np.ndarray, cell: int) -> tuple[np.ndarray, np.ndarray]:
     """Return which cells hold any hole pixel, and which hold nothing else."""
     rows, columns = np.arange(0, hole.shape[0], cell), np.arange(0, hole.shape[1], cell)
-    some = np.logical_or.reduceat(np.logical_or.reduceat(hole, rows, axis=0), columns, axis=1)
-    full = np.logical_and.reduceat(np.logical_and.reduceat(hole, rows, axis=0), columns, axis=1)
-    return some, full
+    # One strip at a time: `reduceat` along the first axis takes forty times as long.
+    some = np.stack([hole[row : row + cell].any(axis=0) for row in rows])
+    full = np.stack([hole[row : row + cell].all(axis=0) for row in rows])
+    return np.logical_or.reduceat(some, columns, axis=1), np.logical_and.reduceat(full, columns, axis=1)
 
 
-def _trimmed(hole: np.ndarray, box: Box) -> Box | None:
+def trimmed(hole: np.ndarray, box: Box) -> Box | None:
     """Return the smallest box around the hole pixels inside `box`."""
     part = hole[box[1] : box[3], box[0] : box[2]]
     rows = np.flatnonzero(part.any(axis=1))
@@ -125,7 +126,7 @@ def _to_pixels(tile: Box, left: int, top: int, cell: int) -> Box:
 
 def _component_box(hole: np.ndarray, rows: np.ndarray, columns: np.ndarray, cell: int) -> Box | None:
     left, top = int(columns.min()) * cell, int(rows.min()) * cell
-    return _trimmed(hole, (left, top, (int(columns.max()) + 1) * cell, (int(rows.max()) + 1) * cell))
+    return trimmed(hole, (left, top, (int(columns.max()) + 1) * cell, (int(rows.max()) + 1) * cell))
 
 
 def _cells_box(hole: np.ndarray, cells: np.ndarray, cell: int) -> Box | None:

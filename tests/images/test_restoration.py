@@ -4,7 +4,6 @@ import io
 
 import numpy as np
 import pytest
-from .corpus import HOLE, Odd, make, photograph, saved
 from PIL import Image, ImageOps
 
 from repaint_batch.config import ImagesConfig
@@ -12,6 +11,8 @@ from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import encode
 from repaint_batch.images.orientation import upright
 from repaint_batch.images.restoration import compose, prepare
+
+from .corpus import HOLE, Odd, make, photograph, saved
 
 CORPUS = {odd.name: odd for odd in make()}
 CONFIG = ImagesConfig()

@@ -1,0 +1,131 @@
+"""Windows cover every hole, at the finest scale that sees around it, and cost what the mask alone says."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repaint_batch.images.windows import Window, plan_windows
+
+R = 32
+
+
+def mask_of(width: int, height: int, *boxes: tuple[int, int, int, int]) -> np.ndarray:
+    keep = np.ones((height, width), dtype=bool)
+    for left, top, right, bottom in boxes:
+        keep[top:bottom, left:right] = False
+    return keep
+
+
+def on_duty(windows: tuple[Window, ...], shape: tuple[int, int]) -> np.ndarray:
+    covered = np.zeros(shape, dtype=bool)
+    for window in windows:
+        left, top, right, bottom = window.duty
+        covered[top:bottom, left:right] = True
+    return covered
+
+
+@st.composite
+def masks(draw: st.DrawFn) -> np.ndarray:
+    width, height = draw(st.integers(1, 300)), draw(st.integers(1, 300))
+    keep = np.ones((height, width), dtype=bool)
+    for _ in range(draw(st.integers(0, 6))):
+        left, top = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+        keep[top : top + draw(st.integers(1, height)), left : left + draw(st.integers(1, width))] = False
+    if draw(st.booleans()):
+        rng = np.random.default_rng(draw(st.integers(0, 99)))
+        keep &= rng.random(keep.shape) > draw(st.sampled_from([0.001, 0.1, 0.5]))
+    return keep
+
+
+@given(masks(), st.sampled_from([8, 16, 32, 64]), st.sampled_from([0.0, 0.125, 0.3]))
+@settings(max_examples=150, deadline=None)
+def test_every_unknown_pixel_is_on_the_duty_of_a_window_that_holds_it(keep: np.ndarray, resolution: int, context: float) -> None:
+    windows = plan_windows(keep, resolution, context)
+    assert (on_duty(windows, keep.shape) | keep).all()
+    height, width = keep.shape
+    for window in windows:
+        left, top, right, bottom = window.duty
+        assert 0 <= window.left <= left < right <= window.left + window.side_px
+        assert 0 <= window.top <= top < bottom <= window.top + window.side_px
+        assert not keep[top:bottom, left:right].all(), "a window without anything to do"
+        assert window.left + min(window.side_px, width) <= width
+        assert window.top + min(window.side_px, height) <= height
+        assert resolution <= window.side_px <= max(resolution, width, height) or max(width, height) < resolution
+
+
+@given(masks())
+@settings(max_examples=50, deadline=None)
+def test_the_plan_is_a_function_of_the_mask(keep: np.ndarray) -> None:
+    assert plan_windows(keep, R) == plan_windows(keep.copy(order="F"), R)
+
+
+def test_nothing_to_do_costs_nothing() -> None:
+    assert plan_windows(mask_of(4000, 3000), 256) == ()
+
+
+def test_a_picture_of_the_priors_size_is_one_window() -> None:
+    assert plan_windows(mask_of(R, R, (3, 4, 20, 30)), R) == (Window(0, 0, R, (3, 4, 20, 30)),)
+
+
+@pytest.mark.parametrize(("width", "height", "side"), [(20, 12, 20), (1, 1, 8), (32, 5, 32), (31, 31, 31)])
+def test_a_small_picture_is_one_window(width: int, height: int, side: int) -> None:
+    windows = plan_windows(mask_of(width, height, (0, 0, 1, 1)), R)
+    assert [(w.left, w.top, w.side_px) for w in windows] == [(0, 0, side)]
+
+
+def test_a_small_hole_is_one_window_with_context_all_round() -> None:
+    (window,) = plan_windows(mask_of(400, 300, (200, 100, 224, 124)), R)
+    assert window.side_px == R
+    assert (window.left, window.top) == (196, 96)
+
+
+def test_near_holes_share_a_window_and_far_ones_do_not() -> None:
+    near = mask_of(400, 300, (100, 100, 104, 104), (112, 108, 118, 114))
+    far = mask_of(400, 300, (100, 100, 104, 104), (300, 108, 306, 114))
+    assert len(plan_windows(near, R)) == 1
+    assert len(plan_windows(far, R)) == 2
+
+
+def test_a_scratch_is_a_chain_at_full_scale() -> None:
+    windows = plan_windows(mask_of(2000, 300, (50, 100, 1950, 103)), R)
+    assert {w.side_px for w in windows} == {R}
+    assert len(windows) <= math.ceil(1900 / 20)
+
+
+@pytest.mark.parametrize("side", [40, 100, 200])
+def test_a_thick_hole_is_one_coarse_window_with_context(side: int) -> None:
+    (window,) = plan_windows(mask_of(600, 500, (100, 90, 100 + side, 90 + side)), R)
+    assert window.side_px == math.ceil(side / 0.75)
+    assert window.left <= 100 - side // 8
+    assert window.left + window.side_px >= 100 + side + side // 8
+
+
+def test_a_blot_on_a_scratch_does_not_coarsen_the_scratch() -> None:
+    keep = mask_of(1000, 400, (20, 200, 980, 203), (400, 150, 500, 250))
+    sides = sorted(w.side_px for w in plan_windows(keep, R))
+    assert sides[-1] >= 100 / 0.75
+    assert sides[-2] == R
+    coarse = [w for w in plan_windows(keep, R) if w.side_px > R]
+    assert len(coarse) == 1
+    assert coarse[0].duty[2] - coarse[0].duty[0] < 130
+
+
+def test_a_long_wide_band_is_tiled_at_the_scale_of_its_width() -> None:
+    windows = plan_windows(mask_of(4000, 1000, (0, 100, 4000, 200)), R)
+    assert all(100 / 0.75 <= w.side_px <= 512 for w in windows)
+    assert len(windows) <= 4000 / (0.7 * 512) + 1
+
+
+def test_dense_masks_need_about_one_window_a_core() -> None:
+    keep = np.ones((960, 1280), dtype=bool)
+    keep[1::2] = False
+    windows = plan_windows(keep, 64)
+    assert {w.side_px for w in windows} == {64}
+    assert len(windows) <= math.ceil(960 / 48) * math.ceil(1280 / 48)
+
+
+def test_everything_unknown_is_one_window() -> None:
+    assert plan_windows(np.zeros((300, 400), dtype=bool), R) == (Window(0, 0, 400, (0, 0, 400, 300)),)
