@@ -7,11 +7,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
+from repaint_batch.sampler.langevin import annealed_langevin, langevin
+from repaint_batch.sampler.levels import power_grid
 from repaint_batch.sampler.noise import Noise
 from repaint_batch.sampler.path import Jump, Step, jump_times, steps
 from repaint_batch.sampler.prior import Guidance, Prior
+from repaint_batch.sampler.projected import projected
 from repaint_batch.sampler.repaint import ChainState, OnStep, repaint
 
 
@@ -97,6 +101,175 @@ class RePaint:
             schedule=schedule,
             path=self.path,
             eta=self.eta,
+            guidance=guidance,
+            resume=resume,
+            on_step=on_step,
+        )
+
+
+@dataclass(frozen=True)
+class Projected:
+    """DDNM's sampler.
+
+    Attributes:
+        num_steps: steps down, on a grid of times ~ u^power.
+        eta: share of fresh noise in a step.
+        power: over 1 is finer at weak noise.
+        jump_length: j, levels that a jump goes up.
+        jump_n_sample: r, how often each stretch is sampled.
+    """
+
+    num_steps: int = 100
+    eta: float = 0.85
+    power: float = 1.0
+    jump_length: int = 10
+    jump_n_sample: int = 1
+
+    @property
+    def path(self) -> Sequence[Step]:
+        """The steps down and up, undo jumps collapsed."""
+        return RePaint(self.num_steps, self.jump_length, self.jump_n_sample).path
+
+    @property
+    def nfe(self) -> int:
+        return RePaint(self.num_steps, self.jump_length, self.jump_n_sample).nfe
+
+    @property
+    def positions(self) -> int:
+        return len(self.path)
+
+    def describe(self) -> dict[str, Any]:
+        return {"sampler": "projected", **asdict(self)}
+
+    def sample(
+        self,
+        prior: Prior,
+        known: Tensor,
+        keep_mask: Tensor,
+        noise: Noise,
+        *,
+        guidance: Guidance | None = None,
+        resume: ChainState | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        grid = power_grid(self.num_steps, self.power, len(prior.schedule))
+        return projected(
+            prior,
+            known,
+            keep_mask,
+            noise,
+            schedule=prior.schedule.at(torch.tensor(grid[::-1])),
+            path=self.path,
+            eta=self.eta,
+            guidance=guidance,
+            resume=resume,
+            on_step=on_step,
+        )
+
+
+@dataclass(frozen=True)
+class Langevin:
+    """Guided Langevin corrections at each of a few levels, as LanPaint's.
+
+    Attributes:
+        num_levels: L.
+        corrections: K, Langevin steps at each level before it is left by a DDIM step.
+        h: time of one correction.
+        pull: strength of the bidirectional guidance.
+        power: levels lie at times ~ u^power.
+    """
+
+    num_levels: int = 12
+    corrections: int = 4
+    h: float = 1.2
+    pull: float = 30.0
+    power: float = 1.7
+
+    @property
+    def nfe(self) -> int:
+        return self.num_levels * (self.corrections + 1)
+
+    @property
+    def positions(self) -> int:
+        return self.nfe
+
+    def describe(self) -> dict[str, Any]:
+        return {"sampler": "langevin", **asdict(self)}
+
+    def sample(
+        self,
+        prior: Prior,
+        known: Tensor,
+        keep_mask: Tensor,
+        noise: Noise,
+        *,
+        guidance: Guidance | None = None,
+        resume: ChainState | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        return langevin(
+            prior,
+            known,
+            keep_mask,
+            noise,
+            schedule=prior.schedule,
+            indices=power_grid(self.num_levels, self.power, len(prior.schedule)),
+            corrections=self.corrections,
+            h=self.h,
+            pull=self.pull,
+            guidance=guidance,
+            resume=resume,
+            on_step=on_step,
+        )
+
+
+@dataclass(frozen=True)
+class AnnealedLangevin:
+    """Guided Langevin steps that descend, one network evaluation each, with averaged noise.
+
+    Attributes:
+        num_steps: network evaluations.
+        step: share of the residual that a step renews.
+        pull: strength of the bidirectional guidance.
+        power: steps lie at times ~ u^power.
+    """
+
+    num_steps: int = 60
+    step: float = 1.0
+    pull: float = 10.0
+    power: float = 2.5
+
+    @property
+    def nfe(self) -> int:
+        return self.num_steps
+
+    @property
+    def positions(self) -> int:
+        return self.num_steps
+
+    def describe(self) -> dict[str, Any]:
+        return {"sampler": "annealed-langevin", **asdict(self)}
+
+    def sample(
+        self,
+        prior: Prior,
+        known: Tensor,
+        keep_mask: Tensor,
+        noise: Noise,
+        *,
+        guidance: Guidance | None = None,
+        resume: ChainState | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        return annealed_langevin(
+            prior,
+            known,
+            keep_mask,
+            noise,
+            schedule=prior.schedule,
+            indices=power_grid(self.num_steps, self.power, len(prior.schedule)),
+            step=self.step,
+            pull=self.pull,
             guidance=guidance,
             resume=resume,
             on_step=on_step,
