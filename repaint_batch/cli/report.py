@@ -1,0 +1,111 @@
+"""Commands that show: report and schedule."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.storage import Storage, join, normalise
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def report(
+    output: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")],
+    to: Annotated[str | None, typer.Option(help="Where the page goes; by default report.html in the output.")] = None,
+    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one worker, to state the cost.")] = None,
+    currency: Annotated[str, typer.Option(help="Put before an amount.")] = "$",
+    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own.")] = None,
+) -> None:
+    """Write one HTML page that shows what a job did: figures, every picture before and after, failed rows.
+
+    Example: repaint-batch report ./restored --to report.html
+    """
+    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
+    where, size = write_output_report(output, storage, to, price_per_hour=price_per_hour, currency=currency)
+    console.print(f"{escape(where)} ({size / 1e6:.1f} MB)")
+
+
+def write_output_report(
+    output: str, storage: Storage, to: str | None = None, *, price_per_hour: float | None = None, currency: str = ""
+) -> tuple[str, int]:
+    """Write the report of an output; return where it is and its size in bytes.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it.
+        to: file or object; by default ``report.html`` in the output.
+        price_per_hour: of one worker, to state the cost.
+        currency: put before an amount.
+
+    Raises:
+        NothingToResume: the output holds no job.
+    """
+    # Pictures and templates take half a second to import: only those who want a page wait for them.
+    from repaint_batch.report.page import JobFacts, report_html
+    from repaint_batch.report.sources import Sources, result_batches
+    from repaint_batch.results.plan import load_plans
+    from repaint_batch.results.table import ResultsTable
+
+    plans = load_plans(output, storage)
+    table = ResultsTable(output, storage)
+    if not plans or not table.exists():
+        raise NothingToResume(f"{output} holds no job to report on; `repaint-batch run` makes one")
+    facts = JobFacts.of(output, plans, price_per_hour=price_per_hour, currency=currency)
+    html = report_html(result_batches(table), Sources(output, storage, plans), facts).encode("utf-8")
+    where = join(normalise(output), "report.html") if to is None else normalise(to)
+    storage.write(where, html)
+    return where, len(html)
+
+
+def schedule(
+    preset: Annotated[str | None, typer.Option(help="One preset; by default a table of all of them.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write the path as a picture: a .png or .svg file.")] = None,
+) -> None:
+    """Explain the presets: what each costs, and its path of noise levels, down with the network and back up with noise.
+
+    Example: repaint-batch schedule --preset paper --plot paper.svg
+    """
+    from repaint_batch.sampler.presets import PRESETS
+
+    if preset is None:
+        if plot is not None:
+            raise ConfigError(f"--plot draws one preset; add --preset, one of {', '.join(PRESETS)}")
+        console.print(_presets())
+        return
+    if preset not in PRESETS:
+        raise ConfigError(f"--preset: {preset} is not one of {', '.join(PRESETS)}")
+    from repaint_batch.report.schedule_plot import draw_path, jumps_up, sketch, visited_times
+
+    sampler = PRESETS[preset]
+    times = visited_times(sampler)
+    console.print(f"[bold]{preset}[/]: {escape(_settings(preset))}")
+    console.print(f"{len(times):,} network evaluations a window, {jumps_up(times):,} times back up; t from {max(times)} to 0\n")
+    console.print(sketch(times))
+    if plot is not None:
+        draw_path(times, f"{preset}: {len(times):,} network evaluations", plot)
+        console.print(f"\n{escape(str(plot))}")
+
+
+def _presets() -> Table:
+    from repaint_batch.sampler.presets import PRESETS
+
+    table = Table(box=None, pad_edge=False)
+    table.add_column("preset")
+    table.add_column("evaluations a window", justify="right")
+    table.add_column("sampler")
+    for name, sampler in PRESETS.items():
+        table.add_row(name, f"{sampler.nfe:,}", escape(_settings(name)))
+    return table
+
+
+def _settings(preset: str) -> str:
+    from repaint_batch.sampler.presets import PRESETS
+
+    values = PRESETS[preset].describe()
+    return ", ".join([str(values.pop("sampler")), *(f"{name} {value}" for name, value in values.items())])
