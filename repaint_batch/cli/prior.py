@@ -93,7 +93,7 @@ def _facts(read: "ReadNetwork") -> dict[str, Any]:
         order = "new" if config.use_new_attention_order else "legacy"
         size = f"of {config.num_head_channels} channels" if config.num_head_channels else f"{config.num_heads} of them"
         facts["attention heads"] = f"{size}, {order} order"
-    for file, digest in zip(read.files, read.sha256, strict=True):
-        facts[f"sha256 {file.suffix}"] = f"{digest}  {file.name}"
+    hashes = [f"sha256 {digest}  {file.name}" for file, digest in zip(read.files, read.sha256, strict=True)]
+    facts["weights"] = f"\n{'':<16}".join(hashes)
     facts["card"] = next((line.lstrip("# ") for line in (read.card or "").splitlines() if line.strip()), "none")
     return facts

@@ -1,10 +1,7 @@
 """The authors' recorded numbers, replayed: schedules, network outputs and whole trajectories with every noise draw."""
 
-import json
 from collections.abc import Callable
 from itertools import zip_longest
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -12,7 +9,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from repaint_batch.priors.guidance import ClassifierGuidance
-from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
+from repaint_batch.priors.guided_diffusion import GuidedClassifier
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
 from repaint_batch.sampler.noise import Role
@@ -20,25 +17,12 @@ from repaint_batch.sampler.path import Jump, Reverse, Step, Undo, jump_times, st
 from repaint_batch.sampler.repaint import ChainState, repaint
 from repaint_batch.sampler.schedule import NoiseSchedule
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+from ..golden_vectors import GOLDEN, read_json, recorded_network
+
 FORWARD_TOLERANCE = 1e-4
 TRAJECTORY_TOLERANCE = 1e-3
 
 Record = Callable[[str, object], None]
-
-
-def read_json(name: str) -> Any:
-    return json.loads((GOLDEN / name).read_text())
-
-
-def network(name: str) -> GuidedUNet | GuidedClassifier:
-    """Return a recorded network with its recorded weights."""
-    settings = read_json("configs.json")[name]
-    settings["sample_size"] = settings.pop("image_size")
-    settings.pop("pool", None)
-    made = GuidedClassifier(**settings) if name == "classifier_c" else GuidedUNet(**settings)
-    made.load_state_dict(load_file(GOLDEN / f"{name}.safetensors"))
-    return made.eval().requires_grad_(False)
 
 
 def path_of(schedule: dict[str, int]) -> list[int]:
@@ -87,7 +71,7 @@ def test_schedule_equals_the_recorded_one(number: int, record_property: Record) 
 @pytest.mark.parametrize("name", ["unet_a", "unet_b", "classifier_c"])
 def test_forward_equals_the_recorded_output(name: str, record_property: Record) -> None:
     recorded = load_file(GOLDEN / "forward.safetensors")
-    made = network(name)
+    made = recorded_network(name)
     with torch.inference_mode():
         if isinstance(made, GuidedClassifier):
             output = made(recorded["x"], recorded["t"])
@@ -103,12 +87,12 @@ def test_forward_equals_the_recorded_output(name: str, record_property: Record) 
 def test_trajectory_equals_the_recorded_one(name: str, record_property: Record) -> None:
     settings = read_json("trajectories.json")[name]
     recorded = load_file(GOLDEN / f"trajectory_{name}.safetensors")
-    unet = network("unet_b" if settings["class_cond"] else "unet_a")
+    unet = recorded_network("unet_b" if settings["class_cond"] else "unet_a")
     prior = LoadedPrior(unet, Process(NoiseSchedule.linear(), variance="learned_range"), None)
     guidance = None
     if settings["class_cond"]:
         prior = prior.labelled(recorded["classes"].tolist(), 2)
-        guidance = ClassifierGuidance(network("classifier_c"), recorded["classes"], settings["classifier_scale"])
+        guidance = ClassifierGuidance(recorded_network("classifier_c"), recorded["classes"], settings["classifier_scale"])
 
     schedule = prior.schedule.respaced(settings["respacing"])
     assert schedule.timesteps.tolist() == recorded["timestep_map"].tolist()
