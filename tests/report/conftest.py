@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from fabricated import EVIL, Written, facts, png, result_row, results
 
 from repaint_batch.report.page import Pictures, write_report
 from repaint_batch.schema import RESULTS
+
+from .fabricated import EVIL, Written, facts, png, result_row, results
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",

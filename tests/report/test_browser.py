@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricated import EVIL, Written, facts, png, result_row, results
 from PIL import Image
 
 from repaint_batch.report import page as page_module
 from repaint_batch.report.demo import DemoCard, DemoSummary, write_demo_report
 from repaint_batch.report.page import write_report
+
+from .fabricated import EVIL, Written, facts, png, result_row, results
 
 OpenPage = Callable[..., Any]
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fabricated import START, result_row, results
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,6 +22,8 @@ from repaint_batch.report.figures import (
     shard_spans,
     throughput,
 )
+
+from .fabricated import START, result_row, results
 
 
 def span(start: float, end: float, *, rows: int = 8, windows: int = 8, worker: str = "w") -> Span:

@@ -7,13 +7,14 @@ import math
 from typing import Any
 
 import pytest
-from fabricated import result_row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repaint_batch.report import gallery
 from repaint_batch.report.gallery import PICTURE_BYTES, Packed, Selection, pack, row_bytes
 from repaint_batch.report.thumbnails import Thumbnails
+
+from .fabricated import result_row
 
 NONE = Thumbnails(None, None, None)
 

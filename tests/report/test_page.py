@@ -10,11 +10,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from fabricated import EVIL, Written, facts, result_row, results
 
 from repaint_batch.errors import SourceMissing
 from repaint_batch.report import gallery
 from repaint_batch.report.page import Pictures, report_html, write_report
+
+from .fabricated import EVIL, Written, facts, result_row, results
 
 
 def embedded(html: str) -> Any:

@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fabricated import png
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.report.thumbnails import Thumbnails, thumbnails
+
+from .fabricated import png
 
 IMAGES = ImagesConfig()
 
