@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, V
 
 from repaint_batch.errors import ConfigError, redact
 
-PresetName = Literal["paper", "balanced", "fast"]
+PresetName = Literal["paper", "best", "balanced", "fast", "draft"]
 OutputFormat = Literal["source", "png", "webp-lossless", "jpeg"]
 
 
@@ -102,6 +102,8 @@ class ComputeConfig(Model):
     """Ray cluster to join; by default the one in RAY_ADDRESS, otherwise a local one is started."""
     max_attempts: PositiveInt = 3
     """Times a shard is tried before the reason is looked for row by row."""
+    shard_deadline_s: PositiveFloat = 6 * 3600
+    """Longest that a stage may work on one shard; then its process is ended and the shard tried again."""
 
 
 class StorageConfig(Model):
