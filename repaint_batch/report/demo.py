@@ -30,12 +30,13 @@ class DemoCard:
     Attributes:
         sample_id: its name.
         kind: of its mask: strokes, boxes, halves or another word.
-        damaged: encoded picture, the hole transparent (shown hatched) or painted over.
+        damaged: encoded picture; transparent parts are shown hatched.
         restored: encoded picture.
         original: encoded picture.
         telea: OpenCV's restoration, encoded; None without OpenCV.
         psnr_db: PSNR of the restored pixels of the hole, in decibels.
         telea_psnr_db: the same of Telea's; None without OpenCV.
+        mask: encoded mask, white where the hole is; makes that part of `damaged` transparent.
     """
 
     sample_id: str
@@ -46,6 +47,7 @@ class DemoCard:
     telea: bytes | None
     psnr_db: float
     telea_psnr_db: float | None
+    mask: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -137,17 +139,19 @@ def contact_sheet(
             draw.text((x, margin + 4), label, fill=(90, 96, 104), font=font, anchor="mm")
     for number, card in enumerate(cards):
         row, column = divmod(number, across)
-        pictures = [card.damaged, *([card.telea or card.damaged] if telea else []), card.restored, card.original]
-        for place, data in enumerate(pictures):
+        pictures = [_damaged(card), read_rgba(card.restored), read_rgba(card.original)]
+        if telea:
+            pictures.insert(1, pictures[0] if card.telea is None else read_rgba(card.telea))
+        for place, picture in enumerate(pictures):
             x = margin + column * (card_w + between) + place * (picture_px + gap)
-            tile = _tile(data, picture_px)
+            tile = _tile(picture, picture_px)
             offset = (picture_px - tile.width) // 2, (picture_px - tile.height) // 2
             sheet.paste(tile, (x + offset[0], margin + head + row * (picture_px + 2 * gap) + offset[1]))
     return sheet
 
 
-def _tile(data: bytes, picture_px: int) -> Image.Image:
-    large = enlarged(read_rgba(data), picture_px)
+def _tile(picture: Image.Image, picture_px: int) -> Image.Image:
+    large = enlarged(picture, picture_px)
     flat = Image.new("RGB", large.size, (214, 218, 224))
     flat.paste(large, mask=large.getchannel("A"))
     flat.thumbnail((picture_px, picture_px), Image.Resampling.LANCZOS)
@@ -177,15 +181,23 @@ def _group(kind: str, cards: list[DemoCard]) -> _Group:
 
 
 def _shown(card: DemoCard) -> _ShownCard:
-    figures: list[tuple[str, str, float | None]] = [("Damaged", _page_picture(card.damaged), None)]
+    figures: list[tuple[str, str, float | None]] = [("Damaged", _page_picture(_damaged(card)), None)]
     if card.telea is not None:
-        figures.append(("Telea", _page_picture(card.telea), card.telea_psnr_db))
-    figures.append(("Restored", _page_picture(card.restored), card.psnr_db))
-    figures.append(("Original", _page_picture(card.original), None))
+        figures.append(("Telea", _page_picture(read_rgba(card.telea)), card.telea_psnr_db))
+    figures.append(("Restored", _page_picture(read_rgba(card.restored)), card.psnr_db))
+    figures.append(("Original", _page_picture(read_rgba(card.original)), None))
     return _ShownCard(card, figures)
 
 
-def _page_picture(data: bytes) -> str:
-    large = enlarged(read_rgba(data), SHOWN_PX)
+def _damaged(card: DemoCard) -> Image.Image:
+    picture = read_rgba(card.damaged)
+    if card.mask is not None:
+        hole = read_rgba(card.mask).convert("L")
+        picture.putalpha(hole.point(lambda white: 0 if white > 127 else 255))
+    return picture
+
+
+def _page_picture(picture: Image.Image) -> str:
+    large = enlarged(picture, SHOWN_PX)
     large.thumbnail((2 * SHOWN_PX, 2 * SHOWN_PX), Image.Resampling.LANCZOS)
     return data_uri(encoded(large, "WEBP", quality=90, alpha_quality=100, method=4), "image/webp")

@@ -3,6 +3,7 @@
 import base64
 import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -96,6 +97,16 @@ def test_pictures_are_enlarged_smoothly_and_holes_stay_sharp(gradient: np.ndarra
     steps = np.abs(np.diff(restored[96, :, 0].astype(int)))
     assert steps.max() < 8  # a mosaic would step by 255 / 31 only at every sixth pixel
     assert (steps > 0).mean() > 0.5
+
+
+def test_a_mask_makes_the_hole_transparent(gradient: np.ndarray) -> None:
+    hole = np.zeros((32, 32), np.uint8)
+    hole[8:16, 8:16] = 255
+    clear = card("a", "boxes", gradient)
+    assert clear.mask is None
+    masked = replace(clear, damaged=png(gradient), mask=png(hole))
+    assert demo_html([masked], SUMMARY) == demo_html([clear], SUMMARY)
+    assert contact_sheet([masked]).tobytes() == contact_sheet([clear]).tobytes()
 
 
 def test_no_cards_are_refused() -> None:
