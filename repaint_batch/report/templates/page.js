@@ -98,7 +98,7 @@ function choose() {
 
 // ------------------------------------------------------------------------------------- the grid: only what is in view
 
-const GAP = 12, WORDS_PX = 44, OVERSCAN_ROWS = 2;
+const GAP = 12, WORDS_PX = 48, OVERSCAN_ROWS = 2;
 const drawn = new Map();
 let current = 0;
 let layout = { columns: 1, width: 0, height: 0 };
