@@ -5,6 +5,7 @@ pictures; distances between sets compare all restorations of one seed with the o
 over seeds. With a dozen pictures those distances are noise: use hundreds before believing them.
 """
 
+import io
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,6 @@ def read_held_out(folder: str, size_px: int, count: int, *, every: bool = False)
     if not chosen:
         raise ConfigError(f"--pictures {folder}: none of its {len(uris)} pictures is held out; see --every-picture")
     chosen = [chosen[i * len(chosen) // min(count, len(chosen))] for i in range(min(count, len(chosen)))]
-    import io
-
     pixels = [np.asarray(square(Image.open(io.BytesIO(storage.read(uri))), size_px)) for uri in chosen]
     return chosen, torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1
 

@@ -1,0 +1,129 @@
+"""``repaint-batch evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from repaint_batch.config import PriorConfig, StorageConfig
+from repaint_batch.errors import ConfigError
+from repaint_batch.evaluate import oracle, restored
+from repaint_batch.evaluate.features import perceptual
+from repaint_batch.evaluate.masks import MaskName
+from repaint_batch.evaluate.page import Sheet, write_evaluation
+from repaint_batch.evaluate.scores import EVERY_MASK, Score
+from repaint_batch.priors.load import load_prior
+from repaint_batch.sampler.presets import PRESETS, Langevin, Projected, RePaint, Sampler
+from repaint_batch.storage import Storage
+
+COMPARED: dict[str, Sampler] = {
+    "repaint-460": RePaint(100, 10, 5),
+    "projected-100": Projected(),
+    "langevin-60": Langevin(),
+}
+"""Samplers that no preset uses, for comparison."""
+_SHEET_PICTURES = 12
+
+
+def evaluate(
+    output: Annotated[Path, typer.Option(help="Folder for evaluation.json, .csv, .html and the plots.")],
+    pictures: Annotated[str | None, typer.Option(help="Folder of pictures; held-out ones are restored with the prior.")] = None,
+    prior: Annotated[str, typer.Option(help="Prior for --pictures, as in a job's config.")] = "bundled:emoji",
+    sampler: Annotated[list[str] | None, typer.Option(help="Presets or compared samplers; all by default.")] = None,
+    count: Annotated[int, typer.Option(min=2, help="Pictures in each part.")] = 24,
+    samples: Annotated[int, typer.Option(min=16, help="Oracle restorations of each picture under each mask.")] = 128,
+    seeds: Annotated[int, typer.Option(min=2, help="Restorations of each held-out picture.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the oracle's pictures and noise.")] = 0,
+    lpips: Annotated[Path | None, typer.Option(help="TorchScript file of LPIPS weights.")] = None,
+    precision: Annotated[str, typer.Option(help="Arithmetic of the network: float32, bfloat16 or float16.")] = "float32",
+    every_picture: Annotated[bool, typer.Option(help="Take all of --pictures, not held-out ones alone.")] = False,
+    skip_oracle: Annotated[bool, typer.Option(help="Leave out the part on the exact posterior.")] = False,
+    quick: Annotated[bool, typer.Option(help="Few pictures and samples, presets alone; minutes instead of hours.")] = False,
+) -> None:
+    """Judge samplers: distance to an exact posterior, and quality on held-out pictures under the paper's six masks.
+
+    Example: repaint-batch evaluate --output judged --pictures photos --quick
+    """
+    console = Console(stderr=True)
+    samplers = _chosen(sampler, quick)
+    if quick:
+        count, samples, seeds = min(count, 4), min(samples, 48), 2
+    scores: list[Score] = []
+    sheets: list[Sheet] = []
+    if not skip_oracle:
+        scores += oracle.evaluate_oracle(samplers, pictures=count, samples=samples, seed=seed, report=console.print)
+    if pictures is not None:
+        run = _picture_run(pictures, prior, precision, count, seeds, every_picture, lpips)
+        shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
+
+        def show(name: str, mask: MaskName, found: Tensor) -> None:
+            shown.setdefault(mask, []).append((name, found[0, :_SHEET_PICTURES]))
+
+        scores += restored.evaluate_pictures(samplers, run, report=console.print, show=show)
+        output.mkdir(parents=True, exist_ok=True)
+        sheets = [_sheet(output, run, mask, rows) for mask, rows in shown.items()]
+    if not scores:
+        raise ConfigError("nothing to evaluate: --skip-oracle leaves --pictures, which is missing")
+    settings = {
+        "count": count,
+        "samples": samples,
+        "seeds": seeds,
+        "seed": seed,
+        "prior": prior if pictures is not None else None,
+        "precision": precision,
+        "torch": torch.__version__,
+    }
+    write_evaluation(output, scores, samplers, settings, sheets)
+    _print(scores)
+    Console().print(f"written: {output / 'evaluation.html'}")
+
+
+def _chosen(names: list[str] | None, quick: bool) -> Mapping[str, Sampler]:
+    known = PRESETS | COMPARED
+    if not names:
+        return PRESETS if quick else known
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ConfigError(f"--sampler {unknown[0]}: not one of {', '.join(known)}")
+    return {name: known[name] for name in names}
+
+
+def _picture_run(
+    folder: str, source: str, precision: str, count: int, seeds: int, every: bool, lpips: Path | None
+) -> restored.PictureRun:
+    if precision not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(f"--precision {precision}: not one of float32, bfloat16, float16")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    prior = load_prior(PriorConfig(source=source), Storage(StorageConfig()), device=device, precision=precision)  # type: ignore[arg-type]
+    names, originals = restored.read_held_out(folder, prior.resolution_px, count, every=every)
+    names = [name.rsplit("/", 1)[-1] for name in names]
+    batch = min(16, len(names) * seeds)
+    distance = perceptual(lpips) if lpips else None
+    return restored.PictureRun(prior, names, originals, seeds=seeds, batch_windows=batch, lpips=distance)
+
+
+def _sheet(output: Path, run: restored.PictureRun, mask: MaskName, rows: list[tuple[str, Tensor]]) -> Sheet:
+    originals, keep = run.pictures[:_SHEET_PICTURES], run.keep_masks(mask)[:_SHEET_PICTURES]
+    grid = torch.stack([originals, torch.where(keep, originals, 0.0), *(found for _, found in rows)])
+    pixels = ((grid.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 3, 1, 4, 2)
+    pixels = pixels.reshape(pixels.shape[0] * pixels.shape[1], -1, pixels.shape[-1])
+    Image.fromarray(pixels.squeeze(-1).numpy()).resize((pixels.shape[1] * 2, pixels.shape[0] * 2), 0).save(output / f"{mask}.png")
+    return Sheet(mask, f"{mask}.png", ", ".join(["originals", "what was given", *(name for name, _ in rows)]))
+
+
+def _print(scores: list[Score]) -> None:
+    for part in dict.fromkeys(score.part for score in scores):
+        mine = [score for score in scores if score.part == part and score.mask == EVERY_MASK]
+        metrics = list(dict.fromkeys(score.metric for score in mine))
+        table = Table("sampler", "NFE", *metrics, title=f"{part}, mean of all masks")
+        for name, nfe in {score.sampler: score.nfe for score in mine}.items():
+            found = {score.metric: score for score in mine if score.sampler == name}
+            cells = [f"{found[metric].value:.4g}" if metric in found else "" for metric in metrics]
+            table.add_row(name, str(nfe), *cells)
+        Console().print(table)
