@@ -8,6 +8,9 @@ from repaint_batch.images.codec import Box, Picture, read_picture
 
 _HALF_STEP = 0.5 / 127.5
 """Half a grey level of 8 bits, in the units of [-1, 1]."""
+_RGB_PER_YCBCR = 1 + 1.772
+"""A difference of 1 in luma and chroma makes at most this much in blue, and less in red and green (JFIF 1.02)."""
+_ROUNDING = 2
 
 
 class Seam:
@@ -56,23 +59,39 @@ def largest_known_difference(picture: Picture, keep_mask: np.ndarray, data: byte
         keep_mask: (H, W) bool, True = known pixel.
         data: the encoded picture.
     """
-    written = read_picture(data, ImagesConfig(max_bytes=len(data), frames="first"))
+    config = ImagesConfig(max_bytes=len(data), frames="first")
+    written = read_picture(data, config, as_coded=picture.mode == "YCbCr")
     if written.size != picture.size:
         return float("inf")
-    plain = written.mode == picture.mode and picture.mode in ("L", "LA", "RGB", "RGBA", "CMYK")
+    if written.mode == picture.mode and picture.mode in ("L", "LA", "RGB", "RGBA", "YCbCr", "CMYK"):
+        return float(_largest_byte(picture, written, keep_mask))
     largest = 0.0
     for box in picture.strips():
         known = keep_mask[box[1] : box[3]]
-        if plain:
-            largest = max(largest, _largest_byte(picture.image.crop(box), written.image.crop(box), known))
-            continue
         ours, theirs = _comparable(picture, written, box)
         if (ours[known] != theirs[known]).any():
             largest = max(largest, float(np.abs(ours[known].astype(np.float64) - theirs[known]).max()))
     return largest
 
 
-def _largest_byte(ours: Image.Image, theirs: Image.Image, known: np.ndarray) -> int:
+def _largest_byte(one: Picture, other: Picture, keep_mask: np.ndarray) -> int:
+    strips = []
+    for box in one.strips():
+        pair = one.image.crop(box), other.image.crop(box)
+        strips.append((_largest_in_strip(*pair, keep_mask[box[1] : box[3]]), box))
+    if one.mode != "YCbCr":
+        return max(largest for largest, _ in strips)
+    # In RGB, as others will compare; but only the strips that can hold the largest difference are converted.
+    largest = 0
+    for coded, box in sorted(strips, reverse=True):
+        if coded * _RGB_PER_YCBCR + _ROUNDING <= largest or not coded:
+            break
+        ours, theirs = one.image.crop(box).convert("RGB"), other.image.crop(box).convert("RGB")
+        largest = max(largest, _largest_in_strip(ours, theirs, keep_mask[box[1] : box[3]]))
+    return largest
+
+
+def _largest_in_strip(ours: Image.Image, theirs: Image.Image, known: np.ndarray) -> int:
     # All in Pillow, and folded before numpy looks: numpy needs longer to be handed the bytes.
     difference = ImageChops.difference(ours, theirs)
     if not known.all():

@@ -18,11 +18,12 @@ from PIL import Image, UnidentifiedImageError
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import ImageInvalid, MaskInvalid
+from repaint_batch.images.jpeg import is_luma_chroma
 
 FORMATS = ("PNG", "JPEG", "WEBP", "TIFF", "BMP", "GIF")
 """Formats that are read; everything else is refused before any of its code runs."""
 
-MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "I;16", "I;16B", "I", "F")
+MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "YCbCr", "CMYK", "I;16", "I;16B", "I", "F")
 """Pillow modes whose pixels can be given to a prior and written back."""
 
 Box = tuple[int, int, int, int]
@@ -110,13 +111,18 @@ def _raw(samples: np.ndarray, mode: str) -> bytes:
     return samples.astype(dtype).tobytes()
 
 
-def read_picture(data: bytes, config: ImagesConfig) -> Picture:
+def read_picture(data: bytes, config: ImagesConfig, *, as_coded: bool = False) -> Picture:
     """Return the picture in `data`.
+
+    Args:
+        data: encoded picture.
+        config: caps, and what to do about animations.
+        as_coded: hand out a colour JPEG as the luma and chroma that it stores, mode YCbCr, and not as RGB.
 
     Raises:
         ImageInvalid: bytes over the caps, of another format, truncated, animated, or of a mode that cannot be kept.
     """
-    return _read(data, config, ImageInvalid, "picture")
+    return _read(data, config, ImageInvalid, "picture", as_coded)
 
 
 def read_mask_picture(data: bytes, config: ImagesConfig) -> Picture:
@@ -128,7 +134,7 @@ def read_mask_picture(data: bytes, config: ImagesConfig) -> Picture:
     return _read(data, config, MaskInvalid, "mask")
 
 
-def _read(data: bytes, config: ImagesConfig, refusal: Refusal, what: str) -> Picture:
+def _read(data: bytes, config: ImagesConfig, refusal: Refusal, what: str, as_coded: bool = False) -> Picture:
     check_bytes(data, config, refusal, what)
     with warnings.catch_warnings():
         # Pillow warns of odd metadata and of large pictures; the first is kept as it is, the second has its own cap.
@@ -136,6 +142,8 @@ def _read(data: bytes, config: ImagesConfig, refusal: Refusal, what: str) -> Pic
         image = _open(data, refusal, what)
         _check_size(image, config, refusal, what)
         _check_frames(image, config, refusal, what)
+        if as_coded and _format(image) == "JPEG" and is_luma_chroma(image):
+            image.draft("YCbCr", None)
         mode = _mode(image, refusal, what)
         low = _low_bytes(data, image, mode) if mode in ("RGB;16", "RGBA;16") else None
         if mode == "LA;16":

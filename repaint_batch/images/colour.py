@@ -63,7 +63,7 @@ class Colours:
 
     def to_rgb(self, samples: np.ndarray) -> np.ndarray:
         """Return (h, w, 3) float32 in [-1, 1] of `samples` as `Picture.crop` gives them; NaN becomes black."""
-        if self.mode == "CMYK":
+        if self.mode in ("CMYK", "YCbCr"):
             return _unit(self._light(samples), 255)
         if self.mode == "1":
             samples = samples.astype(np.uint8) * np.uint8(255)
@@ -87,8 +87,8 @@ class Colours:
 
     def from_rgb(self, rgb: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """Return samples that show `rgb`, (M, 3) float32 in [-1, 1], in place of M `samples` of the picture."""
-        if self.mode == "CMYK":
-            return self._ink(rgb)
+        if self.mode in ("CMYK", "YCbCr"):
+            return self._coded(rgb)
         alpha = None if self.opaque else self._alpha(samples)
         if alpha is not None:
             # The inverse of being seen on white; where nothing is seen, any colour will do.
@@ -147,15 +147,17 @@ class Colours:
 
     def _light(self, samples: np.ndarray) -> np.ndarray:
         height, width = samples.shape[:2]
-        image = Image.frombytes("CMYK", (width, height), np.ascontiguousarray(samples).tobytes())
+        image = Image.frombytes(self.mode, (width, height), np.ascontiguousarray(samples).tobytes())
         shown = ImageCms.applyTransform(image, self.inks[0]) if self.inks else image.convert("RGB")
         assert shown is not None
         return np.asarray(shown)
 
-    def _ink(self, rgb: np.ndarray) -> np.ndarray:
+    def _coded(self, rgb: np.ndarray) -> np.ndarray:
         light = np.rint(np.clip((rgb + 1) / 2, 0, 1) * 255).astype(np.uint8)
+        image = Image.frombytes("RGB", (len(light), 1), light.tobytes())
+        if self.mode == "YCbCr":
+            return np.asarray(np.asarray(image.convert("YCbCr"))[0])
         if self.inks:
-            image = Image.frombytes("RGB", (len(light), 1), light.tobytes())
             inks = ImageCms.applyTransform(image, self.inks[1])
             assert inks is not None
             return np.asarray(np.asarray(inks)[0])

@@ -3,14 +3,16 @@
 import io
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 from PIL import Image, TiffImagePlugin
 
 from repaint_batch.config import OutputFormat
 from repaint_batch.errors import ImageInvalid
 from repaint_batch.images import jpeg, png, tiff
-from repaint_batch.images.codec import Picture
+from repaint_batch.images.codec import Box, Picture
 
 _PNG_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "LA;16", "RGB;16", "RGBA;16")
 _WEBP_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -45,8 +47,15 @@ def is_lossless(format: str) -> bool:
     return format != "JPEG"
 
 
-def encode(picture: Picture, output_format: OutputFormat) -> tuple[bytes, str]:
+def encode(
+    picture: Picture, output_format: OutputFormat, restored: Sequence[tuple[Box, np.ndarray]] = ()
+) -> tuple[bytes, str]:
     """Return `picture` as a file and Pillow's name of its format.
+
+    Args:
+        picture: what was read, changed where it was restored.
+        output_format: the format asked for.
+        restored: boxes, and (h, w) bool in each, True where pixels have been changed.
 
     Raises:
         ImageInvalid: the format cannot hold the picture.
@@ -54,7 +63,7 @@ def encode(picture: Picture, output_format: OutputFormat) -> tuple[bytes, str]:
     named = target_format(picture, output_format)
     writers: dict[str, Callable[[Picture], bytes]] = {
         "PNG": _png,
-        "JPEG": _jpeg,
+        "JPEG": partial(_jpeg, restored=restored),
         "WEBP": _webp,
         "TIFF": tiff.encode_like,
         "BMP": _bmp,
@@ -109,9 +118,9 @@ def _png_metadata(picture: Picture) -> list[bytes]:
     return parts
 
 
-def _jpeg(picture: Picture) -> bytes:
+def _jpeg(picture: Picture, restored: Sequence[tuple[Box, np.ndarray]]) -> bytes:
     if picture.format == "JPEG":
-        return jpeg.encode_like(picture.image, picture.data)
+        return jpeg.encode_like(picture.image, picture.data, restored)
     image = picture.image
     if image.mode not in ("L", "RGB", "CMYK"):
         image = image.convert("L" if image.mode == "1" else "RGB")

@@ -4,14 +4,19 @@ Source: ITU-T T.81, annex B.
 """
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 from PIL import Image, JpegImagePlugin
+
+Box = tuple[int, int, int, int]
 
 _SOI = b"\xff\xd8"
 _APP0, _APP2, _APP14, _APP15, _COM, _SOS = 0xE0, 0xE2, 0xEE, 0xEF, 0xFE, 0xDA
 _ADOBE = b"Adobe"
 _MULTI_PICTURE = b"MPF\0"
+_HALVED = 2
+"""Pillow's number for 4:2:0."""
 
 
 def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -47,27 +52,59 @@ def _is_owners(data: bytes, marker: int, start: int) -> bool:
     return _APP0 <= marker <= _APP15
 
 
-def encode_like(image: Image.Image, source: bytes) -> bytes:
+def is_luma_chroma(image: Image.Image) -> bool:
+    """Return whether a colour JPEG, opened and not yet loaded, stores luma and chroma and not RGB."""
+    if image.mode != "RGB":
+        return False
+    if "jfif" in image.info:
+        return True
+    if "adobe_transform" in image.info:
+        return bool(image.info["adobe_transform"] == 1)
+    return bytes(layer[0] for layer in image.layer) != b"RGB"  # type: ignore[attr-defined]
+
+
+def encode_like(image: Image.Image, source: bytes, restored: Sequence[tuple[Box, np.ndarray]] = ()) -> bytes:
     """Return `image` as JPEG with the quantisation, subsampling, scan order and metadata of the file it came from.
 
     Args:
-        image: picture opened by Pillow from `source`; its pixels may have been changed since.
+        image: picture opened by Pillow from `source`, best as luma and chroma; its pixels may have been changed since.
         source: the file.
+        restored: boxes, and (h, w) bool in each, True where pixels have been changed.
     """
-    buffer = io.BytesIO()
     sampling = JpegImagePlugin.get_sampling(image)  # type: ignore[no-untyped-call,unused-ignore]
-    image.save(
+    pixels = _with_stored_chroma(image, source, restored) if image.mode == "YCbCr" and sampling == _HALVED else image
+    buffer = io.BytesIO()
+    pixels.save(
         buffer,
         "JPEG",
         qtables=image.quantization,  # type: ignore[attr-defined]
         # Subsamplings that Pillow cannot write become none, which loses nothing.
         subsampling=sampling if sampling >= 0 else 0,
         progressive=bool(image.info.get("progressive")),
-        keep_rgb=image.mode == "RGB" and image.info.get("adobe_transform") == 0,
+        keep_rgb=image.mode == "RGB" and not is_luma_chroma(image),
         exif=b"",
         icc_profile=None,
     )
     return with_metadata_of(source, buffer.getvalue())
+
+
+def _with_stored_chroma(image: Image.Image, source: bytes, restored: Sequence[tuple[Box, np.ndarray]]) -> Image.Image:
+    """Return `image` with the chroma that the file stores, each sample repeated over the 2x2 pixels that share it.
+
+    Decoders smooth chroma as they enlarge it, and an encoder that averages it again stores something else: every block
+    would change. At half scale libjpeg hands out luma halved and chroma as it stands in the file. Repeated, it averages
+    to itself, and blocks that nothing was restored in are encoded as they were, but for rounding at fine quantisation.
+    """
+    halved = Image.open(io.BytesIO(source), formats=["JPEG"])
+    width, height = halved.size
+    halved.draft("YCbCr", (max(width // 2, 1), max(height // 2, 1)))
+    if halved.size != (-(-width // 2), -(-height // 2)):
+        return image
+    chroma = halved.resize(image.size, Image.Resampling.NEAREST, box=(0, 0, width / 2, height / 2))
+    pixels = Image.merge("YCbCr", [image.getchannel(0), chroma.getchannel(1), chroma.getchannel(2)])
+    for box, hole in restored:
+        pixels.paste(image.crop(box), box, Image.fromarray(hole))
+    return pixels
 
 
 def with_metadata_of(source: bytes, encoded: bytes) -> bytes:

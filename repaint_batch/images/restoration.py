@@ -130,7 +130,8 @@ def compose(
         SampleError: a restored window holds NaN or infinity.
         ImageInvalid, MaskInvalid: as `prepare` raises them.
     """
-    picture = read_picture(image, config)
+    # From JPEG to JPEG there is no detour by RGB, which would change blocks that nothing was restored in.
+    picture = read_picture(image, config, as_coded=output_format in ("source", "jpeg"))
     keep_mask = read_keep_mask(mask, picture, config)
     plan = plan_windows(keep_mask, resolution_px, config.context)
     if restored.shape != (len(plan), resolution_px, resolution_px, 3):
@@ -150,7 +151,7 @@ def compose(
     parts = [box for part in _parts(picture.size) if (box := trimmed(hole, part)) is not None]
     for part in parts:
         equal &= _fill(picture, colours, keep_mask, filling, part, seam)
-    data, format = encode(picture, output_format)
+    data, format = encode(picture, output_format, [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts])
     difference = largest_known_difference(picture, keep_mask, data)
     return Restored(
         data=data,

@@ -91,7 +91,7 @@ def test_lossless_conversions_show_the_same_or_are_refused(odd: Odd, output_form
         with pytest.raises(ImageInvalid, match=f"cannot be kept in {output_format}"):
             target_format(picture, output_format)
         return
-    data, format = encode(picture, output_format)
+    data, _ = encode(picture, output_format)
     again = read_picture(data, CONFIG)
     whole = (0, 0, *picture.size)
     if odd.depth == 16:

@@ -195,7 +195,7 @@ def test_labels_without_a_white_are_refused() -> None:
 
 
 def test_a_mask_that_is_no_picture_names_the_mask() -> None:
-    with pytest.raises(MaskInvalid, match="mask: .*HTML"):
+    with pytest.raises(MaskInvalid, match=r"mask: .*HTML"):
         keep_mask(b"<!DOCTYPE html><html>404</html>")
 
 

@@ -81,7 +81,7 @@ def test_comes_back_as_it_was_but_for_the_hole(odd: Odd, table: list[tuple[str, 
     assert result.known_pixels_equal
     if odd.data[:2] == b"\xff\xd8":
         difference = np.abs(ours[~hole].astype(int) - theirs[~hole]).max()
-        assert result.largest_known_difference == difference
+        assert result.largest_known_difference == pytest.approx(difference, abs=2)  # rounding from luma to RGB
         assert after.quantization == before.quantization
     elif odd.name.startswith("gif"):
         shown = [np.asarray(image.convert("RGBA")) for image in (before, after)]
@@ -138,6 +138,31 @@ def test_what_the_hole_held_has_no_say(name: str) -> None:
         compose(odd.data, mask, filled, CONFIG, RESOLUTION, "source").data
         == compose(changed, mask, filled, CONFIG, RESOLUTION, "source").data
     )
+
+
+@pytest.mark.parametrize(("subsampling", "block"), [(0, 8), (2, 16)])
+@pytest.mark.parametrize("quality", [50, 85])
+@pytest.mark.parametrize("size", [(160, 128), (151, 117)])
+def test_jpeg_blocks_in_which_nothing_was_restored_do_not_change(
+    subsampling: int, block: int, quality: int, size: tuple[int, int]
+) -> None:
+    samples = photograph(3, width=size[0], height=size[1])
+    data = saved(Image.fromarray(samples), "JPEG", quality=quality, subsampling=subsampling)
+    mask = white_box(size)
+    count = len(prepare(data, mask, CONFIG, RESOLUTION).windows)
+    result = compose(data, mask, restored_with(0.9, count), CONFIG, RESOLUTION, "source")
+    before, after = (np.asarray(Image.open(io.BytesIO(file))).astype(int) for file in (data, result.data))
+    # Chroma is smoothed over the edge of a block by a pixel when it is enlarged.
+    left, top, right, bottom = HOLE
+    rows = slice(max(top // block * block - 1, 0), -(-bottom // block) * block + 1)
+    columns = slice(max(left // block * block - 1, 0), -(-right // block) * block + 1)
+    difference = np.abs(before - after).max(axis=2)
+    assert difference[rows, columns].max() > 10
+    difference[rows, columns] = 0
+    # What an encoder made up beyond the picture's edge to fill the last blocks is not handed out by decoders.
+    whole = difference[: size[1] // block * block - 1, : size[0] // block * block - 1]
+    assert difference.max() <= 40
+    assert np.count_nonzero(whole) <= 0.002 * whole.size
 
 
 def test_a_picture_of_the_priors_size_is_its_own_window() -> None:
