@@ -1,5 +1,6 @@
 """Networks that diffusers saved: in a pipeline's folder (``unet/``, ``scheduler/``), or next to their scheduler."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,9 @@ def _network(folder: Path, allow_pickle: bool, dtype: torch.dtype) -> nn.Module:
         keys = sorted(found[f"{kind}_keys"])
         if keys:
             raise PriorError(f"{folder}: {len(keys)} {kind} keys in the weights: {', '.join(keys[:3])}")
+    # safetensors are mapped into memory as they lie in the file, and kernels round differently on unaligned weights.
+    for tensor in itertools.chain(network.parameters(), network.buffers()):
+        tensor.data = tensor.data.clone()
     return network  # type: ignore[no-any-return]
 
 

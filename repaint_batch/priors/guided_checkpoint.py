@@ -90,7 +90,8 @@ def read_guided_checkpoint(
         raise PriorError(f"{path}: {', '.join(list(state)[:3])} ... are not the names of guided-diffusion")
     card = read_card(path)
     network = build_network({name: tensor.shape for name, tensor in state.items()}, card, str(path))
-    network.load_state_dict({name: tensor.to(dtype) for name, tensor in state.items()}, assign=True)
+    # Copied, because weights mapped from a file may be unaligned, on which kernels round differently.
+    network.load_state_dict({name: tensor.to(dtype, copy=True) for name, tensor in state.items()}, assign=True)
     return network.eval(), scheduler_of(card, learned=network.config.out_channels == 2 * network.config.in_channels)
 
 

@@ -18,9 +18,6 @@ from repaint_batch.sampler.schedule import NoiseSchedule
 PredictionType = Literal["epsilon", "sample", "v_prediction"]
 VarianceType = Literal["fixed_small", "fixed_large", "learned", "learned_range"]
 
-_SMALLEST_ALPHA_BAR = 2.0**-24
-"""Signal variance given to the last step of a process with zero terminal SNR, so that x_t never loses x_0 entirely."""
-
 
 @dataclass(frozen=True, eq=False)
 class Process:
@@ -91,6 +88,5 @@ def _betas(config: Mapping[str, Any], where: str) -> torch.Tensor:
 
 
 def _without_zero_snr(schedule: NoiseSchedule) -> NoiseSchedule:
-    alpha_bar = schedule.alpha_bar.clamp(min=_SMALLEST_ALPHA_BAR)
-    previous = torch.cat([torch.ones(1, dtype=torch.float64), alpha_bar[:-1]])
-    return NoiseSchedule(1 - alpha_bar / previous, schedule.timesteps)
+    # Samplers divide by the signal: the last step leaves a quarter of its variance instead of nothing.
+    return NoiseSchedule(torch.cat([schedule.betas[:-1], schedule.betas[-1:].clamp(max=0.75)]), schedule.timesteps)

@@ -13,10 +13,13 @@ from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 
 from ..golden_vectors import hidden_card, read_json, recorded_network
 
-PUBLISHED = [
-    (entry, checkpoint) for entry in read_json("official_checkpoint_shapes.json") for checkpoint in entry.split(" / ")
-]
-PARAMETERS = {"celeba256_250000": 552.8e6, "places256_300000": 552.8e6, "256x256_diffusion": 553.8e6, "256x256_classifier": 54.1e6}
+PUBLISHED = [(entry, checkpoint) for entry in read_json("official_checkpoint_shapes.json") for checkpoint in entry.split(" / ")]
+PARAMETERS = {
+    "celeba256_250000": 552.8e6,
+    "places256_300000": 552.8e6,
+    "256x256_diffusion": 553.8e6,
+    "256x256_classifier": 54.1e6,
+}
 
 
 def shapes_of(network: torch.nn.Module) -> dict[str, tuple[int, ...]]:
@@ -132,7 +135,8 @@ def test_what_the_weights_do_not_tell_is_never_guessed() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"learn_sigma": False}, {"class_cond": True}, {"num_res_blocks": 2}, {"channel_mult": (1, 1)}, {"resblock_updown": False}]
+    "wrong",
+    [{"learn_sigma": False}, {"class_cond": True}, {"num_res_blocks": 2}, {"channel_mult": (1, 1)}, {"resblock_updown": False}],
 )
 def test_a_card_that_contradicts_the_weights_is_refused(wrong: dict[str, Any]) -> None:
     shapes = shapes_of(recorded_network("unet_a"))
