@@ -30,6 +30,9 @@ from repaint_batch.schema import RESULTS
 Pictures = Callable[[Row], tuple[bytes | None, bytes | None, bytes | None]]
 """Fetches (source, mask, output) of a results row, encoded; None for what there is not."""
 
+SCRIPTS = ("gallery.js", "viewer.js", "page.js")
+"""Files of the templates that make the page's one script, in order."""
+
 FAILED_SHOWN = 200
 """Failed rows that the page lists in full; the gallery's filter shows the others."""
 
@@ -130,7 +133,7 @@ def _thumbnails(row: Row, pictures: Pictures, images: ImagesConfig, room: int) -
 
 
 def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFacts) -> str:
-    script = source("page.js")
+    script = "\n".join(source(name) for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     failed = [row for row, _ in selection.chosen() if row["status"] == "failed"]
     return render(
@@ -145,7 +148,7 @@ def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFact
         slowest=sorted(numbers.spans, key=lambda span: -span.seconds)[:10],
         capped=selection.seen > MAX_ROWS,
         packed=packed,
-        script=Markup(script),  # a file of this package
+        script=Markup(script),  # files of this package
         script_hash=f"sha256-{digest}",
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )

@@ -35,7 +35,8 @@ def test_all_three_fit_and_have_one_size(width: int, height: int, room: int, cel
         before, hole = decoded(made.before), decoded(made.hole)
         assert before.shape == decoded(made.after).shape
         assert max(before.shape[:2]) <= 512
-        assert hole.shape[1] / hole.shape[0] == pytest.approx(before.shape[1] / before.shape[0], rel=0.5)
+        whole = [tuple(-(-side // divisor) for side in before.shape[:2]) for divisor in (1, 2, 4, 8)]
+        assert hole.shape[:2] in whole  # the same rectangle, perhaps coarser
 
 
 def test_more_room_gives_larger_pictures() -> None:
