@@ -8,42 +8,18 @@ from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from repaint_batch.errors import PriorError
-from repaint_batch.priors.guided_diffusion import GuidedClassifier
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
 from repaint_batch.sampler.noise import Role
 from repaint_batch.sampler.path import Reverse
 from repaint_batch.sampler.repaint import repaint
 
-
-def tiny_unet(seed: int = 0, **changed: Any) -> UNet2DModel:
-    torch.manual_seed(seed)
-    settings: dict[str, Any] = {
-        "sample_size": 8,
-        "block_out_channels": (8, 16),
-        "layers_per_block": 1,
-        "down_block_types": ("DownBlock2D", "DownBlock2D"),
-        "up_block_types": ("UpBlock2D", "UpBlock2D"),
-        "norm_num_groups": 4,
-        "add_attention": False,
-    }
-    return UNet2DModel(**settings | changed).eval().requires_grad_(False)
-
-
-def tiny_classifier(classes: int = 4, **changed: Any) -> GuidedClassifier:
-    torch.manual_seed(1)
-    settings = {"model_channels": 32, "channel_mult": (1, 1), "num_res_blocks": 1, "attention_resolutions": (2,)}
-    classifier = GuidedClassifier(8, 3, classes, **settings, num_head_channels=16, **changed)
-    return classifier.eval().requires_grad_(False)
+from ..tiny_networks import generator, tiny_classifier, tiny_unet
 
 
 def prior_of(network: UNet2DModel, scheduler: DDPMScheduler | None = None, **more: Any) -> LoadedPrior:
     scheduler = scheduler or DDPMScheduler()
     return LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler, **more)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 class PositiveLastChannels(torch.nn.Module):

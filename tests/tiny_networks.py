@@ -1,0 +1,38 @@
+"""Untrained networks of a few thousand weights."""
+
+from typing import Any
+
+import torch
+from diffusers import UNet2DModel
+
+from repaint_batch.priors.guided_diffusion import GuidedClassifier
+
+TINY_PX = 8
+
+
+def tiny_unet(seed: int = 0, **changed: Any) -> UNet2DModel:
+    """Return a UNet2DModel of two levels, made for pictures of 8 px."""
+    torch.manual_seed(seed)
+    settings: dict[str, Any] = {
+        "sample_size": TINY_PX,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "down_block_types": ("DownBlock2D", "DownBlock2D"),
+        "up_block_types": ("UpBlock2D", "UpBlock2D"),
+        "norm_num_groups": 4,
+        "add_attention": False,
+    }
+    return UNet2DModel(**settings | changed).eval().requires_grad_(False)
+
+
+def tiny_classifier(classes: int = 4) -> GuidedClassifier:
+    """Return a classifier of noisy 8 px pictures."""
+    torch.manual_seed(1)
+    settings: dict[str, Any] = {"model_channels": 32, "channel_mult": (1, 1), "num_res_blocks": 1}
+    classifier = GuidedClassifier(TINY_PX, 3, classes, **settings, attention_resolutions=(2,), num_head_channels=16)
+    return classifier.eval().requires_grad_(False)  # type: ignore[no-any-return]
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """Return a generator."""
+    return torch.Generator().manual_seed(seed)
