@@ -10,7 +10,9 @@
     │   ├── UriRefused       the row points outside what the config allows
     │   ├── SourceMissing    the object does not exist or may not be read
     │   ├── ImageInvalid     bytes that are no picture, a truncated one, or one over the caps
-    │   └── MaskInvalid      a mask that does not fit its picture
+    │   ├── MaskInvalid      a mask that does not fit its picture
+    │   └── WorkerKilled     whatever this row does, it ends the process that works on it
+    ├── ShardFailed          a shard whose attempts all raised; the last error is told
     ├── StorageError         the object store refused or failed after retries
     ├── CommitFailed         the results table certainly does not hold the shard
     ├── CommitUnknown        the results table may or may not hold the shard; ask it before retrying
@@ -66,6 +68,14 @@ class ImageInvalid(SampleError):
 
 class MaskInvalid(SampleError):
     """A mask that does not fit its picture."""
+
+
+class WorkerKilled(SampleError):
+    """A row that ends the process that works on it."""
+
+
+class ShardFailed(RepaintBatchError):
+    """A shard whose attempts all raised."""
 
 
 class StorageError(RepaintBatchError):

@@ -9,7 +9,7 @@ import pyarrow as pa
 import torch
 
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.pipeline.stages import Job, windows_of
+from repaint_batch.pipeline.stages import Job, recorded, windows_of
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS
@@ -39,6 +39,10 @@ class Inpainter:
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Return the work table with every window restored."""
+        with recorded(self._job, work["shard"][0].as_py()):
+            return self._inpaint(work)
+
+    def _inpaint(self, work: pa.Table) -> pa.Table:
         started = time.perf_counter()
         rows: list[dict[str, Any]] = work.to_pylist()
         sampled = [row for row in rows if row["status"] == "pending" and row["windows"]]

@@ -5,7 +5,6 @@ shards; the sink checks that it worked. Actors ask for other resources than the 
 fusing decoding into the actor.
 """
 
-import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,8 @@ from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import Inpainter
-from repaint_batch.pipeline.stages import Job, decode, encode
+from repaint_batch.pipeline.stages import Job, decode, encode, recorded
+from repaint_batch.results.attempts import Unit
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
 
@@ -46,83 +46,105 @@ class ActorResources:
 
 
 class ShardSource(Datasource):  # type: ignore[misc]
-    """Reads pending shards of a plan, one block each."""
+    """Reads units of a plan, one block each."""
 
-    def __init__(self, job: Job, shards: Sequence[int]) -> None:
+    def __init__(self, job: Job, units: Sequence[Unit]) -> None:
         super().__init__()
-        self._job, self._shards = job, list(shards)
+        self._job, self._units = job, list(units)
 
     def estimate_inmemory_data_size(self) -> int:
         """Return a guess in bytes, from which Ray sizes its buffers."""
-        return sum(self._rows(shard) for shard in self._shards) * _ROW_BYTES
+        return sum(unit.stop - unit.start for unit in self._units) * _ROW_BYTES
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
     ) -> list[ReadTask]:
-        """Return one task a shard, whatever parallelism was asked for."""
-        return [self._task(shard) for shard in self._shards]
+        """Return one task a unit, whatever parallelism was asked for."""
+        return [self._task(unit) for unit in self._units]
 
-    def _rows(self, shard: int) -> int:
-        start, stop = self._job.plan.shard_range(shard)
-        return stop - start
-
-    def _task(self, shard: int) -> ReadTask:
-        job = self._job
-        rows = self._rows(shard)
+    def _task(self, unit: Unit) -> ReadTask:
+        job, rows = self._job, unit.stop - unit.start
         metadata = BlockMetadata(num_rows=rows, size_bytes=rows * _ROW_BYTES, input_files=None, exec_stats=None)
-        return ReadTask(lambda: [read_shard(job, shard)], metadata, schema=job.work_schema)
+        return ReadTask(lambda: [read_unit(job, unit)], metadata, schema=job.work_schema)
 
 
-def read_shard(job: Job, shard: int) -> pa.Table:
-    """Return a shard's work table: its manifest rows, decoded."""
-    start, stop = job.plan.shard_range(shard)
-    rows = read_rows(job.plan.files, start, stop, Storage(job.config.storage))
-    return decode(rows, job, shard, attempt=uuid.uuid4().hex[:12])
+def read_unit(job: Job, unit: Unit) -> pa.Table:
+    """Return a unit's work table: its manifest rows, decoded."""
+    log = job.attempt_log
+    with recorded(job, unit.shard):
+        attempt = log.begin(unit)
+        quarantined = {row - unit.start: reason for row, reason in log.quarantined(unit.shard).items()}
+        rows = read_rows(job.plan.files, unit.start, unit.stop, Storage(job.config.storage))
+        return decode(rows, job, unit.shard, attempt, quarantined)
+
+
+def encode_block(work: pa.Table, job: Job) -> pa.Table:
+    """Return the results of a work table."""
+    with recorded(job, work["shard"][0].as_py()):
+        return encode(work, job)
 
 
 class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
-    """Commits each shard in one transaction."""
+    """Commits each shard in one transaction; of a probe it says only that it came through."""
 
-    def __init__(self, job: Job) -> None:
-        self._job = job
+    def __init__(self, job: Job, units: Sequence[Unit]) -> None:
+        self._job, self._units = job, {unit.shard: unit for unit in units}
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> list[int]:
         """Commit the shard in `blocks`; return its number."""
         tables = [pa.table(block) for block in blocks]
         rows = pa.concat_tables([table for table in tables if len(table)])
         shards = set(rows["shard"].to_pylist())
-        if len(shards) != 1 or len(rows) != len(set(rows["sample_id"].to_pylist())):
-            raise AssertionError(f"a write task must get exactly one shard, got {sorted(shards)} in {len(rows)} rows")
-        shard = int(shards.pop())
-        start, stop = self._job.plan.shard_range(shard)
-        if len(rows) != stop - start:
-            raise AssertionError(f"shard {shard} has {stop - start} rows, a write task got {len(rows)}")
-        ResultsTable(self._job.output, Storage(self._job.config.storage)).commit(self._job.plan, shard, rows)
-        return [shard]
+        if len(shards) != 1:
+            raise AssertionError(f"a write task must get exactly one shard, got {sorted(shards)}")
+        unit = self._units[shards.pop()]
+        with recorded(self._job, unit.shard):
+            if len(rows) != unit.stop - unit.start or len(rows) != len(set(rows["sample_id"].to_pylist())):
+                raise AssertionError(f"{unit} came through as {len(rows)} rows")
+            if unit.probe:
+                self._job.attempt_log.passed(unit)
+            else:
+                ResultsTable(self._job.output, Storage(self._job.config.storage)).commit(self._job.plan, unit.shard, rows)
+        return [unit.shard]
 
 
-def restore_shards(job: Job, shards: Sequence[int], resources: ActorResources) -> None:
-    """Run the given shards of a job to their commits, or as far as they go."""
+def run_units(job: Job, units: Sequence[Unit], resources: ActorResources, tasks_in_flight: int) -> None:
+    """Run units, of different shards, as far as they go; what dies on the way is silently dropped.
+
+    Args:
+        job: the job.
+        units: what to run.
+        resources: what actors take.
+        tasks_in_flight: shards queued at an actor. When it dies they die with it.
+    """
     context = DataContext.get_current()
     context.target_max_block_size = None
     context.enable_progress_bars = False
     context.execution_options.verbose_progress = False
+    # The table says what came through. Ray's own retries would go on for ever with a shard that kills its worker.
+    context.max_errored_blocks = -1
     # Long shards are normal: only a deadline of the job's own may end one.
     context.execution_no_progress_timeout_s = -1
-    actors = min(resources.most, len(shards))
-    dataset = ray.data.read_datasource(ShardSource(job, shards), num_cpus=_STAGE_CPUS, override_num_blocks=len(shards))
+    actors = min(resources.most, len(units))
+    dataset = ray.data.read_datasource(
+        ShardSource(job, units),
+        num_cpus=_STAGE_CPUS,
+        override_num_blocks=len(units),
+        ray_remote_args={"max_retries": 0},
+    )
     dataset = dataset.map_batches(
         Inpainter,
         batch_size=None,
         batch_format="pyarrow",
         fn_constructor_args=(job, resources.threads),
         compute=ActorPoolStrategy(
-            min_size=min(resources.least, actors), max_size=actors, max_tasks_in_flight_per_actor=2
+            min_size=min(resources.least, actors), max_size=actors, max_tasks_in_flight_per_actor=tasks_in_flight
         ),
         num_cpus=resources.num_cpus,
         num_gpus=resources.num_gpus or None,
+        max_task_retries=0,
     )
     dataset = dataset.map_batches(
-        encode, batch_size=None, batch_format="pyarrow", fn_args=(job,), num_cpus=_STAGE_CPUS
+        encode_block, batch_size=None, batch_format="pyarrow", fn_args=(job,), num_cpus=_STAGE_CPUS, max_retries=0
     )
-    dataset.write_datasink(CommitSink(job), ray_remote_args={"num_cpus": _STAGE_CPUS})
+    dataset.write_datasink(CommitSink(job, units), ray_remote_args={"num_cpus": _STAGE_CPUS, "max_retries": 0})

@@ -15,12 +15,13 @@ from typing import Protocol
 
 import ray
 from deltalake.exceptions import DeltaError
-from ray.exceptions import RayError, RayTaskError, UserCodeException
+from ray.exceptions import RayError
 
 from repaint_batch.config import ComputeConfig, JobConfig
-from repaint_batch.errors import ConfigError, RepaintBatchError
+from repaint_batch.errors import ConfigError
 from repaint_batch.manifest import Manifest, open_manifest
-from repaint_batch.pipeline.dataset import ActorResources, restore_shards
+from repaint_batch.pipeline.dataset import ActorResources
+from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stages import Job
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.plan import Plan, freeze, make_plan
@@ -93,26 +94,14 @@ def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> 
         job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
         del prior
         with ray_session(config.compute) as resources, watched(watch, plan, feed):
-            _restore(job, pending, resources)
+            restore(job, table, resources)
     return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
-
-
-def _restore(job: Job, pending: list[int], resources: ActorResources) -> None:
-    try:
-        restore_shards(job, pending, resources)
-    except (RayTaskError, UserCodeException) as error:
-        cause: BaseException | None = error
-        while cause is not None:
-            if isinstance(cause, RepaintBatchError):
-                raise cause from None
-            cause = getattr(cause, "cause", None) or cause.__cause__
-        raise
 
 
 @contextlib.contextmanager
 def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
     """Join the configured Ray cluster, or start a local one for the time of the job; yield what actors may take."""
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what matters is told by `passes`
     own = not ray.is_initialized()
     if own:
         address = compute.address or os.environ.get("RAY_ADDRESS")

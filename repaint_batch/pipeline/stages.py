@@ -6,8 +6,10 @@ on gets its status and reason here and is passed along untouched.
 
 import contextlib
 import hashlib
+import os
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -17,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
-from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, redact
+from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, WorkerKilled, redact
 from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.manifest import image_bytes_or_uri
+from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.plan import Plan
 from repaint_batch.schema import RESULTS, passthrough
 from repaint_batch.storage import Storage, UriPolicy, join, normalise
@@ -55,6 +58,11 @@ class Job:
         return self.plan.job_config()
 
     @property
+    def attempt_log(self) -> AttemptLog:
+        """Where attempts leave their traces."""
+        return AttemptLog(self.output, self.plan, Storage(self.config.storage))
+
+    @property
     def results_schema(self) -> pa.Schema:
         """Columns that the sink receives."""
         return pa.schema([*RESULTS, *self.passthrough])
@@ -65,14 +73,22 @@ class Job:
         return pa.schema([*RESULTS, *WORK, *self.passthrough])
 
 
-def decode(rows: pa.Table, job: Job, shard: int, attempt: str) -> pa.Table:
-    """Return a shard's work table: sources read, windows cut, rows that cannot go on marked."""
+def decode(rows: pa.Table, job: Job, shard: int, attempt: str, quarantined: Mapping[int, str]) -> pa.Table:
+    """Return a shard's work table: sources read, windows cut, rows that cannot go on marked.
+
+    Args:
+        rows: manifest rows.
+        job: what every stage knows.
+        shard: the shard they belong to.
+        attempt: id of this attempt.
+        quarantined: reasons why some of `rows`, counted from 0, must not be touched.
+    """
     config = job.config
     storage = Storage(config.storage)
     policy = UriPolicy(job.plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
     names = [field.name for field in passthrough(rows.schema)]
     work = []
-    for values in rows.to_pylist():
+    for number, values in enumerate(rows.to_pylist()):
         row: Row = {
             "sample_id": str(values["sample_id"]),
             "status": "pending",
@@ -85,6 +101,8 @@ def decode(rows: pa.Table, job: Job, shard: int, attempt: str) -> pa.Table:
             **{name: values[name] for name in names},
         }
         with _guarded(row, "decode_s"):
+            if number in quarantined:
+                raise WorkerKilled(quarantined[number])
             _decode_row(row, values, job, config, storage, policy)
         work.append(row)
     return pa.Table.from_pylist(work, schema=job.work_schema)
@@ -105,7 +123,7 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
             )
         row[f"__{name}"] = data
     row["work_key"] = _work_key(row, job, config)
-    prepared = prepare(row["__image"], row["__mask"], config.images, job.resolution_px)
+    prepared = prepare(row["__image"], row["__mask"], config.images, job.resolution_px, config.output.format)
     row["width_px"], row["height_px"] = prepared.width_px, prepared.height_px
     row["output_format"], row["hole_fraction"] = prepared.format, prepared.hole_fraction
     row["windows"] = len(prepared.windows)
@@ -148,9 +166,11 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
         done = compose(row["__image"], row["__mask"], restored, config.images, job.resolution_px, config.output.format)
         data, row["output_format"] = done.data, done.format
         row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
+        row["largest_known_difference"] = done.largest_known_difference
         status, reason = "ok", None
     else:
         data, row["known_pixels_equal"], row["nfe"] = row["__image"], True, 0
+        row["largest_known_difference"] = 0.0
         status, reason = "skipped", "the mask has no hole; the picture passes through unchanged"
     row["output_sha256"], row["output_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
     if config.output.images == "files":
@@ -161,6 +181,27 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
     else:
         row["output"] = data
     row["status"], row["reason"] = status, reason
+
+
+@contextlib.contextmanager
+def recorded(job: Job, shard: int) -> Iterator[None]:
+    """Work on a shard: what is raised is written down for the driver, and a deadline ends the process.
+
+    A thread cannot end a decoder or a kernel that hangs, and after a sticky CUDA error no call in the process succeeds
+    any more; the process can end itself, and Ray starts another.
+    """
+    watchdog = threading.Timer(job.config.compute.shard_deadline_s, lambda: os._exit(1))
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        yield
+    except Exception as error:
+        if "CUDA error" in str(error):
+            os._exit(1)
+        job.attempt_log.record_error(shard, error)
+        raise
+    finally:
+        watchdog.cancel()
 
 
 @contextlib.contextmanager

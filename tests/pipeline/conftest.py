@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,16 @@ from ..corpus import save_tiny_prior
 @pytest.fixture(scope="session")
 def ray_cluster(s3_service: object) -> Iterator[None]:
     """A local cluster, started after the S3 service so that workers inherit its credentials."""
-    ray.init(num_cpus=4, object_store_memory=160 * 2**20, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        num_cpus=4,
+        object_store_memory=160 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={
+            "worker_process_setup_hook": "tests.pipeline.saboteur.install",
+            "env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])},
+        },
+    )
     yield
     ray.shutdown()
 

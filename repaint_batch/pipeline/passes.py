@@ -1,0 +1,96 @@
+"""Passes over what is pending, until nothing is: a fault budget that ends.
+
+An attempt at a shard ends in one of three ways. It commits. It raises, and leaves the error behind: after
+`compute.max_attempts` of those the job ends with it, since trying again would not help. Or its process dies and leaves
+nothing: after as many of those the row that does it is looked for by bisection and set aside as failed, and its
+neighbours are restored.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from repaint_batch.errors import ConfigError, ManifestError, PriorError, RepaintBatchError, ShardFailed
+from repaint_batch.pipeline.dataset import ActorResources, run_units
+from repaint_batch.pipeline.stages import Job
+from repaint_batch.results.attempts import AttemptError, AttemptLog, Unit
+from repaint_batch.results.table import ResultsTable
+
+_FATAL: dict[str, type[RepaintBatchError]] = {
+    "ConfigError": ConfigError,
+    "PriorError": PriorError,
+    "ManifestError": ManifestError,
+}
+_FIRST_PASS_IN_FLIGHT = 2  # the next shard waits at the actor, so that it never idles
+
+
+def restore(job: Job, table: ResultsTable, resources: ActorResources) -> None:
+    """Run every pending shard of a job to its commit.
+
+    Raises:
+        ShardFailed: a shard's attempts all raised; the others are committed.
+        ConfigError: the prior or a setting cannot be honoured where the actors run.
+        ManifestError: the manifest is not what was planned.
+    """
+    log, limit = job.attempt_log, job.config.compute.max_attempts
+    log.clear_errors()
+    pending = _pending(job, table)
+    in_flight = _FIRST_PASS_IN_FLIGHT
+    while pending:
+        exhausted = {shard for shard, tried in log.counts().items() if shard in pending and tried >= limit}
+        for shard in sorted(exhausted):
+            isolate(job, log, shard, resources)
+        log.clear(exhausted)
+        run_units(job, [Unit.whole(job.plan, shard) for shard in sorted(pending)], resources, in_flight)
+        pending = _pending(job, table)
+        _judge(log.errors(), pending, limit)
+        # A dying actor takes its queue along; from now on there is none, so that only the guilty use up attempts.
+        in_flight = 1
+
+
+def isolate(job: Job, log: AttemptLog, shard: int, resources: ActorResources) -> None:
+    """Find the row that kills the workers of a shard, and set it aside.
+
+    One probe halves what is suspected, so there are at most log2(rows) + 1. Where even the last suspect comes through
+    alone, it is the rows together that do it, and all of them are set aside.
+    """
+    start, stop = job.plan.shard_range(shard)
+    known = log.quarantined(shard)
+    suspects = [row for row in range(start, stop) if row not in known]
+    first, last = suspects[0], suspects[-1] + 1
+    while last - first > 1:
+        middle = (first + last) // 2
+        if _survives(job, log, Unit(shard, first, middle, probe=True), resources):
+            first = middle
+        else:
+            last = middle
+    tries = job.config.compute.max_attempts
+    if not _survives(job, log, Unit(shard, first, last, probe=True), resources):
+        log.quarantine(shard, first, f"the process that works on this row dies; {tries} attempts at its shard died with it")
+        return
+    for row in suspects:
+        reason = f"{tries} attempts at this row's shard died with their process, though no row of it does so alone"
+        log.quarantine(shard, row, reason)
+
+
+def _survives(job: Job, log: AttemptLog, probe: Unit, resources: ActorResources) -> bool:
+    run_units(job, [probe], resources, tasks_in_flight=1)
+    return log.has_passed(probe)
+
+
+def _pending(job: Job, table: ResultsTable) -> set[int]:
+    return set(range(job.plan.shards)) - table.committed(job.plan)
+
+
+def _judge(errors: Iterable[AttemptError], pending: set[int], limit: int) -> None:
+    """Raise what will not go away by trying again."""
+    raised = [error for error in errors if error.shard in pending]
+    for error in raised:
+        if error.error_class in _FATAL:
+            raise _FATAL[error.error_class](error.message)
+    for shard, times in Counter(error.shard for error in raised).items():
+        if times >= limit:
+            last = next(error for error in reversed(raised) if error.shard == shard)
+            raise ShardFailed(
+                f"shard {shard} failed {times} times: {last.error_class}: {last.message}; what is done stays done, "
+                "`repaint-batch resume` goes on once the cause is mended"
+            )

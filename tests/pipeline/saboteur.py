@@ -1,0 +1,38 @@
+"""Faults that a row can cause, planted in every worker process of the tests' cluster.
+
+Ray runs `install` when a worker starts. From then on a picture that ends in KILL_DECODE kills the process that decodes it,
+and a sample_id that begins with one of the other marks does its harm when the actor takes up its windows. The kill is a real
+SIGKILL: nothing in the process gets to catch it.
+"""
+
+import os
+import signal
+import time
+from typing import Any
+
+KILL_DECODE = b"KILL-DECODE"
+KILL_ACTOR, RAISE_IN_ACTOR, HANG_ACTOR = "kill-actor", "raise-in-actor", "hang-actor"
+
+
+def install() -> None:
+    """Plant the faults in this process."""
+    from repaint_batch.pipeline import stages
+
+    prepare, windows_of = stages.prepare, stages.windows_of
+
+    def prepare_or_die(image: bytes, *arguments: Any) -> Any:
+        if image.endswith(KILL_DECODE):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return prepare(image, *arguments)
+
+    def windows_or_die(row: dict[str, Any], resolution_px: int) -> Any:
+        name = row["sample_id"]
+        if name.startswith(KILL_ACTOR):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if name.startswith(RAISE_IN_ACTOR):
+            raise RuntimeError("planted by the tests")
+        if name.startswith(HANG_ACTOR):
+            time.sleep(3600)
+        return windows_of(row, resolution_px)
+
+    stages.prepare, stages.windows_of = prepare_or_die, windows_or_die
