@@ -124,7 +124,7 @@ def contact_sheet(
         telea: show OpenCV's restoration as well, where a card has it.
     """
     telea = telea and any(card.telea is not None for card in cards)
-    labels = ["damaged", *(["Telea"] if telea else []), "RePaint", "original"]
+    labels = ["damaged", *(["Telea"] if telea else []), "restored", "original"]
     gap, between, margin, head = 4, 22, 20, 22
     card_w = len(labels) * picture_px + (len(labels) - 1) * gap
     across = min(across, len(cards))
