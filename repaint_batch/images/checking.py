@@ -94,6 +94,8 @@ def _largest_byte(one: Picture, other: Picture, keep_mask: np.ndarray) -> int:
 def _largest_in_strip(ours: Image.Image, theirs: Image.Image, known: np.ndarray) -> int:
     # All in Pillow, and folded before numpy looks: numpy needs longer to be handed the bytes.
     difference = ImageChops.difference(ours, theirs)
+    if difference.getbbox(alpha_only=False) is None:
+        return 0
     if not known.all():
         nothing = (0,) * len(difference.getbands())
         difference.paste(nothing if len(nothing) > 1 else 0, (0, 0), Image.fromarray(~known))

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import warnings
 import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -70,7 +71,9 @@ def encode(
         "GIF": _gif,
     }
     try:
-        return writers[named](picture), named
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata, which is kept as it is
+            return writers[named](picture), named
     except (OSError, ValueError, struct.error) as error:
         raise ImageInvalid(f"picture: cannot be written as {named} ({error})") from error
 

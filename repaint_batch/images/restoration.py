@@ -142,8 +142,7 @@ def compose(
     filling = _Filling(
         windows=plan,
         restored=[stored(window, picture.orientation).astype(np.float32) for window in restored],
-        # Where every window is at scale 1, known pixels agree and there is nothing to blend.
-        feather_px=config.feather_px if any(window.side_px != resolution_px for window in plan) else 0,
+        feather_px=config.feather_px,
     )
     seam = Seam()
     equal = True
@@ -170,6 +169,22 @@ class _Filling:
     restored: list[np.ndarray]
     feather_px: int
 
+    def is_coarse(self, box: Box) -> bool:
+        """Return whether anything in `box` was solved at another scale; at scale 1 known pixels agree by themselves."""
+        return any(
+            window.side_px != len(restored) and _common(_square(window), box) is not None
+            for window, restored in zip(self.windows, self.restored, strict=True)
+        )
+
+
+def _square(window: Window) -> Box:
+    return (window.left, window.top, window.left + window.side_px, window.top + window.side_px)
+
+
+def _common(one: Box, other: Box) -> Box | None:
+    box = (max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3]))
+    return box if box[0] < box[2] and box[1] < box[3] else None
+
 
 def _colours(picture: Picture, keep_mask: np.ndarray, config: ImagesConfig) -> Colours:
     return Colours.of(picture, keep_mask, opaque=config.hole == "transparent")
@@ -189,14 +204,14 @@ def _fill(
 ) -> bool:
     """Write the restored pixels of one part; return whether its known pixels are as they were."""
     # The rim is blended and measured by known pixels around the part, which are never written.
-    halo = max(1, 3 * filling.feather_px)
-    box = _around(part, halo, picture.size)
+    feather_px = filling.feather_px if filling.is_coarse(part) else 0
+    box = _around(part, max(1, 3 * feather_px), picture.size)
     known = keep_mask[box[1] : box[3], box[0] : box[2]]
     source = picture.crop(box)
     seen = colours.to_rgb(source)
     rgb, covered = _blended(filling, box)
-    if filling.feather_px:
-        rgb += _rim_correction(seen - rgb, known & covered, filling.feather_px)
+    if feather_px:
+        rgb += _rim_correction(seen - rgb, known & covered, feather_px)
     np.clip(rgb, -1, 1, out=rgb)
     seam.add(np.where(known[..., None], seen, rgb), ~known)
     inner = (slice(part[1] - box[1], part[3] - box[1]), slice(part[0] - box[0], part[2] - box[0]))
@@ -227,16 +242,10 @@ def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
     total = np.zeros((height, width, 3), dtype=np.float32)
     weights = np.zeros((height, width), dtype=np.float32)
     for window, restored in zip(filling.windows, filling.restored, strict=True):
-        side = window.side_px
-        common = (
-            max(box[0], window.left),
-            max(box[1], window.top),
-            min(box[2], window.left + side),
-            min(box[3], window.top + side),
-        )
-        if common[0] >= common[2] or common[1] >= common[3]:
+        common = _common(_square(window), box)
+        if common is None:
             continue
-        weight = _weight(window, common) * np.float32((len(restored) / side) ** 2)
+        weight = _weight(window, common) * np.float32((len(restored) / window.side_px) ** 2)
         place = (slice(common[1] - box[1], common[3] - box[1]), slice(common[0] - box[0], common[2] - box[0]))
         total[place] += weight[..., None] * enlarged(restored, window, common)
         weights[place] += weight

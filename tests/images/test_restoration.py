@@ -1,6 +1,7 @@
 """Nothing but the hole changes, whatever the picture; what the hole held has no say."""
 
 import io
+import warnings
 
 import numpy as np
 import pytest
@@ -179,6 +180,16 @@ def test_a_picture_of_the_priors_size_is_its_own_window() -> None:
     after = np.asarray(Image.open(io.BytesIO(result.data)))
     assert (after[known] == samples[known]).all()
     assert (after[~known] == noise[0][~known]).all()
+
+
+def test_corrupt_metadata_passes_without_a_word() -> None:
+    odd = CORPUS["jpeg corrupt exif"]
+    mask = white_box((70, 52))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        windows = prepare(odd.data, mask, CONFIG, RESOLUTION).windows
+        for output_format in ("source", "png", "webp-lossless"):
+            assert compose(odd.data, mask, windows, CONFIG, RESOLUTION, output_format).known_pixels_equal
 
 
 def test_an_empty_hole_costs_nothing() -> None:
