@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from repaint_batch.config import ImagesConfig, OutputFormat
-from repaint_batch.errors import SampleError
+from repaint_batch.errors import MaskInvalid, SampleError
 from repaint_batch.images.checking import Seam, largest_known_difference
 from repaint_batch.images.codec import Box, Picture, read_picture
 from repaint_batch.images.colour import Colours
@@ -82,12 +82,17 @@ def prepare(
 
     Raises:
         ImageInvalid: bytes that are no picture, a truncated one, one over the caps or of a kind that cannot be kept.
-        MaskInvalid: the same of the mask, or one of another size than the picture.
+        MaskInvalid: the same of the mask, one of another size than the picture, or one that needs too many windows.
     """
     picture = read_picture(image, config)
     keep_mask = read_keep_mask(mask, picture, config)
     target_format(picture, output_format)
     plan = plan_windows(keep_mask, resolution_px, config.context)
+    if len(plan) > config.max_windows:
+        raise MaskInvalid(
+            f"mask: its holes need {len(plan)} windows of {resolution_px} px, "
+            f"more than the {config.max_windows} that images.max_windows allows"
+        )
     windows = np.zeros((len(plan), resolution_px, resolution_px, 3), dtype=np.float32)
     known = np.ones((len(plan), resolution_px, resolution_px), dtype=bool)
     if plan:

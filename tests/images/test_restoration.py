@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from repaint_batch.config import ImagesConfig
+from repaint_batch.errors import ImageInvalid, MaskInvalid, SampleError
 from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import encode
 from repaint_batch.images.orientation import upright
@@ -180,6 +181,43 @@ def test_a_picture_of_the_priors_size_is_its_own_window() -> None:
     after = np.asarray(Image.open(io.BytesIO(result.data)))
     assert (after[known] == samples[known]).all()
     assert (after[~known] == noise[0][~known]).all()
+
+
+def test_a_mask_that_would_cost_too_much_is_refused() -> None:
+    data = saved(Image.fromarray(photograph(3, width=200, height=150)), "PNG")
+    dust = Image.fromarray(np.random.default_rng(0).random((150, 200)) < 0.02)
+    needed = len(prepare(data, saved(dust, "PNG"), CONFIG, RESOLUTION).windows)
+    assert needed > 9
+    prepare(data, saved(dust, "PNG"), ImagesConfig(max_windows=needed), RESOLUTION)
+    with pytest.raises(MaskInvalid, match=f"need {needed} windows of 32 px, more than the {needed - 1} that images.max_w"):
+        prepare(data, saved(dust, "PNG"), ImagesConfig(max_windows=needed - 1), RESOLUTION)
+
+
+def test_non_finite_restorations_fail_the_row() -> None:
+    data, mask = saved(Image.fromarray(photograph(3)), "PNG"), white_box((70, 52))
+    broken = restored_with(np.nan, len(prepare(data, mask, CONFIG, RESOLUTION).windows))
+    with pytest.raises(SampleError, match="NaN or infinity"):
+        compose(data, mask, broken, CONFIG, RESOLUTION, "source")
+
+
+@pytest.mark.parametrize("output_format", ["png", "webp-lossless", "jpeg"])
+def test_formats_that_cannot_keep_a_picture_are_refused_before_sampling(output_format: str) -> None:
+    data = CORPUS["tiff float"].data
+    with pytest.raises(ImageInvalid, match=r"F pixels of a TIFF cannot be kept in .*; set output.format to source"):
+        prepare(data, white_box((70, 52)), CONFIG, RESOLUTION, output_format)
+
+
+@pytest.mark.parametrize("output_format", ["png", "webp-lossless"])
+def test_a_jpeg_kept_losslessly_is_equal_outside_the_hole(output_format: str) -> None:
+    data, mask = CORPUS["jpeg orientation 6"].data, white_box((52, 70))
+    count = len(prepare(data, mask, CONFIG, RESOLUTION).windows)
+    result = compose(data, mask, restored_with(0.5, count), CONFIG, RESOLUTION, output_format)
+    assert result.known_pixels_equal
+    assert result.largest_known_difference == 0
+    before, after = (np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(d)))) for d in (data, result.data))
+    hole = np.zeros((70, 52), dtype=bool)
+    hole[HOLE[1] : HOLE[3], HOLE[0] : HOLE[2]] = True
+    assert (before[~hole] == after[~hole]).all()
 
 
 def test_corrupt_metadata_passes_without_a_word() -> None:
