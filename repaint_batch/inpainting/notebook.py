@@ -40,7 +40,7 @@ def inpaint(
         image: PIL image, or array (H, W), (H, W, 3) or (H, W, 4), uint8 or float in [0, 1].
         mask: PIL image, or array (H, W) of bool, uint8 or float in [0, 1], as large as the picture.
         prior: where the network is, as in a job's config, or a pipeline that holds one.
-        preset: ``paper``, ``balanced`` or ``fast``.
+        preset: a name in `repaint_batch.sampler.presets.PRESETS`: ``paper``, ``balanced``, ``fast`` and others.
         seed: another seed gives another restoration.
         hole: which pixels of the mask to restore: ``white`` (True, 1, 255) or ``black``.
 

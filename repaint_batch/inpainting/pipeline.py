@@ -78,7 +78,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             names = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "use_safetensors")
             download = {name: kwargs[name] for name in names if name in kwargs}
             folder = Path(cls.download(pretrained_model_name_or_path, **download))
-        dtype = kwargs.get("torch_dtype") or torch.float32
+        dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.float32
         pickled = not kwargs["use_safetensors"]
         if "unet" not in kwargs:
             kwargs["unet"], scheduler, _ = read_diffusers_folder(folder, allow_pickle=pickled, dtype=dtype)
@@ -93,9 +93,15 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Return a pipeline that shares the network and scheduler of `pipeline`, such as a `DDPMPipeline`.
 
         Unlike `DiffusionPipeline.from_pipe` it leaves the precision of the shared network alone.
+
+        Args:
+            pipeline: any with a `unet` and a `scheduler` of pixels.
+            **kwargs: arguments of the constructor, in place of what `pipeline` has.
         """
-        kwargs.setdefault("torch_dtype", pipeline.unet.dtype)
-        return super().from_pipe(pipeline, **kwargs)  # type: ignore[no-any-return]
+        shared = {name: part for name, part in pipeline.components.items() if name in ("unet", "scheduler", "classifier")}
+        if "classifier_scale" in pipeline.config:
+            shared["classifier_scale"] = pipeline.config.classifier_scale
+        return cls(**shared | kwargs)
 
     @property
     def prior(self) -> LoadedPrior:
@@ -205,14 +211,15 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             image: one picture or a batch, see `repaint_batch.inpainting.pictures`; float tensors are in [-1, 1].
             mask_image: one mask for each picture, or one for all. As in the pipeline that diffusers deprecated, **dark
                 pixels (0) are restored** and light ones (1, 255, True) kept.
-            num_inference_steps: steps of the respaced process, 250 by default, of those the network was trained with.
+            num_inference_steps: steps of the respaced process, by default 250 of those the network was trained with.
             eta: 1 is the paper's ancestral step and the default, 0 is DDIM.
             jump_length: j of the paper, 10 by default.
             jump_n_sample: r of the paper, 10 by default; 1 never jumps.
             generator: one for all pictures or one for each; gives every picture the key of its noise.
             output_type: ``pil``, ``np`` or ``pt``; the latter two in [0, 1].
             return_dict: whether an `ImagePipelineOutput` comes back, or a tuple of its images.
-            preset: settings by name instead of the four above: ``paper``, ``balanced``, ``fast``.
+            preset: settings by name instead of the four above, see
+                `repaint_batch.sampler.presets.PRESETS`; ``paper`` is the one with these defaults.
             class_labels: class of each picture, or one for all, where the network or a classifier has classes.
             classifier: guides this call, in place of the pipeline's own.
             classifier_scale: strength of guidance, by default the pipeline's own.
@@ -272,7 +279,7 @@ def _sampler(
         if own:
             raise ConfigError(f"a preset decides every setting; leave out either it or {', '.join(own)}")
         return PRESETS[preset]
-    sampler = RePaint(**own)  # type: ignore[arg-type]
+    sampler = RePaint(**{"num_steps": min(RePaint.num_steps, trained_steps)} | own)  # type: ignore[arg-type]
     if not 1 <= sampler.num_steps <= trained_steps:
         raise ConfigError(f"num_inference_steps {sampler.num_steps} is outside 1 .. {trained_steps}, the network's own")
     if sampler.jump_length < 1 or sampler.jump_n_sample < 1:

@@ -1,0 +1,106 @@
+"""One picture, one mask, one line."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from diffusers import DDPMScheduler
+from PIL import Image
+
+from repaint_batch import RePaintPipeline, inpaint
+from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
+from repaint_batch.inpainting import notebook
+from repaint_batch.sampler.presets import RePaint
+
+from ..corpus import picture
+from ..tiny_networks import tiny_unet
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A preset of two steps."""
+    monkeypatch.setitem(notebook.PRESETS, "fast", RePaint(2, 1, 1))
+
+
+@pytest.fixture
+def prior() -> RePaintPipeline:
+    return RePaintPipeline(tiny_unet(), DDPMScheduler())
+
+
+def scratch(height: int, width: int) -> np.ndarray:
+    """Return an (H, W) bool mask, True = hole."""
+    mask = np.zeros((height, width), dtype=bool)
+    mask[height // 2, 2:-2] = True
+    return mask
+
+
+def test_the_bundled_prior_in_one_line() -> None:
+    image, mask = Image.fromarray(picture(0, 40)), Image.fromarray(scratch(40, 40))
+    restored = inpaint(image, mask)
+    assert (restored.mode, restored.size) == ("RGB", (40, 40))
+    hole = scratch(40, 40)
+    assert np.array_equal(np.asarray(restored)[~hole], np.asarray(image)[~hole])
+    assert not np.array_equal(np.asarray(restored)[hole], np.asarray(image)[hole])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA", "P", "CMYK", "1"])
+def test_a_picture_comes_back_in_its_own_mode(mode: str, prior: RePaintPipeline) -> None:
+    image = Image.fromarray(picture(0, 20)).convert(mode)
+    restored = inpaint(image, scratch(20, 20), prior=prior)
+    assert (restored.mode, restored.size) == (mode, image.size)
+    hole = scratch(20, 20)
+    assert np.array_equal(np.asarray(restored)[~hole], np.asarray(image)[~hole])
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32", "float64", "grey", "rgba"])
+def test_an_array_comes_back_as_it_was(kind: str, prior: RePaintPipeline) -> None:
+    rgb = picture(0, 20)
+    image: Any = {
+        "uint8": rgb,
+        "float32": (rgb / 255).astype(np.float32) * np.float32(0.999),
+        "float64": rgb / 255 * 0.999,
+        "grey": rgb[..., 0],
+        "rgba": np.dstack([rgb, np.full((20, 20), 200, np.uint8)]),
+    }[kind]
+    hole = scratch(20, 20)
+    restored = inpaint(image, hole, prior=prior)
+    assert (restored.shape, restored.dtype) == (image.shape, image.dtype)
+    assert np.array_equal(restored[~hole], image[~hole])
+    assert not np.array_equal(restored[hole], image[hole])
+
+
+def test_seed_polarity_and_mask_types(prior: RePaintPipeline) -> None:
+    image, hole = picture(0, 20), scratch(20, 20)
+    first = inpaint(image, hole, prior=prior, seed=1)
+    assert np.array_equal(first, inpaint(image, hole.astype(np.uint8) * 255, prior=prior, seed=1))
+    assert np.array_equal(first, inpaint(image, hole.astype(np.float32), prior=prior, seed=1))
+    assert np.array_equal(first, inpaint(image, ~hole, prior=prior, seed=1, hole="black"))
+    assert not np.array_equal(first, inpaint(image, hole, prior=prior, seed=2))
+
+
+def test_bad_input_is_named(prior: RePaintPipeline) -> None:
+    image, hole = picture(0, 20), scratch(20, 20)
+    cases: list[tuple[Any, Any, dict[str, Any], type[Exception], str]] = [
+        (image, np.zeros_like(hole), {}, MaskInvalid, "marks no hole"),
+        (image, np.ones_like(hole), {}, MaskInvalid, "leaves no known pixel"),
+        (image, scratch(20, 19), {}, MaskInvalid, "19"),
+        (image, "mask.png", {}, MaskInvalid, "not str"),
+        ("picture.png", hole, {}, ImageInvalid, "not str"),
+        (image.astype(np.float32), hole, {}, ImageInvalid, r"in \[0, 1\]"),
+        (image.astype(np.int32), hole, {}, ImageInvalid, "int32"),
+        (image, hole, {"preset": "finest"}, ConfigError, "preset 'finest'"),
+        (image, hole, {"hole": "grey"}, ConfigError, "hole"),
+    ]
+    for given_image, mask, settings, error, message in cases:
+        with pytest.raises(error, match=message):
+            inpaint(given_image, mask, prior=prior, **settings)
+
+
+def test_importing_the_package_stays_light() -> None:
+    code = "import sys, repaint_batch; print(any(m in sys.modules for m in ('torch', 'diffusers', 'ray')))"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.startswith("False")
+    with pytest.raises(ImportError):
+        exec("from repaint_batch import no_such_name")
