@@ -10,6 +10,7 @@ Credentials come from the environment or the usual AWS chain and are never part 
 import os
 import posixpath
 import re
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -165,7 +166,7 @@ class Storage:
                 filesystem.pipe_file(path, data)
                 return
             os.makedirs(posixpath.dirname(path), exist_ok=True)
-            part = f"{path}.{os.getpid()}.part"
+            part = f"{path}.{uuid.uuid4().hex[:12]}.part"
             with open(part, "wb") as file:
                 file.write(data)
                 file.flush()
@@ -188,7 +189,7 @@ class Storage:
                 return True
             os.makedirs(posixpath.dirname(path), exist_ok=True)
             # A link to a finished file, so that nobody sees it half-written.
-            part = f"{path}.{os.getpid()}.part"
+            part = f"{path}.{uuid.uuid4().hex[:12]}.part"
             Path(part).write_bytes(data)
             try:
                 os.link(part, path)

@@ -59,6 +59,26 @@ def s3_place(s3_service: S3Service) -> Place:
     return Place(f"s3://{bucket}/corpus", StorageConfig(endpoint_url=s3_service.endpoint_url, region="us-east-1"))
 
 
+@pytest.fixture(scope="session")
+def moto_service() -> Iterator[S3Service]:
+    """A second S3 dialect, whose refusals are worded as AWS's are; it keeps everything in memory."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield S3Service(f"http://{host}:{port}")
+    server.stop()
+
+
+@pytest.fixture
+def moto_place(s3_service: S3Service, moto_service: S3Service) -> Place:
+    """A bucket on moto; it takes any credentials, so those of the other service do."""
+    bucket = f"test-{uuid.uuid4().hex[:12]}"
+    moto_service.filesystem().mkdir(bucket)
+    return Place(f"s3://{bucket}/corpus", StorageConfig(endpoint_url=moto_service.endpoint_url, region="us-east-1"))
+
+
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest) -> Place:
     """Each backend in turn: whatever is asserted with it is the same contract on both."""

@@ -92,6 +92,7 @@ def job(place: Place, manifest: str, prior: str, folder: str = "out", **sections
         "input": {"manifest": manifest},
         "output": {"uri": f"{place.uri}/{folder}"},
         "prior": {"source": prior},
+        "sampler": {"preset": "draft"},
         "compute": {"shard_rows": 4, "batch_windows": 4},
         "storage": place.config.model_dump(),
     }

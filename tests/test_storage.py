@@ -13,6 +13,13 @@ from repaint_batch.storage import Storage, UriPolicy, join, normalise
 from .conftest import Place
 
 
+@pytest.fixture(params=["local", "s3", "moto"])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Every backend, and two dialects of S3."""
+    found: Place = request.getfixturevalue(f"{request.param}_place")
+    return found
+
+
 def test_what_is_written_is_read(place: Place) -> None:
     uri = join(place.uri, "folder", "object")
     place.storage.write(uri, b"first")

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import demo, jobs
+from repaint_batch.cli import demo, evaluate, jobs, prior, report
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ app.command("demo")(demo.demo)
 for command in (jobs.plan, jobs.run, jobs.status, jobs.resume):
     app.command()(command)
 app.command("retry-failed")(jobs.retry_failed)
+app.command()(report.report)
+app.command()(report.schedule)
+app.command()(evaluate.evaluate)
+app.add_typer(prior.app, name="prior")
 
 
 def main() -> None:

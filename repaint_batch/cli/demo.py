@@ -65,6 +65,7 @@ def _card(row: dict[str, Any], source: dict[str, Any]) -> DemoCard:
         sample_id=row["sample_id"],
         kind=row["kind"],
         damaged=damaged,
+        mask=mask,
         restored=row["output"],
         original=original,
         telea=None if telea is None else _png(telea),

@@ -100,10 +100,11 @@ class AttemptLog:
             self._storage.delete(uri)
 
     def clear(self, shards: set[int]) -> None:
-        """Forget the attempts at shards that are to have a new chance."""
+        """Forget the attempts at shards that are to have a new chance; what probes found out stays."""
         for shard in shards:
             for uri, _ in self._storage.list(self._uri("attempts", f"{shard:010d}")):
-                self._storage.delete(uri)
+                if not uri.split("/")[-1].startswith("probe-"):
+                    self._storage.delete(uri)
 
     def passed(self, unit: Unit) -> None:
         """Record that a probe went through."""
