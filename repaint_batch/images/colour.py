@@ -89,7 +89,8 @@ class Colours:
         """Return samples that show `rgb`, (M, 3) float32 in [-1, 1], in place of M `samples` of the picture."""
         if self.mode in ("CMYK", "YCbCr"):
             return self._coded(rgb)
-        alpha = None if self.opaque else self._alpha(samples)
+        # An entry of a palette brings its own opacity; everything else keeps that of its pixel.
+        alpha = None if self.opaque or self.mode == "P" else self._alpha(samples)
         if alpha is not None:
             # The inverse of being seen on white; where nothing is seen, any colour will do.
             rgb = np.where(alpha > 0, (rgb - (1 - alpha)) / np.maximum(alpha, 1 / self.full), rgb)

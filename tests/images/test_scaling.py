@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.images.codec import read_picture
@@ -144,7 +144,5 @@ def test_orientations_undo_each_other(orientation: int) -> None:
     assert (stored(upright(pixels, orientation), orientation) == pixels).all()
     image = Image.fromarray(photograph(3, width=7, height=4))
     data = saved(image, "PNG", exif=exif(orientation))
-    from PIL import ImageOps
-
     expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))))
     assert (upright(np.asarray(image), orientation) == expected).all()
