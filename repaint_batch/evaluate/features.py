@@ -10,6 +10,7 @@ None of them are Inception's, so figures cannot be compared with published FID o
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def random_convolutions(channels: int) -> Features:
     widths = (channels, 16, 16, 16)
     layers = [
         torch.randn((out, into, 3, 3), generator=generator) * (2 / (9 * into)) ** 0.5
-        for into, out in zip(widths, widths[1:], strict=False)
+        for into, out in pairwise(widths)
     ]
 
     def features(pictures: Tensor) -> Tensor:

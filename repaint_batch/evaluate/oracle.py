@@ -25,7 +25,7 @@ from repaint_batch.sampler.presets import Sampler
 
 METRICS = (
     Metric("energy_distance", "Energy distance", "low", "to exact samples of the posterior; 0 is exact"),
-    Metric("mode_distance", "Mode error", "low", "total variation of how often each component is chosen; sampling noise adds to it"),
+    Metric("mode_distance", "Mode error", "low", "total variation of the components chosen; few samples add to it"),
     Metric("variance_ratio", "Variance", "one", "of the restorations over that of the posterior; below 1 is too sure"),
 )
 _REFERENCE_SAMPLES = 1024

@@ -33,7 +33,7 @@ METRICS = (
     Metric("ssim", "Hole SSIM", "high", "against the original, over the hole"),
     Metric("lpips", "LPIPS", "low", "perceptual distance to the original"),
     Metric("diversity", "Diversity", "high", "RMS difference in the hole between seeds"),
-    Metric("calibration", "Spread / error", "one", "mean square between seeds over that to the original; 1 for posterior samples"),
+    Metric("calibration", "Spread / error", "one", "mean square between seeds over that to the original; 1 if exact"),
     Metric("seam", "Seam", "one", "step across the hole's border over the original's; above 1 is visible, below too smooth"),
     Metric("kernel_prior", "KID-style, prior", "low", "squared MMD to the originals, features of the prior's middle block"),
     Metric("kernel_random", "KID-style, random", "low", "squared MMD to the originals, features of fixed random filters"),

@@ -270,13 +270,13 @@ class _Tables:
     def eps(self, x: Tensor, a: Tensor, s: Tensor) -> Tensor:
         """Return (N, D) of states `x` (N, D) at levels a, s (N, 1)."""
         count, rank = self.variances.shape
-        z = (x @ self.directions - a * self.projected_means).view(-1, count, rank)
+        z = (x @ self.directions - a * self.projected_means).view(len(x), count, rank)
         along = (a**2)[..., None] * self.variances + (s**2)[..., None]
         scaled = z / along
         log_p = self.log_weights - 0.5 * ((scaled * z).sum(2) + along.log().sum(2))
         if not self.rest_size:
             share = log_p.softmax(1)
-            return s * ((scaled * share[..., None]).view(len(x), -1) @ self.directions.T)
+            return s * ((scaled * share[..., None]).flatten(1) @ self.directions.T)
         across = a**2 * self.rest + s**2
         distance = (x**2).sum(1, keepdim=True) - 2 * a * (x @ self.means.T) + a**2 * (self.means**2).sum(1)
         left = (distance - (z**2).sum(2)).clamp(min=0)
@@ -284,7 +284,7 @@ class _Tables:
         pull = share / across
         outside = x * pull.sum(1, keepdim=True) - a * (pull @ self.means)
         inside = (scaled - z / across[..., None]) * share[..., None]
-        return s * (outside + inside.view(len(x), -1) @ self.directions.T)
+        return s * (outside + inside.flatten(1) @ self.directions.T)
 
 
 def fit_mixture(

@@ -1,0 +1,76 @@
+"""Presets: their price, their description, and chains that can be picked up anywhere."""
+
+import json
+from typing import get_args
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from repaint_batch.config import PresetName
+from repaint_batch.sampler.noise import KeyedNoise
+from repaint_batch.sampler.presets import PRESETS, AnnealedLangevin, Langevin, Projected, RePaint, Sampler
+
+from .oracles import SHAPE, known_picture, left_known, mixture_prior
+
+SMALL = [RePaint(12, 3, 2), Projected(9, jump_length=3, jump_n_sample=2), Langevin(4, 2), AnnealedLangevin(9)]
+IDS = [type(sampler).__name__ for sampler in SMALL]
+PRIOR = mixture_prior()
+
+
+def _run(sampler: Sampler, **options):
+    calls = []
+
+    def prior(x_t, t):
+        calls.append(int(t[0]))
+        return PRIOR(x_t, t)
+
+    prior.schedule, prior.fixed_large_variance = PRIOR.schedule, False
+    known, keep = known_picture().expand(3, *SHAPE), left_known().expand(3, *SHAPE)
+    return sampler.sample(prior, known, keep, KeyedNoise([1, 2, 3], SHAPE), **options), calls
+
+
+def test_the_config_names_the_presets():
+    assert list(PRESETS) == list(get_args(PresetName))
+
+
+def test_presets_cost_what_their_names_promise():
+    assert PRESETS["paper"].nfe == 2410
+    assert PRESETS["balanced"].nfe <= 120
+    assert PRESETS["fast"].nfe <= 60
+    assert PRESETS["draft"].nfe <= 30
+
+
+@pytest.mark.parametrize("sampler", SMALL, ids=IDS)
+def test_a_sampler_calls_the_network_as_often_as_it_says(sampler):
+    states = []
+    restored, calls = _run(sampler, on_step=states.append)
+    assert len(calls) == sampler.nfe
+    assert [state.position for state in states] == list(range(1, sampler.positions + 1))
+    assert bool(torch.isfinite(restored).all())
+
+
+@pytest.mark.parametrize("sampler", SMALL, ids=IDS)
+@given(position=st.integers(1, 100))
+@settings(deadline=None, max_examples=15)
+def test_a_chain_picked_up_anywhere_ends_in_the_same_bits(sampler, position):
+    states = []
+    restored, _ = _run(sampler, on_step=states.append)
+    state = states[position % sampler.positions]
+    again, calls = _run(sampler, resume=state)
+    assert torch.equal(again, restored)
+    assert len(calls) < sampler.nfe
+
+
+@pytest.mark.parametrize("sampler", SMALL, ids=IDS)
+def test_guidance_pulls_where_it_points(sampler):
+    hole = ~left_known()[0]
+    plain, _ = _run(sampler)
+    pulled, _ = _run(sampler, guidance=lambda x_t, t: torch.full_like(x_t, 5.0))
+    assert float((pulled - plain)[:, 0][:, hole].mean()) > 0.005
+
+
+def test_settings_are_described_and_tell_samplers_apart():
+    described = [json.dumps(sampler.describe(), sort_keys=True) for sampler in [*PRESETS.values(), *SMALL]]
+    assert len(set(described)) == len(described)
