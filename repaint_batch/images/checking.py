@@ -86,9 +86,20 @@ def _largest_byte(one: Picture, other: Picture, keep_mask: np.ndarray) -> int:
     for coded, box in sorted(strips, reverse=True):
         if coded * _RGB_PER_YCBCR + _ROUNDING <= largest or not coded:
             break
-        ours, theirs = one.image.crop(box).convert("RGB"), other.image.crop(box).convert("RGB")
-        largest = max(largest, _largest_in_strip(ours, theirs, keep_mask[box[1] : box[3]]))
+        near = _where_over(one, other, box, int((largest - _ROUNDING) / _RGB_PER_YCBCR))
+        ours, theirs = one.image.crop(near).convert("RGB"), other.image.crop(near).convert("RGB")
+        largest = max(largest, _largest_in_strip(ours, theirs, keep_mask[near[1] : near[3], near[0] : near[2]]))
     return largest
+
+
+def _where_over(one: Picture, other: Picture, box: Box, least: int) -> Box:
+    """Return the part of `box` outside which no byte differs by more than `least`."""
+    difference = ImageChops.difference(one.image.crop(box), other.image.crop(box))
+    steps = [255 if step > least else 0 for step in range(256)]
+    found = difference.point(steps * len(difference.getbands())).getbbox(alpha_only=False)
+    if found is None:
+        return box
+    return (box[0] + found[0], box[1] + found[1], box[0] + found[2], box[1] + found[3])
 
 
 def _largest_in_strip(ours: Image.Image, theirs: Image.Image, known: np.ndarray) -> int:

@@ -83,7 +83,7 @@ def test_palettes_give_the_nearest_entry_that_can_be_seen() -> None:
 def test_inks_are_seen_and_written_through_their_profile() -> None:
     profile = cmyk_profile()
     data = saved(cmyk(), "TIFF", icc_profile=profile)
-    picture, colours = colours_of(data)
+    _, colours = colours_of(data)
     assert colours.inks is not None
     inks = np.random.default_rng(1).integers(0, 200, (400, 1, 4)).astype(np.uint8)
     seen = colours.to_rgb(inks)
