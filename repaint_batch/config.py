@@ -42,7 +42,10 @@ class OutputConfig(Model):
 
 class PriorConfig(Model):
     source: str = "bundled:emoji"
-    """``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id."""
+    """``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id.
+
+    What the weights of a checkpoint ``model.pt`` or ``model.safetensors`` do not tell is read from ``model.json`` beside it.
+    """
     revision: str | None = None
     """Commit hash of a hub id; required for one, so that a job means the same thing next year."""
     class_label: int | None = Field(default=None, ge=0)

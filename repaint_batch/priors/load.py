@@ -78,7 +78,7 @@ def load_prior(
         config: where it is and what it is asked for.
         storage: how ``s3://`` prefixes are read.
         device: where it computes.
-        precision: of its weights and arithmetic; what goes in and comes out is float32 in any case.
+        precision: of the network's weights and arithmetic; what goes in and comes out is float32 in any case.
 
     Raises:
         PriorError: it is not there, cannot be read, or cannot be honoured; the message says why.
@@ -89,7 +89,8 @@ def load_prior(
         raise PriorError(f"prior.source: {config.source} is a classifier; name it as prior.classifier")
     classifier, hashes = None, found.sha256
     if config.classifier is not None:
-        guide = _read(config.classifier, None, config, storage, dtype)
+        # Always float32: its gradient underflows in half precision.
+        guide = _read(config.classifier, None, config, storage, torch.float32)
         if not isinstance(guide.network, GuidedClassifier):
             raise PriorError(f"prior.classifier: {config.classifier} predicts noise; name it as prior.source")
         classifier, hashes = _frozen(guide.network, device), hashes + guide.sha256

@@ -10,6 +10,7 @@ import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
+from repaint_batch import RePaintPipeline
 from repaint_batch.config import PriorConfig
 from repaint_batch.errors import PriorError
 from repaint_batch.priors import source
@@ -215,6 +216,8 @@ def test_a_classifier_guides_and_is_no_prior(tmp_path: Path) -> None:
     prior = loaded(unet, classifier=classifier, classifier_scale=2.0, class_label=3)
     assert prior.labelled(None, 2).guidance is not None
     assert prior.fingerprint != loaded(unet, class_label=3).fingerprint
+    half = load_prior(PriorConfig(source=unet, classifier=classifier, class_label=3), Storage(), precision="bfloat16")
+    assert (half.network.dtype, half.classifier.dtype) == (torch.bfloat16, torch.float32)
     with pytest.raises(PriorError, match=r"is a classifier; name it as prior\.classifier"):
         loaded(classifier)
     with pytest.raises(PriorError, match=r"predicts noise; name it as prior\.source"):
@@ -240,3 +243,27 @@ def test_an_interrupted_fetch_leaves_nothing_behind(
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache.parents[1]))
     found = source.locate(uri, None, s3_place.storage)
     assert found.parent == cache
+
+
+def test_the_layout_and_names_of_the_oldest_networks(folder: Path, tmp_path: Path) -> None:
+    """That of google/ddpm-ema-celebahq-256: everything in one folder, attention under its first names."""
+    old = flat(folder, tmp_path / "old")
+    names = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = old / "diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    renamed = {}
+    for name, tensor in state.items():
+        for new, first in names.items():
+            name = name.replace(f".{new}.", f".{first}.")
+        renamed[name] = tensor
+    assert renamed.keys() != state.keys()
+    save_file(renamed, weights)
+    index = {"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
+    (old / "model_index.json").write_text(json.dumps(index))
+    config = json.loads((old / "config.json").read_text())
+    for key in ("add_attention", "class_embed_type", "num_class_embeds", "resnet_time_scale_shift", "downsample_type"):
+        del config[key]
+    (old / "config.json").write_text(json.dumps(config))
+
+    assert torch.equal(output_of(loaded(old)), output_of(loaded(folder)))
+    assert torch.equal(output_of(RePaintPipeline.from_pretrained(old).prior), output_of(loaded(folder)))
