@@ -107,6 +107,9 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
         address = compute.address or os.environ.get("RAY_ADDRESS")
         # "local": without it Ray would join whatever cluster it finds on this machine.
         local = {} if address else {"object_store_memory": _LOCAL_OBJECT_STORE_BYTES, "include_dashboard": False}
+        if local:
+            # Ray's core warns on the terminal of things that are meant to be as they are.
+            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         try:
             ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         except (ConnectionError, RayError, ValueError) as error:
