@@ -2,8 +2,9 @@
 
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
@@ -24,6 +25,20 @@ from repaint_batch.sampler.repaint import ChainState, OnStep
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
+
+
+class Checkpoint(Protocol):
+    """Keeps what `RePaintPipeline.restore` has done, so that an interrupted call can be picked up."""
+
+    def load(self) -> tuple[Tensor | None, ChainState | None]:
+        """Return the windows of finished batches, (k·B, C, H, W), and where the next batch stands; None where nothing is."""
+
+    def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
+        """Take the windows of finished batches and the state of the one under way; called after every step."""
+
+
+def _saver(checkpoint: Checkpoint | None, restored: Sequence[Tensor]) -> OnStep | None:
+    return None if checkpoint is None else lambda state: checkpoint.save(restored, state)
 
 
 class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -127,6 +142,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch_windows: int,
         class_labels: Sequence[int] | None = None,
         on_batch: Callable[[int], None] | None = None,
+        checkpoint: "Checkpoint | None" = None,
     ) -> Tensor:
         """Return restored windows, each the same whatever else is in the call.
 
@@ -138,6 +154,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             batch_windows: windows in every network call; the last batch is padded to it.
             class_labels: N classes; None takes the prior's default, if it has one.
             on_batch: called after every batch with the number of windows that it restored.
+            checkpoint: where an interrupted call left off, and who is told after every step of this one.
 
         Returns:
             (N, C, H, W) float32 on the device of `known`; known pixels are exactly those of `known`.
@@ -152,14 +169,26 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             raise MaskInvalid(f"masks {tuple(keep_mask.shape)} and {len(keys)} keys do not fit {tuple(known.shape)}")
         if class_labels is not None and len(class_labels) != len(known):
             raise PriorError(f"{len(class_labels)} class labels for {len(known)} pictures")
-        restored = []
+        done, state = checkpoint.load() if checkpoint else (None, None)
+        restored = list(done.to(known.device).split(batch_windows)) if done is not None else []
+        first = len(restored)
         for number, batch in enumerate(batches(known, keep_mask.bool(), keys, batch_windows)):
+            if number < first:
+                continue
             labels = None
             if class_labels is not None:
                 start = number * batch_windows
                 labels = [int(label) for label in class_labels[start : start + batch.count]]
                 labels += [labels[0]] * (batch_windows - batch.count)
-            x_0 = self._sample(prior.labelled(labels, batch_windows), batch.known, batch.keep_mask, batch.keys, sampler)
+            x_0 = self._sample(
+                prior.labelled(labels, batch_windows),
+                batch.known,
+                batch.keep_mask,
+                batch.keys,
+                sampler,
+                on_step=_saver(checkpoint, restored),
+                resume=state if number == first else None,
+            )
             restored.append(x_0[: batch.count].to(known.device))
             if on_batch is not None:
                 on_batch(batch.count)
@@ -173,8 +202,11 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         keys: Sequence[int],
         sampler: Sampler,
         on_step: OnStep | None = None,
+        resume: ChainState | None = None,
     ) -> Tensor:
         device = self._execution_device
+        if resume is not None:
+            resume = replace(resume, x_t=resume.x_t.to(device))
         with torch.inference_mode():
             return sampler.sample(
                 prior,
@@ -182,6 +214,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
                 keep_mask.to(device),
                 KeyedNoise(keys, known.shape[1:], device),
                 guidance=prior.guidance,
+                resume=resume,
                 on_step=on_step,
             )
 
@@ -245,22 +278,26 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         labels = [labels] * count if isinstance(labels, int) else labels
         prior = prior.labelled(labels, count)
         chosen = _keys(keys, generator, count)
-        times = _times(sampler, prior)
         with self.progress_bar(total=sampler.positions) as bar:
-
-            def on_step(state: ChainState) -> None:
-                bar.update()
-                if callback_on_step_end is not None:
-                    step = state.position - 1
-                    tensors = {name: getattr(state, name) for name in callback_on_step_end_tensor_inputs}
-                    changed = callback_on_step_end(self, step, times[step] if times else step, tensors)
-                    if changed and "x_t" in changed:
-                        state.x_t.copy_(changed["x_t"])
-
+            on_step = self._watcher(bar, _times(sampler, prior), callback_on_step_end, callback_on_step_end_tensor_inputs)
             restored = self._sample(prior, known, keep_mask, chosen, sampler, on_step).clone()
         self.maybe_free_model_hooks()
         images = from_restored(restored, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _watcher(self, bar: Any, times: list[int], callback: StepCallback | None, names: Sequence[str]) -> OnStep:
+        """Return what moves the progress bar and calls the callback after each step."""
+
+        def on_step(state: ChainState) -> None:
+            bar.update()
+            if callback is not None:
+                step = state.position - 1
+                tensors = {name: getattr(state, name) for name in names}
+                changed = callback(self, step, times[step] if times else step, tensors)
+                if changed and "x_t" in changed:
+                    state.x_t.copy_(changed["x_t"])
+
+        return on_step
 
 
 def _sampler(
