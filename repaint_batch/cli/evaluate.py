@@ -1,6 +1,7 @@
 """``repaint-batch evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,7 @@ from repaint_batch.config import PriorConfig, StorageConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import oracle, restored
 from repaint_batch.evaluate.features import perceptual
-from repaint_batch.evaluate.masks import MaskName
+from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
 from repaint_batch.evaluate.scores import EVERY_MASK, Score
 from repaint_batch.priors.load import load_prior
@@ -36,6 +37,7 @@ def evaluate(
     pictures: Annotated[str | None, typer.Option(help="Folder of pictures; held-out ones are restored with the prior.")] = None,
     prior: Annotated[str, typer.Option(help="Prior for --pictures, as in a job's config.")] = "bundled:emoji",
     sampler: Annotated[list[str] | None, typer.Option(help="Presets or compared samplers; all by default.")] = None,
+    mask: Annotated[list[str] | None, typer.Option(help="Masks of the paper; all six by default.")] = None,
     count: Annotated[int, typer.Option(min=2, help="Pictures in each part.")] = 24,
     samples: Annotated[int, typer.Option(min=16, help="Oracle restorations of each picture under each mask.")] = 128,
     seeds: Annotated[int, typer.Option(min=2, help="Restorations of each held-out picture.")] = 3,
@@ -51,15 +53,17 @@ def evaluate(
     Example: repaint-batch evaluate --output judged --pictures photos --quick
     """
     console = Console(stderr=True)
-    samplers = _chosen(sampler, quick)
+    samplers, masks = _chosen(sampler, quick), _masks(mask)
     if quick:
         count, samples, seeds = min(count, 4), min(samples, 48), 2
     scores: list[Score] = []
     sheets: list[Sheet] = []
     if not skip_oracle:
-        scores += oracle.evaluate_oracle(samplers, pictures=count, samples=samples, seed=seed, report=console.print)
+        scores += oracle.evaluate_oracle(
+            samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=console.print
+        )
     if pictures is not None:
-        run = _picture_run(pictures, prior, precision, count, seeds, every_picture, lpips)
+        run = replace(_picture_run(pictures, prior, precision, count, seeds, every_picture, lpips), masks=masks)
         shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
 
         def show(name: str, mask: MaskName, found: Tensor) -> None:
@@ -73,6 +77,7 @@ def evaluate(
     settings = {
         "count": count,
         "samples": samples,
+        "masks": masks,
         "seeds": seeds,
         "seed": seed,
         "prior": prior if pictures is not None else None,
@@ -92,6 +97,13 @@ def _chosen(names: list[str] | None, quick: bool) -> Mapping[str, Sampler]:
     if unknown:
         raise ConfigError(f"--sampler {unknown[0]}: not one of {', '.join(known)}")
     return {name: known[name] for name in names}
+
+
+def _masks(names: list[str] | None) -> tuple[MaskName, ...]:
+    unknown = [name for name in names or () if name not in MASKS]
+    if unknown:
+        raise ConfigError(f"--mask {unknown[0]}: not one of {', '.join(MASKS)}")
+    return tuple(name for name in MASKS if not names or name in names)
 
 
 def _picture_run(

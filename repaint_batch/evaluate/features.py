@@ -87,7 +87,7 @@ def perceptual(path: str | Path) -> Callable[[Tensor, Tensor], Tensor]:
         ConfigError: there is no such file, or it is not TorchScript.
     """
     try:
-        net = torch.jit.load(str(path), map_location="cpu").eval()
+        net = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(f"--lpips {path}: not a TorchScript file ({str(error).splitlines()[0]})") from error
 

@@ -127,8 +127,8 @@ def evaluate_oracle(
     for name, sampler in samplers.items():
         report(f"oracle: {name}, {sampler.nfe} evaluations of {len(keys)} pictures")
         restored = sampler.sample(prior, known, keep_mask, KeyedNoise(keys, prior.shape))
-        parts = restored.split(samples)
-        yield from _scores(name, sampler.nfe, problems, [p.hole(x) for p, x in zip(problems, parts, strict=True)])
+        holes = [problem.hole(restored[i * samples : (i + 1) * samples]) for i, problem in enumerate(problems)]
+        yield from _scores(name, sampler.nfe, problems, holes)
 
 
 def _scores(name: str, nfe: int, problems: Sequence[Problem], holes: Sequence[Tensor]) -> Iterable[Score]:

@@ -97,7 +97,7 @@ def _part(title: str, about: str, scores: Sequence[Score], metrics: Sequence[Met
 
     def cell(sampler: str, mask: str, metric: str) -> dict[str, str] | None:
         score = found.get((sampler, mask, metric))
-        return score and {key: f"{getattr(score, key):.4g}" for key in ("value", "low", "high")}
+        return None if score is None else {key: f"{getattr(score, key):.4g}" for key in ("value", "low", "high")}
 
     rows = [
         {"sampler": sampler, "nfe": nfe, "cells": [cell(sampler, EVERY_MASK, metric.name) for metric in metrics]}

@@ -45,7 +45,8 @@ class Mixture:
     @cached_property
     def cholesky(self) -> Tensor:
         """(K, D, D) float64, lower factors of the covariances."""
-        return torch.linalg.cholesky(self.covariances)
+        factors: Tensor = torch.linalg.cholesky(self.covariances)
+        return factors
 
     @property
     def mean(self) -> Tensor:
@@ -65,7 +66,9 @@ class Mixture:
         white = torch.linalg.solve_triangular(self.cholesky, centred, upper=False)
         log_det = 2 * self.cholesky.diagonal(dim1=1, dim2=2).log().sum(1)
         size = self.means.shape[1]
-        return (self.weights.log()[:, None] - 0.5 * ((white**2).sum(1) + log_det[:, None] + size * math.log(2 * math.pi))).T
+        normaliser = log_det[:, None] + size * math.log(2 * math.pi)
+        found: Tensor = self.weights.log()[:, None] - 0.5 * ((white**2).sum(1) + normaliser)
+        return found.T
 
     def responsibilities(self, x: Tensor) -> Tensor:
         """Return p(k | x), (N, K) float64, of vectors `x` (N, D)."""
@@ -76,7 +79,7 @@ class Mixture:
         component = torch.multinomial(self.weights, count, replacement=True, generator=generator)
         z = torch.randn((count, self.means.shape[1]), generator=generator, dtype=torch.float64)
         x = torch.empty_like(z)
-        for k in component.unique().tolist():
+        for k in range(len(self.weights)):
             rows = component == k
             x[rows] = self.means[k] + z[rows] @ self.cholesky[k].T
         return x
@@ -219,10 +222,8 @@ class GaussianMixture:
         flat = x_t.reshape(len(x_t), -1)
         tables = self._tables.to(x_t.device)
         a, s = tables.signal[t][:, None], tables.sigma[t][:, None]
-        parts = [
-            tables.eps(x, a_rows, s_rows)
-            for x, a_rows, s_rows in zip(*(v.split(_ROWS_AT_ONCE) for v in (flat, a, s)), strict=True)
-        ]
+        rows = [slice(top, top + _ROWS_AT_ONCE) for top in range(0, len(flat), _ROWS_AT_ONCE)]
+        parts = [tables.eps(flat[part], a[part], s[part]) for part in rows]
         return Prediction(torch.cat(parts).reshape(x_t.shape))
 
 
@@ -249,17 +250,17 @@ class _Tables:
         projected = (prior.means[:, None] @ prior.directions)[:, 0]
         size, rank = prior.directions.shape[1:]
         directions = prior.directions.permute(1, 0, 2).reshape(size, -1)
-        values = (
-            alpha_bar.sqrt(),
-            (1 - alpha_bar).sqrt(),
-            prior.weights.log(),
-            prior.means,
-            directions,
-            projected.reshape(-1),
-            prior.variances,
-            prior.rest,
-        )
-        return cls(*(value.float().contiguous() for value in values), rest_size=size - rank)
+        values = {
+            "signal": alpha_bar.sqrt(),
+            "sigma": (1 - alpha_bar).sqrt(),
+            "log_weights": prior.weights.log(),
+            "means": prior.means,
+            "directions": directions,
+            "projected_means": projected.reshape(-1),
+            "variances": prior.variances,
+            "rest": prior.rest,
+        }
+        return cls(**{name: value.float().contiguous() for name, value in values.items()}, rest_size=size - rank)
 
     def to(self, device: torch.device) -> "_Tables":
         if self.means.device == device:

@@ -237,7 +237,7 @@ class AnnealedLangevin:
     num_steps: int = 60
     step: float = 1.0
     pull: float = 10.0
-    power: float = 2.5
+    power: float = 2.0
 
     @property
     def nfe(self) -> int:

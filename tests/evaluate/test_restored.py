@@ -133,7 +133,7 @@ def test_the_command_writes_page_and_figures(prior_folder, pictures, tmp_path):
     assert {row["part"] for row in rows} == {"oracle", "pictures"}
     assert document["samplers"]["draft"]["nfe"] == 30
     page = (tmp_path / "evaluation.html").read_text()
-    value = next(s["value"] for s in document["scores"] if s["sampler"] == "draft" and s["metric"] == "psnr" and s["mask"] == "all")
+    value = next(score["value"] for score in document["scores"] if (score["metric"], score["mask"]) == ("psnr", "all"))
     assert f"{value:.4g}" in page
     assert page.count("<svg") == 2
     assert (tmp_path / "half.png").stat().st_size > 0
@@ -143,5 +143,7 @@ def test_the_command_writes_page_and_figures(prior_folder, pictures, tmp_path):
 def test_the_command_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(ConfigError, match="paper, best, balanced"):
         evaluate(tmp_path, sampler=["slow"])
+    with pytest.raises(ConfigError, match="wide, narrow"):
+        evaluate(tmp_path, sampler=["draft"], mask=["left"])
     with pytest.raises(ConfigError, match="--pictures"):
         evaluate(tmp_path, skip_oracle=True, sampler=["draft"])
