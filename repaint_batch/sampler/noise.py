@@ -73,6 +73,9 @@ def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor
 def philox_normal(key_words: Tensor, draw: Tensor, shape: Sequence[int]) -> Tensor:
     """Return standard normal noise.
 
+    Words are the same everywhere. Logarithm, sine and cosine round differently on another device or under
+    `torch.compile`, by up to 5e-7: a job must use one or the other throughout.
+
     Args:
         key_words: (B, 2) int64, low and high word of each sample's key.
         draw: () int64, number of the draw.

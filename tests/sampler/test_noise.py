@@ -97,6 +97,13 @@ def test_samples_windows_seeds_and_draws_are_uncorrelated():
             assert abs(_correlation(x.flatten()[lag:], x.flatten()[:-lag])) < bound
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_draws_the_same():
+    keys = [sample_key(0, str(i)) for i in range(4)]
+    here, there = (KeyedNoise(keys, (3, 16, 16), device)(2, Role.UNDO) for device in ("cpu", "cuda"))
+    torch.testing.assert_close(there.cpu(), here, atol=1e-6, rtol=0)
+
+
 def test_known_and_reverse_of_one_position_are_one_draw():
     noise = KeyedNoise([1], (1, 4, 4))
     assert noise(5, Role.KNOWN) is noise(5, Role.REVERSE)
