@@ -103,10 +103,14 @@ class ComputeConfig(Model):
     """Windows in one network call. Part of the fingerprint: rounding depends on it."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the network; the sampler's state is always float32."""
+    compile: bool = False
+    """Compile the network; pays for jobs of many minutes, and needs a C++ compiler on every node."""
     address: str | None = None
     """Ray cluster to join; by default the one in RAY_ADDRESS, otherwise a local one is started."""
     max_attempts: PositiveInt = 3
     """Times a shard is tried before the reason is looked for row by row."""
+    checkpoint_s: PositiveFloat = 60
+    """Seconds of sampling that a killed actor may lose."""
     shard_deadline_s: PositiveFloat = 6 * 3600
     """Longest that a stage may work on one shard; then its process is ended and the shard tried again."""
 

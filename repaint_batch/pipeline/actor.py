@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from repaint_batch.inpainting import RePaintPipeline
+from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.pipeline.stages import Job, recorded, windows_of
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
@@ -60,8 +61,12 @@ class Inpainter:
         known = torch.from_numpy(np.concatenate([windows for windows, _ in parts])).permute(0, 3, 1, 2).contiguous()
         keep = torch.from_numpy(np.concatenate([keep for _, keep in parts]))[:, None]
         keys = [sample_key(row["seed"], row["sample_id"], window) for row in rows for window in range(row["windows"])]
+        plan, compute = self._job.plan, self._config.compute
+        uri = inflight_uri(self._job.output, plan.job_id, rows[0]["shard"])
+        work = work_of(known, keep, keys, plan.prior_fingerprint, plan.sampler_fingerprint)
+        inflight = InFlight(uri, Storage(self._config.storage), work, compute.checkpoint_s)
         restored = self._pipeline.restore(
-            known, keep, keys, sampler=self._sampler, batch_windows=self._config.compute.batch_windows
+            known, keep, keys, sampler=self._sampler, batch_windows=compute.batch_windows, checkpoint=inflight
         )
         pixels = restored.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         start = 0

@@ -17,6 +17,7 @@ from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import Inpainter
+from repaint_batch.pipeline.inflight import inflight_uri
 from repaint_batch.pipeline.stages import Job, decode, encode, recorded
 from repaint_batch.results.attempts import Unit
 from repaint_batch.results.table import ResultsTable
@@ -104,7 +105,9 @@ class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
             if unit.probe:
                 self._job.attempt_log.passed(unit)
             else:
-                ResultsTable(self._job.output, Storage(self._job.config.storage)).commit(self._job.plan, unit.shard, rows)
+                plan, storage = self._job.plan, Storage(self._job.config.storage)
+                ResultsTable(self._job.output, storage).commit(plan, unit.shard, rows)
+                storage.delete(inflight_uri(self._job.output, plan.job_id, unit.shard))
         return [unit.shard]
 
 

@@ -1,0 +1,73 @@
+"""The sampling state of a shard under way, so that a killed actor costs seconds and not the shard.
+
+Every `compute.checkpoint_s` seconds the windows done, x_t and the position on the path go to the job's folder as one object.
+With keyed noise a chain that is picked up there ends in the same bytes as one that was never interrupted.
+"""
+
+import hashlib
+import json
+import time
+from collections.abc import Sequence
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from repaint_batch.config import fingerprint
+from repaint_batch.errors import SourceMissing
+from repaint_batch.results.plan import job_uri
+from repaint_batch.sampler.repaint import ChainState
+from repaint_batch.storage import Storage
+
+
+class InFlight:
+    """The state of one shard; the `checkpoint` of `RePaintPipeline.restore`.
+
+    Args:
+        uri: object that holds it.
+        storage: how to reach it.
+        work: hash of the windows, their keys and all that decides their restoration; a state of other work is not used.
+        every_s: seconds between two saves.
+    """
+
+    def __init__(self, uri: str, storage: Storage, work: str, every_s: float) -> None:
+        self._uri, self._storage, self._work, self._every_s = uri, storage, work, every_s
+        self._saved_at = time.monotonic()
+        self.resumed_at = 0
+        """Position on the path of the chain that was picked up; 0 where none was."""
+
+    def load(self) -> tuple[Tensor | None, ChainState | None]:
+        """Return the windows of finished batches and where the next one stands, if this very work was under way."""
+        try:
+            data = self._storage.read(self._uri)
+        except SourceMissing:
+            return None, None
+        tensors = safetensors.torch.load(data)
+        # The header is a length in eight bytes and then JSON, see the safetensors format.
+        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+        if header["work"] != self._work:
+            return None, None
+        self.resumed_at = int(header["position"])
+        return tensors.get("restored"), ChainState(self.resumed_at, tensors["x_t"])
+
+    def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
+        """Write the state if the last save is long enough ago."""
+        if time.monotonic() - self._saved_at < self._every_s:
+            return
+        tensors = {"x_t": state.x_t.contiguous().cpu()}
+        if restored:
+            tensors["restored"] = torch.cat(list(restored)).cpu()
+        metadata = {"work": self._work, "position": str(state.position)}
+        self._storage.write(self._uri, safetensors.torch.save(tensors, metadata))
+        self._saved_at = time.monotonic()
+
+
+def inflight_uri(output: str, job_id: str, shard: int) -> str:
+    """Return where a shard's state is kept."""
+    return job_uri(output, job_id, "inflight", f"{shard:010d}.safetensors")
+
+
+def work_of(known: Tensor, keep_mask: Tensor, keys: Sequence[int], *decides: str) -> str:
+    """Return the hash of windows, keys and whatever else decides their restoration."""
+    pixels = [hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for tensor in (known, keep_mask)]
+    return fingerprint(pixels, list(keys), decides)
