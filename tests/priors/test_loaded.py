@@ -33,7 +33,7 @@ class PositiveLastChannels(torch.nn.Module):
     def forward(self, x: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Any:
         output = self.unet(x, t)
         mean, raw = output.sample.chunk(2, dim=1)
-        place = torch.sigmoid(raw)
+        place = torch.sigmoid(20 * raw)
         low, high = self.scheduler._get_variance(int(t.flatten()[0])), self.scheduler.betas[int(t.flatten()[0])]
         output.sample = torch.cat([mean, low ** (1 - place) * high**place], dim=1)
         return output
