@@ -12,6 +12,7 @@ from diffusers.utils import is_accelerate_available
 from torch import Tensor
 
 from repaint_batch.errors import ConfigError, MaskInvalid, PriorError
+from repaint_batch.inpainting.engine import out_of_memory
 from repaint_batch.inpainting.pictures import from_restored, to_keep_mask, to_known
 from repaint_batch.priors.diffusers_folder import read_diffusers_folder
 from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
@@ -162,6 +163,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             PriorError: the windows or labels do not fit the network.
             MaskInvalid: the masks do not fit the windows.
+            ConfigError: a batch does not fit the device's memory; the message names one that does.
         """
         prior = self.prior
         prior.check_size(known.shape)
@@ -205,18 +207,23 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         resume: ChainState | None = None,
     ) -> Tensor:
         device = self._execution_device
-        if resume is not None:
-            resume = replace(resume, x_t=resume.x_t.to(device))
-        with torch.inference_mode():
-            return sampler.sample(
-                prior,
-                known.to(device=device, dtype=torch.float32),
-                keep_mask.to(device),
-                KeyedNoise(keys, known.shape[1:], device),
-                guidance=prior.guidance,
-                resume=resume,
-                on_step=on_step,
-            )
+        try:
+            with torch.inference_mode():
+                if resume is not None:
+                    # A clone: compiled networks tell tensors of inference mode from others.
+                    resume = replace(resume, x_t=resume.x_t.to(device).clone())
+                return sampler.sample(
+                    prior,
+                    known.to(device=device, dtype=torch.float32),
+                    keep_mask.to(device),
+                    KeyedNoise(keys, known.shape[1:], device),
+                    guidance=prior.guidance,
+                    resume=resume,
+                    on_step=on_step,
+                )
+        except torch.OutOfMemoryError:
+            pass  # its traceback holds tensors: what fits shows only once that is gone
+        raise out_of_memory(prior, known.shape)
 
     def __call__(
         self,

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from repaint_batch.inpainting import RePaintPipeline
+from repaint_batch.inpainting.engine import compile_network
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.pipeline.stages import Job, recorded, windows_of
 from repaint_batch.priors.load import load_prior
@@ -35,12 +36,16 @@ class Inpainter:
             self._config.prior, Storage(self._config.storage), device=device, precision=self._config.compute.precision
         )
         self._pipeline = RePaintPipeline.from_prior(prior)
+        self._to_compile = self._config.compute.compile
         self._sampler = PRESETS[self._config.sampler.preset]
         self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Return the work table with every window restored."""
         with recorded(self._job, work["shard"][0].as_py()):
+            if self._to_compile:
+                compile_network(self._pipeline.prior, self._config.compute.batch_windows)
+                self._to_compile = False
             return self._inpaint(work)
 
     def _inpaint(self, work: pa.Table) -> pa.Table:

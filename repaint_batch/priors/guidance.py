@@ -33,6 +33,6 @@ class ClassifierGuidance:
             x = x_t.detach().clone().requires_grad_()
             logits = self.classifier(x.to(dtype), t.clone())
             log_p = torch.log_softmax(logits.to(torch.float32), dim=-1)
-            chosen = log_p[torch.arange(len(x)), self.labels.to(x.device)].sum()
+            chosen = log_p[torch.arange(len(x), device=x.device), self.labels.to(x.device)].sum()
             (gradient,) = torch.autograd.grad(chosen, x)
         return self.scale * gradient.detach()

@@ -112,7 +112,8 @@ def _read(source: str, revision: str | None, config: PriorConfig, storage: Stora
 
 
 def _frozen(network: nn.Module, device: torch.device | str) -> nn.Module:
-    return network.to(device).eval().requires_grad_(False)
+    # channels_last: what convolutions compute in, on CPUs and on GPUs.
+    return network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload,no-any-return]
 
 
 def _sha256(path: Path) -> str:

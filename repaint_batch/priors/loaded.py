@@ -69,6 +69,11 @@ class LoadedPrior:
         return self.network.config
 
     @property
+    def _parameter(self) -> nn.Parameter:
+        """One of the network's weights: where it computes, and in what precision."""
+        return next(self.network.parameters())
+
+    @property
     def schedule(self) -> NoiseSchedule:
         """The process it was trained with."""
         return self.process.schedule
@@ -131,7 +136,7 @@ class LoadedPrior:
         weights = self.weights_sha256 or tuple(_weights_sha256(net) for net in (self.network, self.classifier) if net)
         shape = {key: value for key, value in dict(self._config).items() if not key.startswith("_")}
         guided = None if self.classifier is None else self.classifier_scale
-        dtype = str(next(self.network.parameters()).dtype)
+        dtype = str(self._parameter.dtype)
         return fingerprint(weights, shape, self.process.describe(), self.default_label, guided, dtype)
 
     def check_labels(self, labels: Sequence[int]) -> None:
@@ -158,7 +163,7 @@ class LoadedPrior:
         if len(labels) != count:
             raise PriorError(f"{len(labels)} class labels for {count} pictures")
         self.check_labels(labels)
-        return replace(self, labels=torch.tensor(labels, dtype=torch.int64))
+        return replace(self, labels=torch.tensor(labels, dtype=torch.int64, device=self._parameter.device))
 
     def check_size(self, shape: Sequence[int]) -> None:
         """Raise PriorError if the network cannot take pictures of `shape` (..., C, H, W)."""
@@ -177,9 +182,10 @@ class LoadedPrior:
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
         """Predict the noise in `x_t` (B, C, H, W) float32 at times `t` (B,) int64."""
-        parameter = next(self.network.parameters())
-        labels = self.labels.to(x_t.device) if self.conditional and self.labels is not None else None
-        output = self.network(x_t.to(parameter.dtype), t, class_labels=labels).sample.to(torch.float32)
+        # One layout in and out: compiled networks are specialised to it, and the samplers' own arithmetic is fastest so.
+        x = x_t.to(self._parameter.dtype, memory_format=torch.contiguous_format)
+        output = self.network(x, t, class_labels=self.labels if self.conditional else None).sample
+        output = output.to(torch.float32, memory_format=torch.contiguous_format)
         if not self.process.learned:
             return Prediction(self._eps(x_t, t, output))
         output, learned = output.chunk(2, dim=1)
@@ -188,7 +194,7 @@ class LoadedPrior:
     def _eps(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
         if self.process.prediction == "epsilon":
             return output
-        signal, sigma = self._tables[:2].to(t.device)[:, t, None, None, None]
+        signal, sigma = self._tables[:2, t, None, None, None]
         given_x0 = self.process.prediction == "sample"
         eps: Tensor = (x_t - signal * output) / sigma if given_x0 else signal * output + sigma * x_t
         return eps
@@ -197,17 +203,17 @@ class LoadedPrior:
         if self.process.variance == "learned_range":
             return learned
         # A variance holds for one step of the whole process; its place between the bounds holds for respaced ones too.
-        low, high = self._tables[2:].to(t.device)[:, t, None, None, None]
+        low, high = self._tables[2:, t, None, None, None]
         fraction: Tensor = 2 * (learned.clamp(min=1e-20).log() - low) / (high - low) - 1
         return fraction.clamp(-1, 1)
 
     @cached_property
     def _tables(self) -> Tensor:
-        """sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta: (4, T) float32 on the CPU."""
+        """sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta: (4, T) float32 beside the network."""
         schedule = self.schedule
         posterior = torch.cat([schedule.posterior_variance[1:2], schedule.posterior_variance[1:]])
         tables = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt(), posterior.log(), schedule.betas.log()
-        return torch.stack(tables).to(torch.float32)
+        return torch.stack(tables).to(device=self._parameter.device, dtype=torch.float32)
 
 
 def _weights_sha256(network: nn.Module) -> str:

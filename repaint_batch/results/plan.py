@@ -57,7 +57,7 @@ class Plan:
     def sampler_fingerprint(self) -> str:
         """Hash of the sampler's settings and of what else decides its arithmetic."""
         compute = self.config["compute"]
-        return fingerprint(self.sampler, compute["batch_windows"], compute["precision"])
+        return fingerprint(self.sampler, compute["batch_windows"], compute["precision"], compute["compile"])
 
     def shard_range(self, shard: int) -> tuple[int, int]:
         """Return (first row, row after the last) of a shard."""
@@ -82,9 +82,10 @@ def make_plan(
         "manifest": manifest.fingerprint,
         "prior": [prior_fingerprint, values["prior"]["class_label"], values["prior"]["classifier_scale"]],
         "sampler": [sampler, config.sampler.seed],
-        "images": values["images"],
+        # Settings that say nothing new are left out, so that a version with more of them finds the same job.
+        "images": config.images.model_dump(mode="json", exclude_defaults=True),
         "output": [values["output"]["images"], values["output"]["format"]],
-        "arithmetic": [config.compute.batch_windows, config.compute.precision],
+        "arithmetic": [config.compute.batch_windows, config.compute.precision, config.compute.compile],
         "retry_of": retry_of,
     }
     return Plan(
@@ -157,4 +158,8 @@ def _differences(plan: Plan, other: Plan) -> str:
     ]
     if plan.prior_fingerprint != other.prior_fingerprint and "prior" not in names:
         names.append("prior weights")
-    return f"differs in: {', '.join(names) or 'manifest contents'}"
+    if plan.files != other.files and "input" not in names:
+        names.append("manifest contents")
+    if plan.sampler != other.sampler and "sampler" not in names:
+        names.append("sampler, as this version defines it")
+    return f"differs in: {', '.join(names) or 'batch_windows or precision'}"
