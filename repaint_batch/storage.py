@@ -10,6 +10,7 @@ Credentials come from the environment or the usual AWS chain and are never part 
 import os
 import posixpath
 import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -175,6 +176,20 @@ class Storage:
         except OSError as error:
             raise StorageError(f"{uri}: write failed: {error}") from error
 
+    def upload(self, uri: str, path: str | Path) -> None:
+        """Put the local file `path` at `uri`, whatever its size; a reader sees all of it or nothing."""
+        filesystem, target = self._locate(uri)
+        try:
+            if _is_s3(uri):
+                filesystem.put_file(str(path), target)
+                return
+            os.makedirs(posixpath.dirname(target), exist_ok=True)
+            part = f"{target}.{uuid.uuid4().hex[:12]}.part"
+            shutil.copyfile(path, part)
+            os.replace(part, target)
+        except OSError as error:
+            raise StorageError(f"{uri}: write failed: {error}") from error
+
     def create(self, uri: str, data: bytes) -> bool:
         """Put `data` at `uri` unless something is there; return whether it was this call that did.
 
@@ -210,15 +225,41 @@ class Storage:
         return bool(filesystem.exists(path))
 
     def list(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (URI, info) of every object at or below `uri`, in key order; nothing where there is nothing."""
+        """Yield (URI, info) of every object at or below `uri`, in key order; nothing where there is nothing.
+
+        All keys are held in memory; `walk` holds a page of them.
+        """
+        yield from sorted(self.walk(uri), key=lambda found: found[0])
+
+    def walk(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield (URI, info) of every object at or below `uri` while the store lists them, in its own order.
+
+        Folders are no objects, and neither are keys that end in ``/``, with which some tools mark folders. The order is
+        that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``.
+        """
         filesystem, path = self._locate(uri)
-        prefix = "s3://" if _is_s3(uri) else ""
-        if not filesystem.exists(path):
+        if not _is_s3(uri):
+            yield from _walk_local(path)
             return
-        found = filesystem.find(path, detail=True)
-        for key in sorted(found):
-            if found[key]["type"] == "file":
-                yield prefix + key, found[key]
+        try:
+            bucket, _, key = path.partition("/")
+            if key and filesystem.isfile(path):
+                yield uri, filesystem.info(path)
+            page: dict[str, Any] = {}
+            while True:
+                prefix = f"{key.rstrip('/')}/" if key else ""
+                page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **page)
+                for found in page.get("Contents", []):
+                    if not found["Key"].endswith("/"):
+                        name = f"{bucket}/{found['Key']}"
+                        yield f"s3://{name}", {"name": name, "size": found["Size"], "ETag": found.get("ETag"), "type": "file"}
+                if not page.get("IsTruncated"):
+                    return
+                page = {"ContinuationToken": page["NextContinuationToken"]}
+        except FileNotFoundError:
+            return  # no such bucket
+        except OSError as error:
+            raise StorageError(f"{uri}: listing failed: {error}") from error
 
     def delete(self, uri: str) -> None:
         """Remove the object at `uri`; nothing happens where there is none."""
@@ -240,3 +281,15 @@ class Storage:
         if self.config.region:
             options["AWS_REGION"] = self.config.region
         return options
+
+
+def _walk_local(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield files at or below `path` in key order; folders behind links are not entered, since links may make circles."""
+    if os.path.isfile(path):
+        yield path, {"name": path, "size": os.path.getsize(path), "type": "file"}
+    elif os.path.isdir(path):
+        with os.scandir(path) as entries:
+            found = sorted((entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name) for entry in entries)
+        for name in found:
+            if name.endswith("/") or os.path.isfile(os.path.join(path, name)):
+                yield from _walk_local(os.path.join(path, name.rstrip("/")))

@@ -60,6 +60,40 @@ def test_list_is_sorted_and_whole(place: Place) -> None:
     assert list(place.storage.list(join(place.uri, "no-such-prefix"))) == []
 
 
+def test_a_walk_pages_through_everything(place: Place) -> None:
+    root = join(place.uri, "walk")
+    names = {f"folder/{number:04d}" for number in range(1030)} | {"folder-b", "folder.c", "x/y/z"}
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: place.storage.write(join(root, name), b"12"), names))
+    place.storage.write(join(place.uri, "walk-not-this"), b"1")
+    found = list(place.storage.walk(root))
+    assert {uri for uri, _ in found} == {normalise(join(root, name)) for name in names}
+    assert len(found) == len(names), "a page of S3 holds 1000"
+    assert all(info["size"] == 2 for _, info in found)
+    assert [uri for uri, _ in place.storage.list(root)] == sorted(uri for uri, _ in found)
+    one = normalise(join(root, "folder-b"))
+    assert [uri for uri, _ in place.storage.walk(one)] == [one], "an object lists itself"
+    assert list(place.storage.walk(join(place.uri, "no-such-prefix"))) == []
+
+
+def test_a_walk_is_lazy_and_does_not_enter_links(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "1").write_bytes(b"")
+    (tmp_path / "a" / "circle").symlink_to(tmp_path)
+    (tmp_path / "a" / "linked").symlink_to(tmp_path / "a" / "1")
+    walk = Storage().walk(str(tmp_path))
+    assert next(walk)[0] == str(tmp_path / "a" / "1")
+    (tmp_path / "a" / "linked").unlink()
+    assert list(walk) == [], "what is gone when its turn comes is not listed"
+
+
+def test_a_file_is_uploaded_whole(place: Place, tmp_path: Path) -> None:
+    source = tmp_path / "source.bin"
+    source.write_bytes(bytes(range(256)) * 1000)
+    place.storage.upload(join(place.uri, "deep", "target.bin"), source)
+    assert place.storage.read(join(place.uri, "deep", "target.bin")) == source.read_bytes()
+
+
 def test_delete_twice_is_no_error(place: Place) -> None:
     uri = join(place.uri, "gone")
     place.storage.write(uri, b"x")

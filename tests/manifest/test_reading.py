@@ -15,7 +15,7 @@ from repaint_batch.manifest import absolute_uri, image_bytes_or_uri, open_manife
 from repaint_batch.schema import IMAGE_STRUCT
 from repaint_batch.storage import Storage, join
 
-from .conftest import Place
+from ..conftest import Place
 
 
 def parquet(columns: dict[str, Any], row_group_size: int = 3) -> bytes:

@@ -142,7 +142,7 @@ def _footer_sha256(parquet: pq.ParquetFile) -> str:
 def _inspect(uri: str, storage: Storage) -> tuple[ManifestFile, pa.Schema, pa.ChunkedArray]:
     parquet = _open(uri, storage)
     schema = parquet.schema_arrow.remove_metadata()
-    _check_schema(schema, uri)
+    check_schema(schema, uri)
     ids = parquet.read(columns=["sample_id"]).column("sample_id")
     nulls = [i for i in range(len(ids)) if not ids[i].is_valid][:_NAMED] if ids.null_count else []
     if nulls:
@@ -150,7 +150,8 @@ def _inspect(uri: str, storage: Storage) -> tuple[ManifestFile, pa.Schema, pa.Ch
     return ManifestFile(uri, parquet.metadata.num_rows, _footer_sha256(parquet)), schema, ids.cast(pa.large_string())
 
 
-def _check_schema(schema: pa.Schema, uri: str) -> None:
+def check_schema(schema: pa.Schema, uri: str) -> None:
+    """Raise ManifestError unless a manifest may have these columns; `uri` names it."""
     missing = [name for name in MANIFEST_REQUIRED if name not in schema.names]
     if missing:
         raise ManifestError(f"{uri}: missing column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}")
