@@ -7,6 +7,7 @@ fsspec and pyarrow would obey all of these if a URI reached them unchecked.
 Credentials come from the environment or the usual AWS chain and are never part of a URI.
 """
 
+import contextlib
 import os
 import posixpath
 import re
@@ -235,7 +236,8 @@ class Storage:
         """Yield (URI, info) of every object at or below `uri` while the store lists them, in its own order.
 
         Folders are no objects, and neither are keys that end in ``/``, with which some tools mark folders. The order is
-        that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``.
+        that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``. The info has
+        ``name``, ``size`` in bytes and ``modified`` in seconds since 1970, by the store's clock.
         """
         filesystem, path = self._locate(uri)
         if not _is_s3(uri):
@@ -244,7 +246,8 @@ class Storage:
         try:
             bucket, _, key = path.partition("/")
             if key and filesystem.isfile(path):
-                yield uri, filesystem.info(path)
+                found = filesystem.info(path)
+                yield uri, {**found, "modified": found["LastModified"].timestamp()}
             page: dict[str, Any] = {}
             while True:
                 prefix = f"{key.rstrip('/')}/" if key else ""
@@ -252,7 +255,9 @@ class Storage:
                 for found in page.get("Contents", []):
                     if not found["Key"].endswith("/"):
                         name = f"{bucket}/{found['Key']}"
-                        yield f"s3://{name}", {"name": name, "size": found["Size"], "ETag": found.get("ETag"), "type": "file"}
+                        modified = found["LastModified"].timestamp()
+                        info = {"name": name, "size": found["Size"], "modified": modified, "ETag": found.get("ETag")}
+                        yield f"s3://{name}", {**info, "type": "file"}
                 if not page.get("IsTruncated"):
                     return
                 page = {"ContinuationToken": page["NextContinuationToken"]}
@@ -286,7 +291,9 @@ class Storage:
 def _walk_local(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield files at or below `path` in key order; folders behind links are not entered, since links may make circles."""
     if os.path.isfile(path):
-        yield path, {"name": path, "size": os.path.getsize(path), "type": "file"}
+        with contextlib.suppress(FileNotFoundError):  # renamed or removed since it was listed
+            found_file = os.stat(path)
+            yield path, {"name": path, "size": found_file.st_size, "modified": found_file.st_mtime, "type": "file"}
     elif os.path.isdir(path):
         with os.scandir(path) as entries:
             found = sorted((entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name) for entry in entries)

@@ -7,7 +7,7 @@ neighbours are restored.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from repaint_batch.errors import ConfigError, ManifestError, PriorError, RepaintBatchError, ShardFailed
 from repaint_batch.pipeline.dataset import ActorResources, run_units
@@ -23,8 +23,14 @@ _FATAL: dict[str, type[RepaintBatchError]] = {
 _FIRST_PASS_IN_FLIGHT = 2  # the next shard waits at the actor, so that it never idles
 
 
-def restore(job: Job, table: ResultsTable, resources: ActorResources) -> None:
+def restore(job: Job, table: ResultsTable, resources: ActorResources, check: Callable[[], None] = lambda: None) -> None:
     """Run every pending shard of a job to its commit.
+
+    Args:
+        job: what to run.
+        table: the results; it exists.
+        resources: what actors take.
+        check: called before every pass; raises if this driver is to stop.
 
     Raises:
         ShardFailed: a shard's attempts all raised; the others are committed.
@@ -36,6 +42,7 @@ def restore(job: Job, table: ResultsTable, resources: ActorResources) -> None:
     pending = _pending(job, table)
     in_flight = _FIRST_PASS_IN_FLIGHT
     while pending:
+        check()
         exhausted = {shard for shard, tried in log.counts().items() if shard in pending and tried >= limit}
         for shard in sorted(exhausted):
             isolate(job, log, shard, resources)
