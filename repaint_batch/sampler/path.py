@@ -66,7 +66,7 @@ def jump_times(num_steps: int, jumps: Sequence[Jump], n_sample: int = 1, start_r
 
 
 def _fresh(jump: Jump, num_steps: int) -> dict[int, int]:
-    return {t: jump.n_sample - 1 for t in range(0, num_steps - jump.length, jump.length)}
+    return dict.fromkeys(range(0, num_steps - jump.length, jump.length), jump.n_sample - 1)
 
 
 def steps(times: Sequence[int], *, collapse_undo: bool = True) -> Iterator[Step]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from repaint_batch.sampler.langevin import annealed_langevin, langevin
 from repaint_batch.sampler.levels import power_grid
+from repaint_batch.errors import PriorError
 from repaint_batch.sampler.noise import Noise
 from repaint_batch.sampler.path import Jump, Step, jump_times, steps
 from repaint_batch.sampler.prior import Guidance, Prior
@@ -92,7 +93,9 @@ class RePaint:
         resume: ChainState | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        schedule = prior.schedule.respaced(min(self.num_steps, len(prior.schedule)))
+        if self.num_steps > len(prior.schedule):
+            raise PriorError(f"{self.num_steps} steps were asked of a prior that has {len(prior.schedule)}; ask for fewer")
+        schedule = prior.schedule.respaced(self.num_steps)
         return repaint(
             prior,
             known,

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repaint_batch.config import PresetName
+from repaint_batch.errors import PriorError
 from repaint_batch.sampler.noise import KeyedNoise
 from repaint_batch.sampler.presets import PRESETS, AnnealedLangevin, Langevin, Projected, RePaint, Sampler
 
@@ -74,3 +75,10 @@ def test_guidance_pulls_where_it_points(sampler):
 def test_settings_are_described_and_tell_samplers_apart():
     described = [json.dumps(sampler.describe(), sort_keys=True) for sampler in [*PRESETS.values(), *SMALL]]
     assert len(set(described)) == len(described)
+
+
+def test_more_steps_than_the_prior_has_are_refused():
+    known, keep = known_picture().expand(1, *SHAPE), left_known().expand(1, *SHAPE)
+    steps = len(PRIOR.schedule) + 1
+    with pytest.raises(PriorError, match=f"{steps} steps were asked of a prior that has {steps - 1}"):
+        RePaint(steps).sample(PRIOR, known, keep, KeyedNoise([0], SHAPE))
