@@ -3,16 +3,20 @@
 import hashlib
 import io
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repaint_batch.config import JobConfig
+from repaint_batch.errors import ConfigError
 from repaint_batch.manifest import absolute_uri, read_rows
 from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
+
+_LAST = {"last_error_class": "error_class", "last_message": "reason", "last_attempt": "attempt"}
 
 
 def retry_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]:
@@ -21,12 +25,8 @@ def retry_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]
     A manifest is named by the rows and the attempts that failed, so that asking twice before anything has run again gives
     the same job.
     """
-    table = ResultsTable(output, storage)
-    failed: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in table.rows(("sample_id", "job_id", "shard", "attempt"), "status = 'failed'"):
-        failed[row["job_id"]].append(row)
     configs = []
-    for job_id, rows in sorted(failed.items()):
+    for job_id, rows in _failed(output, storage, ("attempt",)).items():
         plan = load_plan(output, job_id, storage)
         attempts = hashlib.sha256("\n".join(f"{row['sample_id']}\0{row['attempt']}" for row in rows).encode())
         uri = join(normalise(output), "dead-letters", f"{attempts.hexdigest()[:16]}.parquet")
@@ -41,6 +41,50 @@ def retry_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]
         }
         configs.append((config.model_copy(update=update), plan))
     return configs
+
+
+def write_dead_letters(output: str, to: str, storage: Storage) -> int:
+    """Write the failed rows of an output as one manifest; return how many there are. Nothing is written if there are none.
+
+    Beside the columns of their manifest they have ``last_error_class``, ``last_message`` and ``last_attempt``, which say what
+    became of them; their URIs are absolute, so that the file means the same wherever it lies.
+
+    Args:
+        output: folder or prefix of the output.
+        to: the Parquet file to write, anywhere.
+        storage: how to reach both.
+
+    Raises:
+        ConfigError: `to` would not be read as a manifest.
+    """
+    if not to.lower().endswith(".parquet"):
+        raise ConfigError(f"{to}: a manifest of one file must be called something.parquet")
+    parts = []
+    for job_id, rows in _failed(output, storage, ("error_class", "reason", "attempt")).items():
+        part = _manifest_rows(load_plan(output, job_id, storage), rows, storage)
+        told = {row["sample_id"]: row for row in rows}
+        for name, known_as in _LAST.items():
+            values = pa.array([told[str(sample_id)][known_as] for sample_id in part["sample_id"].to_pylist()], pa.string())
+            # A manifest may itself be a file of dead letters: what it says of earlier failures is out of date.
+            part = part.drop_columns([name]) if name in part.column_names else part
+            part = part.append_column(name, values)
+        parts.append(part)
+    if not parts:
+        return 0
+    table = pa.concat_tables(parts, promote_options="default")
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    storage.write(normalise(to), buffer.getvalue())
+    return len(table)
+
+
+def _failed(output: str, storage: Storage, columns: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Return the failed rows of an output, with `columns`, by the job they belong to."""
+    failed: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    table = ResultsTable(output, storage)
+    for row in table.rows(("sample_id", "job_id", "shard", *columns), "status = 'failed'"):
+        failed[row["job_id"]].append(row)
+    return dict(sorted(failed.items()))
 
 
 def _manifest_rows(plan: Plan, failed: list[dict[str, Any]], storage: Storage) -> pa.Table:

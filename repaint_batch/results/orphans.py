@@ -1,0 +1,141 @@
+"""What an output holds that nothing refers to: left by attempts that died, or kept for resuming what is now finished.
+
+A data file is an orphan if no version of the table that its log still knows refers to it, so that time travel and rollback
+lose nothing; an image file, if no row of any such version names it. While a job of the output is unfinished, what looks
+like an orphan may be its shard on the way to a commit: then files that are not certainly of a finished job are left alone.
+"""
+
+import json
+import re
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow.parquet as pq
+
+from repaint_batch.results.plan import Plan, job_uri, load_plans
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage, join, normalise
+
+YOUNG_S = 3600.0
+_TRACES = ("attempts", "errors", "probes", "inflight", "lease")
+_CHECKPOINT = re.compile(r"\.checkpoint\.(.*\.)?parquet$")
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """An object that nothing refers to.
+
+    Attributes:
+        uri: where it is.
+        size_bytes: what it takes.
+        kind: ``data file``, ``image``, or the kind of trace of a finished job: ``attempts``, ``lease`` ...
+    """
+
+    uri: str
+    size_bytes: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """What was looked for.
+
+    Attributes:
+        found: what may go.
+        unfinished: jobs because of which files were not looked for.
+    """
+
+    found: tuple[Orphan, ...]
+    unfinished: tuple[str, ...]
+
+
+def find_orphans(output: str, storage: Storage, young_s: float = YOUNG_S) -> Orphans:
+    """Return what may be deleted from an output; nothing is touched.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it.
+        young_s: seconds since its last change during which an object is left alone.
+    """
+    output = normalise(output)
+    table = ResultsTable(output, storage)
+    plans = load_plans(output, storage)
+    unfinished = tuple(plan.job_id for plan in plans if len(table.committed(plan)) < plan.shards)
+    found: list[Orphan] = []
+    before = time.time() - young_s
+    if plans and not unfinished and table.exists():
+        found += _files(output, table, storage, before)
+    for plan in plans:
+        if plan.job_id not in unfinished:
+            found += _traces(output, plan, storage, before)
+    return Orphans(tuple(found), unfinished)
+
+
+def delete_orphans(orphans: Iterable[Orphan], storage: Storage) -> None:
+    """Delete what `find_orphans` found."""
+    with ThreadPoolExecutor(_READERS) as pool:
+        list(pool.map(lambda orphan: storage.delete(orphan.uri), orphans))
+
+
+def _old(uri: str, kind: str, storage: Storage, before: float) -> Iterator[Orphan]:
+    for found, info in storage.list(uri):
+        if info["modified"] < before:
+            yield Orphan(found, int(info["size"]), kind)
+
+
+def _traces(output: str, plan: Plan, storage: Storage, before: float) -> Iterator[Orphan]:
+    for kind in _TRACES:
+        yield from _old(job_uri(output, plan.job_id, kind), kind, storage, before)
+
+
+def _files(output: str, table: ResultsTable, storage: Storage, before: float) -> Iterator[Orphan]:
+    # Listed before the log is read: whatever is committed in between is then referred to.
+    old_files = [found for found in _old(table.uri, "data file", storage, before) if f"{table.uri}/_delta_log/" not in found.uri]
+    old_images = list(_old(join(output, "images"), "image", storage, before))
+    referred = _referred_files(table, storage)
+    yield from (orphan for orphan in old_files if orphan.uri not in referred)
+    if old_images:
+        named = _named_images(referred, table, storage)
+        yield from (orphan for orphan in old_images if _name(orphan.uri) not in named)
+
+
+def _referred_files(table: ResultsTable, storage: Storage) -> set[str]:
+    """Return the data files that the table's log names, as added or as removed: those of every version it can go back to."""
+    log = [uri for uri, _ in storage.list(join(table.uri, "_delta_log"))]
+    with ThreadPoolExecutor(_READERS) as pool:
+        paths = [path for found in pool.map(lambda uri: _paths(uri, storage), log) for path in found]
+    return {path if "://" in path or path.startswith("/") else join(table.uri, path) for path in paths}
+
+
+def _paths(uri: str, storage: Storage) -> set[str]:
+    if uri.endswith(".json"):
+        actions: list[dict[str, Any]] = [json.loads(line) for line in storage.read(uri).splitlines() if line]
+    elif _CHECKPOINT.search(uri):
+        filesystem, path = storage.arrow(uri)
+        actions = pq.read_table(path, filesystem=filesystem, columns=["add.path", "remove.path"]).to_pylist()
+    else:
+        return set()
+    named = [action[kind] for action in actions for kind in ("add", "remove") if action.get(kind)]
+    # Paths in the log are percent-encoded, see the Delta protocol.
+    return {unquote(entry["path"]) for entry in named if entry["path"]}
+
+
+def _named_images(referred: set[str], table: ResultsTable, storage: Storage) -> set[str]:
+    """Return the names of all image files that a row of any version names."""
+    present = {uri for uri, _ in storage.list(table.uri)} & referred
+    named: set[str] = set()
+    for uri in sorted(present):
+        filesystem, path = storage.arrow(uri)
+        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"])["output_uri"]
+        named.update(map(_name, column.drop_null().to_pylist()))
+    return named
+
+
+def _name(uri: str) -> str:
+    # Names alone, which are unique: an output that was moved still has its old place in its rows.
+    return uri.rpartition("/")[2]

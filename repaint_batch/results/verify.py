@@ -1,0 +1,230 @@
+"""Everything an output claims, read again: its table against its plans, its files against its table, its pictures against
+their sources.
+
+One shard at a time is held in memory, and the ids of rows that ran again.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+from deltalake import QueryBuilder
+
+from repaint_batch.config import ImagesConfig, JobConfig
+from repaint_batch.errors import ManifestError, NothingToResume, RepaintBatchError
+from repaint_batch.images.checking import largest_known_difference
+from repaint_batch.images.codec import read_picture
+from repaint_batch.images.encoding import is_lossless
+from repaint_batch.images.masks import read_keep_mask
+from repaint_batch.manifest import image_bytes_or_uri, read_rows
+from repaint_batch.results.plan import Plan, load_plans
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage, UriPolicy, join, normalise
+
+_KEPT = 100
+_STATUSES = ("ok", "skipped", "failed")
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is not as it should be.
+
+    Attributes:
+        kind: ``manifest``, ``missing``, ``duplicate``, ``foreign``, ``row``, ``object``, ``hash``, ``picture``, ``known
+            pixels`` or ``source``.
+        sample_id: the row; None where it is not about one.
+        message: what is wrong.
+    """
+
+    kind: str
+    sample_id: str | None
+    message: str
+
+
+@dataclass
+class Verification:
+    """What was checked, and what was found.
+
+    Attributes:
+        planned: rows of the manifest.
+        rows: rows of the table, by status.
+        output_bytes: bytes of restored pictures that were read and hashed.
+        compared: pictures whose known pixels were compared with their source's.
+        kinds: problems by kind.
+        problems: the first of them.
+    """
+
+    planned: int
+    rows: Counter[str] = field(default_factory=Counter)
+    output_bytes: int = 0
+    compared: int = 0
+    kinds: Counter[str] = field(default_factory=Counter)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        """Count a problem, and keep it if it is among the first."""
+        self.kinds[problem.kind] += 1
+        if len(self.problems) < _KEPT:
+            self.problems.append(problem)
+
+    @property
+    def exit_code(self) -> int:
+        """0: all is as it should be; 1: something is not."""
+        return 1 if self.kinds else 0
+
+
+def verify(output: str, storage: Storage, progress: Callable[[int, int], None] = lambda done, of: None) -> Verification:
+    """Return what a second look at everything in an output finds.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it, and the sources.
+        progress: told the shards done and all of them, after each.
+
+    Raises:
+        NothingToResume: there is no job in it, or no table yet.
+    """
+    plans = load_plans(output, storage)
+    table = ResultsTable(output, storage)
+    if not plans or not table.exists():
+        raise NothingToResume(f"{output} holds no results to verify; `repaint-batch run` makes some")
+    return _Verifier(normalise(output), plans, table, storage).run(progress)
+
+
+class _Verifier:
+    def __init__(self, output: str, plans: list[Plan], table: ResultsTable, storage: Storage) -> None:
+        self._output, self._plans, self._storage = output, plans, storage
+        # One version of the table for all queries, whatever is committed meanwhile.
+        self._snapshot = QueryBuilder().register("results", table.open())
+        self._found = Verification(plans[0].rows)
+
+    def run(self, progress: Callable[[int, int], None]) -> Verification:
+        first = self._plans[0]
+        groups = self._query("select job_id, shard, count(*) as n from results group by job_id, shard order by job_id, shard")
+        shards = {(group["job_id"], group["shard"]) for group in groups}
+        known = {(plan.job_id, shard) for plan in self._plans for shard in range(plan.shards)}
+        for job_id, shard in sorted(shards - known):
+            self._add("foreign", None, f"the table holds rows of shard {shard} of job {job_id}, which was never planned")
+        # Rows that ran again stand under their later job; they are few.
+        superseding = self._query(f"select sample_id from results where job_id <> '{first.job_id}'")
+        again = Counter(row["sample_id"] for row in superseding)
+        for sample_id, times in again.items():
+            if times > 1:
+                self._add("duplicate", sample_id, f"{times} rows of later jobs have this id")
+        unplanned = set(again)
+        later = [(plan, shard) for plan in self._plans[1:] for shard in range(plan.shards) if (plan.job_id, shard) in shards]
+        work = [*((first, shard) for shard in range(first.shards)), *later]
+        for done, (plan, shard) in enumerate(work, 1):
+            planned = self._check_shard(plan, shard, again if plan is first else None)
+            unplanned -= planned
+            progress(done, len(work))
+        for sample_id in sorted(unplanned):
+            self._add("foreign", sample_id, "the manifest has no such row")
+        return self._found
+
+    def _check_shard(self, plan: Plan, shard: int, again: Counter[str] | None) -> set[str]:
+        """Check a shard's rows; return the ids that its manifest has. `again`: ids of later jobs, if this is the first."""
+        start, stop = plan.shard_range(shard)
+        values: dict[str, Row] = {}
+        try:
+            manifest = read_rows(plan.files, start, stop, self._storage)
+            values = {str(row["sample_id"]): row for row in manifest.to_pylist()}
+        except (ManifestError, OSError) as error:
+            self._add("manifest", None, f"rows {start} to {stop}: {error}")
+        rows = self._query(f"select * from results where job_id = '{plan.job_id}' and shard = {shard} order by sample_id")
+        times = Counter(row["sample_id"] for row in rows)
+        for sample_id, count in times.items():
+            count += again[sample_id] if again else 0
+            if count > 1:
+                self._add("duplicate", sample_id, f"{count} rows have this id")
+            if values and sample_id not in values:
+                self._add("foreign", sample_id, f"shard {shard} of job {plan.job_id} has no such row in its manifest")
+        if again is not None:
+            for sample_id in values.keys() - times.keys() - again.keys():
+                self._add("missing", sample_id, f"planned in shard {shard}, and not in the table")
+        config = plan.job_config()
+        policy = UriPolicy(plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
+        for row in rows:
+            self._found.rows[row["status"]] += 1
+            if values and row["sample_id"] not in values:
+                continue  # foreign, which is said above
+            source = values.get(row["sample_id"]) or {"image": row["image_uri"], "mask": row["mask_uri"]}
+            for kind, message in self._wrong(row, source, config, policy):
+                self._add(kind, row["sample_id"], message)
+        return set(values)
+
+    def _wrong(self, row: Row, source: Row, config: JobConfig, policy: UriPolicy) -> Iterator[tuple[str, str]]:
+        """Yield (kind, message) of everything that is wrong with a row."""
+        if row["status"] not in _STATUSES:
+            yield "row", f"its status is {row['status']!r}"
+        elif row["status"] == "failed":
+            if not (row["error_class"] and row["reason"]):
+                yield "row", "it failed without a reason"
+            if row["output"] is not None or row["output_uri"] is not None:
+                yield "row", "it failed, and has a picture all the same"
+        else:
+            try:
+                data = self._output_of(row)
+            except RepaintBatchError as error:
+                yield "object", str(error)
+                return
+            self._found.output_bytes += len(data)
+            if (hashlib.sha256(data).hexdigest(), len(data)) != (row["output_sha256"], row["output_bytes"]):
+                yield "hash", f"{len(data)} bytes that are not the {row['output_bytes']} bytes which were written"
+                return
+            try:
+                picture = read_picture(data, ImagesConfig(max_bytes=max(1, len(data)), frames="first"))
+            except RepaintBatchError as error:
+                yield "picture", str(error)
+                return
+            facts = (picture.format, *picture.size)
+            if facts != (row["output_format"], row["width_px"], row["height_px"]):
+                yield "picture", f"{facts} where the row says {row['output_format'], row['width_px'], row['height_px']}"
+            yield from self._differs(row, data, source, config, policy)
+
+    def _output_of(self, row: Row) -> bytes:
+        if row["output_uri"] is None:
+            data: bytes = row["output"] or b""
+            return data
+        # Rows are data: what they name is read if it is this output's own.
+        uri = UriPolicy(join(self._output, "images")).resolve(row["output_uri"])
+        return self._storage.read(uri)
+
+    def _differs(self, row: Row, data: bytes, source: Row, config: JobConfig, policy: UriPolicy) -> Iterator[tuple[str, str]]:
+        try:
+            image = self._source(source["image"], config, policy)
+            if row["status"] == "skipped":
+                self._found.compared += 1
+                if data != image:
+                    yield "known pixels", "it was to pass through unchanged, and differs from its source"
+                return
+            # As when it was restored: from JPEG to JPEG, luma and chroma are compared as they are stored.
+            picture = read_picture(image, config.images, as_coded=config.output.format in ("source", "jpeg"))
+            keep_mask = read_keep_mask(self._source(source["mask"], config, policy), picture, config.images)
+        except RepaintBatchError as error:
+            yield "source", f"cannot be compared with its source: {error}"
+            return
+        self._found.compared += 1
+        largest = largest_known_difference(picture, keep_mask, data)
+        allowed = 0 if is_lossless(row["output_format"]) else row["largest_known_difference"]
+        if not row["known_pixels_equal"]:
+            yield "known pixels", "the row itself says that they changed"
+        if allowed is None or largest > allowed:
+            yield "known pixels", f"they differ from the source's by up to {largest:g}, where {allowed or 0:g} is recorded"
+
+    def _source(self, value: Any, config: JobConfig, policy: UriPolicy) -> bytes:
+        data, uri = image_bytes_or_uri(value)
+        if data is not None:
+            return data
+        return self._storage.read(policy.resolve(uri or ""), config.images.max_bytes)
+
+    def _query(self, sql: str) -> list[Row]:
+        rows: list[Row] = pa.table(self._snapshot.execute(sql).read_all()).to_pylist()
+        return rows
+
+    def _add(self, kind: str, sample_id: str | None, message: str) -> None:
+        self._found.add(Problem(kind, sample_id, message))
