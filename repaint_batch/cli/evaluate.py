@@ -1,6 +1,6 @@
 """``repaint-batch evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -56,24 +56,6 @@ def evaluate(
     samplers, masks = _chosen(sampler, quick), _masks(mask)
     if quick:
         count, samples, seeds = min(count, 4), min(samples, 48), 2
-    scores: list[Score] = []
-    sheets: list[Sheet] = []
-    if not skip_oracle:
-        scores += oracle.evaluate_oracle(
-            samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=console.print
-        )
-    if pictures is not None:
-        run = replace(_picture_run(pictures, prior, precision, count, seeds, every_picture, lpips), masks=masks)
-        shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
-
-        def show(name: str, mask: MaskName, found: Tensor) -> None:
-            shown.setdefault(mask, []).append((name, found[0, :_SHEET_PICTURES]))
-
-        scores += restored.evaluate_pictures(samplers, run, report=console.print, show=show)
-        output.mkdir(parents=True, exist_ok=True)
-        sheets = [_sheet(output, run, mask, rows) for mask, rows in shown.items()]
-    if not scores:
-        raise ConfigError("nothing to evaluate: --skip-oracle leaves --pictures, which is missing")
     settings = {
         "count": count,
         "samples": samples,
@@ -84,6 +66,34 @@ def evaluate(
         "precision": precision,
         "torch": torch.__version__,
     }
+    scores: list[Score] = []
+    sheets: list[Sheet] = []
+
+    def take(found: Iterable[Score]) -> None:
+        """Keep `found`, writing at every sampler: a run of hours that is stopped leaves what it had."""
+        for score in found:
+            if scores and scores[-1].sampler != score.sampler:
+                write_evaluation(output, scores, samplers, settings, sheets)
+            scores.append(score)
+
+    if not skip_oracle:
+        take(
+            oracle.evaluate_oracle(
+                samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=console.print
+            )
+        )
+    if pictures is not None:
+        run = replace(_picture_run(pictures, prior, precision, count, seeds, every_picture, lpips), masks=masks)
+        shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
+
+        def show(name: str, mask: MaskName, found: Tensor) -> None:
+            shown.setdefault(mask, []).append((name, found[0, :_SHEET_PICTURES]))
+
+        take(restored.evaluate_pictures(samplers, run, report=console.print, show=show))
+        output.mkdir(parents=True, exist_ok=True)
+        sheets = [_sheet(output, run, mask, rows) for mask, rows in shown.items()]
+    if not scores:
+        raise ConfigError("nothing to evaluate: --skip-oracle leaves --pictures, which is missing")
     write_evaluation(output, scores, samplers, settings, sheets)
     _print(scores)
     Console().print(f"written: {output / 'evaluation.html'}")
@@ -132,10 +142,9 @@ def _sheet(output: Path, run: restored.PictureRun, mask: MaskName, rows: list[tu
 def _print(scores: list[Score]) -> None:
     for part in dict.fromkeys(score.part for score in scores):
         mine = [score for score in scores if score.part == part and score.mask == EVERY_MASK]
-        metrics = list(dict.fromkeys(score.metric for score in mine))
-        table = Table("sampler", "NFE", *metrics, title=f"{part}, mean of all masks")
-        for name, nfe in {score.sampler: score.nfe for score in mine}.items():
-            found = {score.metric: score for score in mine if score.sampler == name}
-            cells = [f"{found[metric].value:.4g}" if metric in found else "" for metric in metrics]
-            table.add_row(name, str(nfe), *cells)
+        samplers = {score.sampler: score.nfe for score in mine}
+        found = {(score.sampler, score.metric): f"{score.value:.4g}" for score in mine}
+        table = Table("", *(f"{name}\n{nfe}" for name, nfe in samplers.items()), title=f"{part}, mean of all masks")
+        for metric in dict.fromkeys(score.metric for score in mine):
+            table.add_row(metric, *(found.get((name, metric), "") for name in samplers))
         Console().print(table)
