@@ -1,6 +1,8 @@
 """Measure what SCALING.md says of plans, drivers and the results table: ``python infra/measure_scaling.py plan``.
 
     plan      bytes of a plan, and what a driver holds a pending shard, at 10^5 and 10^6 shards
+    manifest  time and memory to open a manifest of N million rows
+    tasks     bytes of the read tasks that a driver hands to Ray Data
     table     time to open a table of N shards and to ask it what is committed
     commits   commits a second into one table from several processes
 
@@ -12,6 +14,7 @@ import json
 import multiprocessing
 import os
 import pickle
+import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,11 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, Transaction
 from deltalake.transaction import AddAction
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
-from repaint_batch.manifest import ManifestFile
+from repaint_batch.manifest import ManifestFile, open_manifest
 from repaint_batch.results.attempts import Unit
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.table import ResultsTable, transaction_id
@@ -147,10 +151,42 @@ def measure_table(shards: int) -> None:
               f"committed() {seconds:.2f} s growing the process by {mib:.0f} MiB")  # fmt: skip
 
 
+def measure_manifest(millions: int) -> None:
+    """Print what it takes to open a manifest: all its ids are read, and must differ."""
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(millions):
+            ids = pa.array([f"pictures/{k:04d}/{row:012d}.jpg" for row in range(_FILE_ROWS)])
+            rows = pa.table({"sample_id": ids, "image": ids, "mask": ids})
+            pq.write_table(rows, f"{folder}/part-{k:06d}.parquet", compression="zstd", row_group_size=2**16)
+            del ids, rows
+        size = sum(entry.stat().st_size for entry in os.scandir(folder))
+        manifest, seconds, _ = measured(lambda: open_manifest(folder, Storage()))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(f"{manifest.rows:,} rows in {len(manifest.files)} files of {size / 2**20 / millions:.0f} MiB: "
+              f"opened in {seconds:.1f} s, peak {peak:.0f} MiB")  # fmt: skip
+
+
+def measure_tasks() -> None:
+    """Print the size of a pickled read task, of which a driver makes one a pending shard."""
+    from ray import cloudpickle
+
+    from repaint_batch.pipeline.dataset import ShardSource
+    from repaint_batch.pipeline.stages import Job
+
+    for shards, shard_rows in ((10**5, 64), (10**6, 64), (10**6, 1000)):
+        plan = plan_of(shards, shard_rows)
+        (task,) = ShardSource(Job(plan, "s3://corpus/restored", (), 256), [Unit.whole(plan, 7)]).get_read_tasks(1)
+        size = len(cloudpickle.dumps(task))
+        print(f"{shards:>9,} shards of {shard_rows:>4}: {size:,} B a read task, {size * shards / 2**30:.1f} GiB for all")
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
     commands.add_parser("plan")
+    commands.add_parser("tasks")
+    of_manifest = commands.add_parser("manifest")
+    of_manifest.add_argument("millions", type=int)
     of_table = commands.add_parser("table")
     of_table.add_argument("shards", type=int, nargs="+")
     of_commits = commands.add_parser("commits")
@@ -160,6 +196,10 @@ if __name__ == "__main__":
     chosen = parser.parse_args()
     if chosen.what == "plan":
         measure_plan()
+    elif chosen.what == "tasks":
+        measure_tasks()
+    elif chosen.what == "manifest":
+        measure_manifest(chosen.millions)
     elif chosen.what == "table":
         for number in chosen.shards:
             measure_table(number)
