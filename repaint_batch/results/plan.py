@@ -162,4 +162,4 @@ def _differences(plan: Plan, other: Plan) -> str:
         names.append("manifest contents")
     if plan.sampler != other.sampler and "sampler" not in names:
         names.append("sampler, as this version defines it")
-    return f"differs in: {', '.join(names) or 'batch_windows or precision'}"
+    return f"differs in: {', '.join(names) or 'batch_windows, precision or compile'}"
