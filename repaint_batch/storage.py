@@ -25,6 +25,7 @@ import pyarrow.fs
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import SourceMissing, StorageError, UriRefused
 
+_PAGE_KEYS = 1000  # the most that S3 lists at once
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -251,7 +252,7 @@ class Storage:
             page: dict[str, Any] = {}
             while True:
                 prefix = f"{key.rstrip('/')}/" if key else ""
-                page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, **page)
+                page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE_KEYS, **page)
                 for found in page.get("Contents", []):
                     if not found["Key"].endswith("/"):
                         name = f"{bucket}/{found['Key']}"

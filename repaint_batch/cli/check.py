@@ -1,0 +1,104 @@
+"""Commands around a job: a look before it, and its pictures out of the table after it."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from repaint_batch.cli.jobs import ConfigPath, Endpoint, OutputUri
+from repaint_batch.config import JobConfig, StorageConfig, load_config
+from repaint_batch.errors import ConfigError
+from repaint_batch.preflight.findings import Findings
+from repaint_batch.results.export import ExportFormat, Names
+from repaint_batch.results.export import export as export_pictures
+from repaint_batch.storage import Storage
+
+console = Console(soft_wrap=True, highlight=False)
+_SHEET_PAIRS = 36
+
+
+def check(
+    config: ConfigPath,
+    sample: Annotated[int, typer.Option(min=1, help="Rows to look at.")] = 200,
+    every: Annotated[bool, typer.Option("--all", help="Look at every row; totals are exact then.")] = False,
+    contact_sheet: Annotated[Path | None, typer.Option(help="PNG of random pairs with the hole tinted.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Time a batch on this machine, to tell hours and money.")] = False,
+    seconds_per_window: Annotated[float | None, typer.Option(min=0, help="What an actor takes, if known.")] = None,
+    images_per_second: Annotated[float | None, typer.Option(min=0, help="What an actor does, if known.")] = None,
+) -> None:
+    """Look at a job's pictures and masks before it runs: what would fail, what looks wrong, what it will cost.
+
+    Exit code: 0 nothing would fail, 3 some rows would, 2 every row looked at would, or the job is over compute.budget.
+
+    Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
+    """
+    from repaint_batch.pipeline.run import plan_job
+    from repaint_batch.preflight import cost_of, preflight
+    from repaint_batch.preflight import probe as time_probe
+    from repaint_batch.preflight.contact_sheet import contact_sheet as drawn_sheet
+
+    job = load_config(config, JobConfig)
+    if sum((probe, seconds_per_window is not None, images_per_second is not None)) > 1:
+        raise ConfigError("give one of --probe, --seconds-per-window and --images-per-second")
+    storage = Storage(job.storage)
+    _, manifest, prior = plan_job(job, storage)
+    drawn = _SHEET_PAIRS if contact_sheet else 0
+    findings = preflight(
+        job, manifest, storage, None if every else sample, resolution_px=prior.resolution_px, drawn=drawn
+    )
+    if probe:
+        seconds_per_window = time_probe(job, storage)
+    elif images_per_second and findings.windows:
+        seconds_per_window = findings.rows / images_per_second / findings.windows
+    cost = cost_of(findings, job, seconds_per_window)
+    _print(findings, job)
+    facts = Table.grid(padding=(0, 2))
+    margin = f" ± {findings.windows_margin:,.0f}" if findings.windows_margin >= 0.5 else ""
+    facts.add_row("windows", f"{cost.windows:,.0f}{margin}{'' if findings.whole else ' (estimated from the sample)'}")
+    facts.add_row("network evaluations", f"{cost.nfe:,.0f} ({job.sampler.preset})")
+    if cost.gpu_hours is not None:
+        finish = cost.finish_at(datetime.now().astimezone())
+        facts.add_row("GPU-hours", f"{cost.gpu_hours:,.2f} at {seconds_per_window:.3g} s a window")
+        actors = job.compute.actors[1] if isinstance(job.compute.actors, tuple) else job.compute.actors
+        facts.add_row("finish", f"{finish:%Y-%m-%d %H:%M}, if it starts now and has {actors} actors")
+    if cost.money is not None:
+        facts.add_row("money", f"{cost.money:,.2f} at {job.compute.price_per_gpu_hour:g} an hour")
+    console.print(facts)
+    if contact_sheet and findings.thumbnails:
+        contact_sheet.write_bytes(drawn_sheet(findings.thumbnails))
+        console.print(f"contact sheet: {escape(str(contact_sheet))}")
+    if findings.all_bad:
+        raise ConfigError("every row that was looked at would fail; nothing would come of this job")
+    if cost.money is not None:
+        cost.check_budget(job)
+    raise typer.Exit(3 if findings.failing else 0)
+
+
+def export(
+    output: OutputUri,
+    to: Annotated[str, typer.Option(help="Empty folder or s3:// prefix to write to.")],
+    format: Annotated[ExportFormat, typer.Option(help="A file a picture, a Hugging Face data set, or tar shards.")] = "folder",
+    names: Annotated[Names, typer.Option(help="Call files of a folder by the sample's id or its source's key.")] = "id",
+    endpoint_url: Endpoint = None,
+) -> None:
+    """Write the restored pictures of an output as plain files, Parquet or WebDataset; the table stays as it is.
+
+    Example: repaint-batch export ./restored --to ./pictures
+    """
+    done = export_pictures(output, to, Storage(StorageConfig(endpoint_url=endpoint_url)), format=format, names=names)
+    left_out = f"; {done.left_out:,} failed rows have none" if done.left_out else ""
+    size = f"{done.bytes / 2**20:,.1f} MiB"
+    console.print(f"{done.pictures:,} pictures, {size}, in {done.objects:,} files at {escape(to)}{left_out}")
+
+
+def _print(findings: Findings, job: JobConfig) -> None:
+    of = "all" if findings.whole else f"{findings.looked:,} of"
+    good = findings.looked - findings.failing
+    console.print(f"{of} {findings.rows:,} rows looked at: [green]{good:,} can be restored[/], {findings.failing:,} would fail")
+    console.print(f"holes: {findings.hole_fraction:.1%} of the pixels on average (images.hole: {job.images.hole})")
+    for line in findings.warnings():
+        console.print(f"[yellow]![/] {escape(line)}")

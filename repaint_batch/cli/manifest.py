@@ -1,0 +1,74 @@
+"""Commands over manifests: building them."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.errors import ManifestError
+from repaint_batch.storage import Storage
+
+app = typer.Typer(help="Build the list of what to restore.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False)
+
+
+@app.callback()
+def _manifest() -> None:
+    """Build the list of what to restore."""
+
+
+@app.command()
+def build(
+    to: Annotated[str, typer.Option(help="Manifest to write, NAME.parquet, on disk or s3://.")],
+    images: Annotated[str | None, typer.Option(help="Folder or s3:// prefix of pictures.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Folder or prefix of their masks; may be the same.")] = None,
+    mask: Annotated[str | None, typer.Option(help="One mask for all pictures.")] = None,
+    pattern: Annotated[
+        str, typer.Option(help="Where a picture's mask is below --masks: {path}, {stem}, {folder}, {name}, {suffix}.")
+    ] = "{stem}",
+    csv: Annotated[str | None, typer.Option(help="CSV file with headings.")] = None,
+    parquet: Annotated[str | None, typer.Option(help="Parquet file, or folder of them, e.g. a Hugging Face data set.")] = None,
+    image_column: Annotated[str, typer.Option(help="Column of pictures in a CSV or Parquet.")] = "image",
+    mask_column: Annotated[str, typer.Option(help="Column of masks.")] = "mask",
+    id_column: Annotated[str, typer.Option(help="Column of ids.")] = "sample_id",
+    boxes_column: Annotated[str | None, typer.Option(help="Column of lists of [left, top, right, bottom].")] = None,
+    polygons_column: Annotated[str | None, typer.Option(help="Column of polygons, likewise.")] = None,
+    allow_unpaired: Annotated[bool, typer.Option("--allow-unpaired", help="Leave out what has no counterpart.")] = False,
+    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")] = None,
+) -> None:
+    """Write a manifest from folders, a CSV or Parquet; exactly one of --images, --csv, --parquet says from what.
+
+    A pattern without suffix finds masks of any format: the default pairs a/b.jpg with a/b.png or a/b.json.
+
+    Example: repaint-batch manifest build --images photos --masks photos --pattern {stem}_mask --to photos/manifest.parquet
+    """
+    from repaint_batch.manifest.building import (
+        Columns,
+        build_from_csv,
+        build_from_folders,
+        build_from_parquet,
+        build_with_one_mask,
+    )
+
+    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
+    columns = Columns(image_column, mask_column, id_column, boxes_column, polygons_column)
+    if sum(source is not None for source in (images, csv, parquet)) != 1:
+        raise ManifestError("say where rows come from with exactly one of --images, --csv and --parquet")
+    if images is not None:
+        if (masks is None) == (mask is None):
+            raise ManifestError("--images needs either --masks, a folder, or --mask, one for all")
+        if masks is not None:
+            built = build_from_folders(images, masks, pattern, to, storage, allow_unpaired=allow_unpaired)
+        else:
+            built = build_with_one_mask(images, str(mask), to, storage)
+    elif csv is not None:
+        built = build_from_csv(csv, columns, to, storage)
+    else:
+        built = build_from_parquet(str(parquet), columns, to, storage)
+    console.print(f"{built.rows:,} rows in {escape(to)}")
+    if str(built.unpaired):
+        console.print(f"[yellow]left out:[/] {escape(str(built.unpaired))}")
+    if built.outside:
+        console.print(f"rows lie outside the manifest's folder; set storage.allow: [{escape(', '.join(built.outside))}]")

@@ -1,0 +1,168 @@
+"""Pictures and masks in folders, paired by name.
+
+Order does not pair: ``a.png`` comes before ``aB.png``, but ``aB_mask.png`` before ``a_mask.png``. So both listings go
+page by page into a table on local disk, and the pairs are asked of it; memory stays the same at any number of objects.
+"""
+
+import posixpath
+import re
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from repaint_batch.errors import ManifestError
+from repaint_batch.storage import Storage, normalise
+
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+"""Names of pictures end so; what ends otherwise is left aside."""
+MASK_SUFFIXES = (*PICTURE_SUFFIXES, ".json")
+"""Masks are pictures too, or boxes and polygons."""
+
+_PLACES = ("path", "stem", "folder", "name", "suffix")
+_NAMED = 5  # offenders that are named
+
+
+@dataclass(frozen=True)
+class Unpaired:
+    """What has no counterpart.
+
+    Attributes:
+        pictures: how many pictures have no mask.
+        masks: how many masks belong to no picture.
+        named_pictures: the first of them, as paths below their folder.
+        named_masks: likewise.
+    """
+
+    pictures: int = 0
+    masks: int = 0
+    named_pictures: tuple[str, ...] = ()
+    named_masks: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = []
+        for count, what, names in (
+            (self.pictures, "pictures without a mask", self.named_pictures),
+            (self.masks, "masks without a picture", self.named_masks),
+        ):
+            if count:
+                parts.append(f"{count:,} {what}: {', '.join(names)}{', ...' if count > len(names) else ''}")
+        return "; ".join(parts)
+
+
+def mask_path(pattern: str, path: str) -> str:
+    """Return where the mask of the picture at `path` is, both relative to their folders.
+
+    Args:
+        pattern: may hold ``{path}``; ``{stem}``, the path without suffix; ``{folder}``; ``{name}``, the file's name without
+            suffix; ``{suffix}``, with its dot. Without a picture's suffix at its end any will do, and none is returned.
+
+    Raises:
+        ManifestError: other braces.
+    """
+    unknown = [place for place in re.findall(r"\{([^}]*)\}", pattern) if place not in _PLACES]
+    if unknown:
+        known = ", ".join(f"{{{place}}}" for place in _PLACES)
+        raise ManifestError(f"pattern {pattern!r}: {{{unknown[0]}}} is unknown; known: {known}")
+    stem, suffix = posixpath.splitext(path)
+    folder, name = posixpath.split(stem)
+    values = {"path": path, "stem": stem, "folder": folder, "name": name, "suffix": suffix}
+    return re.sub(r"\{([^}]*)\}", lambda match: values[match[1]], pattern).lstrip("/")
+
+
+class FolderPairs:
+    """Pictures and masks of two folders or prefixes, paired.
+
+    Args:
+        images: folder or prefix of the pictures.
+        masks: that of the masks; it may be the same one, or lie inside the other.
+        pattern: where a picture's mask is, see `mask_path`.
+        storage: how to reach them.
+        scratch: empty local folder for the table.
+
+    Raises:
+        ManifestError: there are no pictures, a picture would be its own mask, or a picture has several masks.
+    """
+
+    def __init__(self, images: str, masks: str, pattern: str, storage: Storage, scratch: Path) -> None:
+        self._images, self._masks = normalise(images), normalise(masks)
+        self._exact = pattern.lower().endswith((*MASK_SUFFIXES, "{suffix}", "{path}"))
+        self._db = sqlite3.connect(scratch / "pairs.sqlite")
+        # The table is made to be thrown away: nothing of it has to survive a crash.
+        self._db.executescript(
+            "pragma journal_mode = off; pragma synchronous = off; pragma temp_store = file;"
+            "create table pictures (path text primary key, uri text, key text) without rowid;"
+            "create table masks (uri text primary key, path text, key text) without rowid;"
+        )
+        pictures = (
+            (path, uri, mask_path(pattern, path))
+            for uri, path in _listed(self._images, PICTURE_SUFFIXES, storage, without=self._masks)
+        )
+        self._fill("insert into pictures values (?, ?, ?)", pictures)
+        masked = (
+            (uri, path, path if self._exact else posixpath.splitext(path)[0])
+            for uri, path in _listed(self._masks, MASK_SUFFIXES, storage, without=self._images)
+        )
+        self._fill("insert into masks values (?, ?, ?)", masked)
+        self._db.execute("create index mask_keys on masks (key)")
+        self._settle()
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        """Yield (path below the pictures' folder, URI of the picture, URI of the mask) in the order of the paths."""
+        yield from self._db.execute(
+            "select p.path, p.uri, m.uri from pictures p join masks m on m.key = p.key order by p.path"
+        )
+
+    def unpaired(self) -> Unpaired:
+        """Return what has no counterpart."""
+        lone = "from pictures where key not in (select key from masks)"
+        pictures, named_pictures = self._counted("path", lone)
+        if self._images == self._masks:  # every file there that is nobody's mask is a picture
+            return Unpaired(pictures, 0, named_pictures)
+        masks, named_masks = self._counted("path", "from masks where key not in (select key from pictures)")
+        return Unpaired(pictures, masks, named_pictures, named_masks)
+
+    def close(self) -> None:
+        """Let go of the table."""
+        self._db.close()
+
+    def _fill(self, insert: str, rows: Iterator[tuple[str, ...]]) -> None:
+        self._db.executemany(insert, rows)
+        self._db.commit()
+
+    def _settle(self) -> None:
+        own = self._db.execute(
+            "select p.path from pictures p join masks m on m.key = p.key and m.uri = p.uri limit 1"
+        ).fetchone()
+        if own:
+            raise ManifestError(f"{own[0]} would be its own mask; say with --pattern how masks are named, e.g. {{stem}}_mask")
+        if self._images == self._masks:
+            claimed = "select m.uri from masks m where m.key in (select key from pictures)"
+            self._db.execute(f"delete from pictures where uri in ({claimed})")
+        if not self._db.execute("select 1 from pictures limit 1").fetchone():
+            raise ManifestError(f"{self._images}: no pictures there ({', '.join(PICTURE_SUFFIXES)}); check --images")
+        several = self._db.execute(
+            "select p.path, min(m.path), max(m.path) from pictures p join masks m on m.key = p.key "
+            "group by p.path having count(*) > 1 limit 1"
+        ).fetchone()
+        if several:
+            raise ManifestError(f"{several[0]} has two masks, {several[1]} and {several[2]}; name the suffix in --pattern")
+
+    def _counted(self, column: str, what: str) -> tuple[int, tuple[str, ...]]:
+        (count,) = self._db.execute(f"select count(*) {what}").fetchone()
+        names = self._db.execute(f"select {column} {what} order by {column} limit {_NAMED}").fetchall()
+        return count, tuple(name for (name,) in names)
+
+
+def listed_pictures(folder: str, storage: Storage) -> Iterator[tuple[str, str]]:
+    """Yield (path below the folder, URI) of every picture in a folder or prefix, in the store's order."""
+    for uri, path in _listed(normalise(folder), PICTURE_SUFFIXES, storage):
+        yield path, uri
+
+
+def _listed(folder: str, suffixes: tuple[str, ...], storage: Storage, without: str = "") -> Iterator[tuple[str, str]]:
+    """Yield (URI, path below `folder`) of what ends in `suffixes`, leaving out the folder `without` inside it."""
+    apart = f"{without}/" if without.startswith(f"{folder}/") else None
+    for uri, _ in storage.walk(folder):
+        if uri.lower().endswith(suffixes) and not (apart and uri.startswith(apart)):
+            yield uri, uri.removeprefix(folder).lstrip("/")

@@ -1,0 +1,7 @@
+"""A look at a corpus before anything is spent on it: what would fail, what looks wrong, what it will cost."""
+
+from repaint_batch.preflight.cost import Cost, cost_of, probe
+from repaint_batch.preflight.findings import Findings
+from repaint_batch.preflight.looking import preflight
+
+__all__ = ["Cost", "Findings", "cost_of", "preflight", "probe"]

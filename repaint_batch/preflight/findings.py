@@ -1,0 +1,155 @@
+"""What a look at rows has found, gathered row by row."""
+
+import math
+from dataclasses import dataclass, field
+
+_NAMED = 3  # rows that are named for a kind of fault
+_MOSTLY = 0.5  # share of hole from which a mask looks inverted, and of such masks from which all of them do
+
+FAILS = {
+    "missing": "pictures or masks do not exist, or may not be read",
+    "refused": "URIs lie outside what may be read",
+    "unreadable picture": "pictures cannot be restored",
+    "unreadable mask": "masks cannot be read",
+    "sizes differ": "masks have another size than their picture",
+    "too many windows": "masks need more windows than images.max_windows allows",
+}
+"""Kinds of fault that make a row fail."""
+
+LOOKS_WRONG = {
+    "no hole": "masks have no hole; their pictures pass through unchanged",
+    "all hole": "masks leave no pixel known; such pictures are invented, not restored",
+    "mostly hole": "masks are hole for more than half",
+    "duplicate": "rows have the same picture and mask as an earlier one, and are paid for again",
+}
+"""Kinds that a row can be restored with."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one row is.
+
+    Attributes:
+        sample_id: its id.
+        row: its number in the manifest.
+        fault: a key of FAILS, or None.
+        reason: why it would fail.
+        hole_fraction: unknown pixels / all pixels.
+        windows: prior-sized windows to sample; 0 if the prior's size was not told.
+        digest: hash of picture and mask, both as encoded.
+        thumbnail: PNG with the hole tinted, where one was asked for.
+    """
+
+    sample_id: str
+    row: int
+    fault: str | None = None
+    reason: str = ""
+    hole_fraction: float = 0.0
+    windows: int = 0
+    digest: int | None = None
+    thumbnail: bytes | None = None
+
+
+@dataclass
+class Findings:
+    """What is known of a manifest after some of its rows, or all, have been looked at.
+
+    Attributes:
+        rows: rows of the manifest.
+        looked: rows that were looked at.
+        failing: of those, rows that would fail.
+        kinds: how many rows of each kind in FAILS and LOOKS_WRONG.
+        named: the first rows of each kind, with the reason.
+        hole: what images.hole says, for advice.
+        thumbnails: (sample_id, PNG with the hole tinted) of the rows that were drawn for the contact sheet.
+    """
+
+    rows: int
+    hole: str = "white"
+    looked: int = 0
+    failing: int = 0
+    kinds: dict[str, int] = field(default_factory=dict)
+    named: dict[str, list[str]] = field(default_factory=dict)
+    thumbnails: list[tuple[str, bytes]] = field(default_factory=list)
+    _windows: int = 0
+    _windows_squared: int = 0
+    _hole: float = 0.0
+    _seen: dict[int, int] = field(default_factory=dict)
+
+    def add(self, look: Look) -> None:
+        """Take in one row."""
+        self.looked += 1
+        self._windows += look.windows
+        self._windows_squared += look.windows**2
+        if look.thumbnail is not None:
+            self.thumbnails.append((look.sample_id, look.thumbnail))
+        if look.fault:
+            self.failing += 1
+            self._count(look.fault, f"{look.sample_id}: {look.reason}")
+            return
+        self._hole += look.hole_fraction
+        percent = f"{look.sample_id}: {look.hole_fraction:.0%} hole"
+        if look.hole_fraction == 0:
+            self._count("no hole", look.sample_id)
+        elif look.hole_fraction == 1:
+            self._count("all hole", look.sample_id)
+        if look.hole_fraction > _MOSTLY:
+            self._count("mostly hole", percent)
+        if look.digest is not None:
+            earlier = self._seen.setdefault(look.digest, look.row)
+            if earlier != look.row:
+                self._count("duplicate", f"{look.sample_id}: as row {earlier}")
+
+    def _count(self, kind: str, example: str) -> None:
+        self.kinds[kind] = self.kinds.get(kind, 0) + 1
+        names = self.named.setdefault(kind, [])
+        if len(names) < _NAMED:
+            names.append(example)
+
+    @property
+    def all_bad(self) -> bool:
+        """Whether rows were looked at and every one of them would fail."""
+        return self.looked > 0 and self.failing == self.looked
+
+    @property
+    def whole(self) -> bool:
+        """Whether every row was looked at, so that totals are exact."""
+        return self.looked == self.rows
+
+    @property
+    def inverted(self) -> bool:
+        """Whether most masks are mostly hole: then black and white are probably the other way round."""
+        return self.kinds.get("mostly hole", 0) > _MOSTLY * max(1, self.looked - self.failing)
+
+    @property
+    def hole_fraction(self) -> float:
+        """Mean share of hole in the masks that could be read."""
+        return self._hole / max(1, self.looked - self.failing)
+
+    @property
+    def windows(self) -> float:
+        """Windows of the whole manifest: counted if every row was looked at, otherwise estimated from the sample."""
+        return self._windows * self.rows / max(1, self.looked)
+
+    @property
+    def windows_margin(self) -> float:
+        """Half the width of the 95 % interval of `windows`; 0 if they were counted."""
+        n = self.looked
+        if self.whole or n < 2:
+            return 0.0
+        variance = max(0.0, (self._windows_squared - self._windows**2 / n) / (n - 1))
+        return 1.96 * self.rows * math.sqrt(variance / n * (1 - n / self.rows))
+
+    def warnings(self) -> list[str]:
+        """Return what somebody should know before the job runs, the worst first; nothing where all is well."""
+        lines = []
+        for kind, says in {**FAILS, **LOOKS_WRONG}.items():
+            count = self.kinds.get(kind, 0)
+            if count:
+                names = "; ".join(self.named[kind]) + ("; ..." if count > len(self.named[kind]) else "")
+                lines.append(f"{kind}: {count:,} of {self.looked:,} {says} ({names})")
+        if self.inverted:
+            other = {"white": "black", "black": "white", "transparent": "opaque", "opaque": "transparent"}.get(self.hole)
+            advice = f"images.hole is {self.hole}; should it be {other}?" if other else f"check images.hole, {self.hole}"
+            lines.insert(0, f"polarity: most masks are mostly hole, {self.hole_fraction:.0%} on average; {advice}")
+        return lines

@@ -1,0 +1,146 @@
+"""Rows looked at as a job would: read, decoded, planned; nothing is sampled and nothing is written."""
+
+import hashlib
+import os
+import random
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from repaint_batch.config import JobConfig
+from repaint_batch.errors import MaskInvalid, SampleError, SourceMissing, StorageError, UriRefused
+from repaint_batch.images.codec import Picture, read_mask_picture, read_picture
+from repaint_batch.images.encoding import target_format
+from repaint_batch.images.masks import read_keep_mask
+from repaint_batch.images.windows import plan_windows
+from repaint_batch.manifest import Manifest, image_bytes_or_uri, read_rows
+from repaint_batch.preflight.contact_sheet import thumbnail
+from repaint_batch.preflight.findings import Findings, Look
+from repaint_batch.storage import Storage, UriPolicy, normalise
+
+SAMPLED_ROWS = 50
+_PLACES = 10  # spots of the manifest that a sample is drawn from: each costs a row group to read
+_SPAN_ROWS = 64  # rows that are held at a time
+_THREADS = 8
+
+
+@dataclass(frozen=True)
+class _Looker:
+    config: JobConfig
+    storage: Storage
+    policy: UriPolicy
+    resolution_px: int | None
+
+    def look(self, row: int, values: dict[str, Any], *, draw: bool) -> Look:
+        """Return what a row is; a store that does not answer raises, a bad row does not."""
+        sample_id, picture = str(values["sample_id"]), None
+        try:
+            image, mask = self._bytes(values, "image"), self._bytes(values, "mask")
+            picture = read_picture(image, self.config.images)
+            keep_mask = read_keep_mask(mask, picture, self.config.images)
+            target_format(picture, self.config.output.format)
+        except StorageError:
+            raise
+        except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
+            return Look(sample_id, row, self._fault(error, values, picture), str(error))
+        windows = 0
+        if self.resolution_px is not None:
+            windows = len(plan_windows(keep_mask, self.resolution_px, self.config.images.context))
+            if windows > self.config.images.max_windows:
+                return Look(sample_id, row, "too many windows", f"{windows} windows of {self.resolution_px} px")
+        return Look(
+            sample_id,
+            row,
+            hole_fraction=1 - int(keep_mask.sum()) / keep_mask.size,
+            windows=windows,
+            digest=int.from_bytes(hashlib.blake2b(_sized(image) + mask, digest_size=8).digest()),
+            thumbnail=thumbnail(picture, keep_mask) if draw else None,
+        )
+
+    def _bytes(self, values: dict[str, Any], name: str) -> bytes:
+        data, uri = image_bytes_or_uri(values[name])
+        if data is None:
+            if not uri:
+                raise SourceMissing(f"{name} is null; give a URI or bytes")
+            data = self.storage.read(self.policy.resolve(uri), self.config.images.max_bytes)
+        return data
+
+    def _fault(self, error: Exception, values: dict[str, Any], picture: Picture | None) -> str:
+        if isinstance(error, SourceMissing):
+            return "missing"
+        if isinstance(error, UriRefused):
+            return "refused"
+        if not isinstance(error, MaskInvalid) or picture is None:
+            return "unreadable picture"
+        try:
+            mask = read_mask_picture(self._bytes(values, "mask"), self.config.images)
+        except (SampleError, StorageError):
+            return "unreadable mask"
+        return "sizes differ" if mask.size not in (picture.size, picture.upright_size) else "unreadable mask"
+
+
+def _sized(data: bytes) -> bytes:
+    return len(data).to_bytes(8) + data
+
+
+def preflight(
+    config: JobConfig,
+    manifest: Manifest,
+    storage: Storage,
+    rows: int | None = SAMPLED_ROWS,
+    *,
+    resolution_px: int | None = None,
+    drawn: int = 0,
+) -> Findings:
+    """Return what a look at some rows of a manifest, or at all of them, finds.
+
+    The sample depends on the manifest alone, so that a second look sees the same rows.
+
+    Args:
+        config: the job.
+        manifest: its manifest.
+        storage: how to reach the pictures.
+        rows: how many to look at; None: all.
+        resolution_px: side of the prior's input; without it windows are not counted.
+        drawn: how many thumbnails for the contact sheet.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    policy = UriPolicy(manifest.base, tuple(normalise(prefix) for prefix in config.storage.allow))
+    looker = _Looker(config, storage, policy, resolution_px)
+    findings = Findings(manifest.rows, hole=config.images.hole)
+    chance = random.Random(manifest.fingerprint)
+    spans = _sampled(manifest.rows, manifest.rows if rows is None else rows, chance)
+    looked = sum(stop - start for start, stop in spans)
+    to_draw = set(chance.sample(range(looked), min(drawn, looked)))
+    with ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) + 2)) as pool:
+        for start, stop in spans:
+            values = read_rows(manifest.files, start, stop, storage).to_pylist()
+            jobs = [
+                pool.submit(looker.look, start + i, row, draw=findings.looked + i in to_draw) for i, row in enumerate(values)
+            ]
+            for job in jobs:
+                findings.add(job.result())
+    return findings
+
+
+def _sampled(total: int, wanted: int, chance: random.Random) -> list[tuple[int, int]]:
+    """Return ranges of at most `_SPAN_ROWS` rows that hold `wanted` of `total` rows, in order, without overlap."""
+    if wanted >= total:
+        return [(start, min(start + _SPAN_ROWS, total)) for start in range(0, total, _SPAN_ROWS)]
+    span = max(1, min(_SPAN_ROWS, -(-wanted // _PLACES)))
+    places = -(-wanted // span)
+    # Gaps between the spans are a random composition of the rows left over.
+    left_over = total - wanted
+    cuts = sorted(chance.randint(0, left_over) for _ in range(places))
+    return list(_placed(cuts, span, wanted))
+
+
+def _placed(cuts: list[int], span: int, wanted: int) -> Iterator[tuple[int, int]]:
+    taken = 0
+    for cut in cuts:
+        size = min(span, wanted - taken)
+        yield cut + taken, cut + taken + size
+        taken += size

@@ -1,0 +1,273 @@
+"""Restored pictures out of the table: as a plain folder, as Parquet like Hugging Face's, as WebDataset shards.
+
+Rows go by a few at a time, from one version of the table, file by file; only those with a picture (ok and skipped). Every
+picture's hash is checked on its way. Nothing in an id can lead out of the target: see `name_of`.
+"""
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from repaint_batch.errors import ConfigError, NothingToResume, StorageError
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.schema import RESULTS
+from repaint_batch.storage import Storage, join, normalise
+
+ExportFormat = Literal["folder", "parquet", "webdataset"]
+Names = Literal["id", "source"]
+
+SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+}
+_SHARD_BYTES = 256 * 2**20
+_BATCH_ROWS = 16
+_SEGMENT_BYTES = 200
+_KEPT = ("sample_id", "status", "image_uri", "width_px", "height_px", "hole_fraction", "windows", "seed")
+_VALUES = {pa.string(): "string", pa.float64(): "float64", pa.bool_(): "bool", pa.int64(): "int64", pa.int32(): "int32"}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was exported.
+
+    Attributes:
+        pictures: how many.
+        bytes: of the pictures alone.
+        left_out: failed rows, which have no picture.
+        objects: files that were written.
+    """
+
+    pictures: int
+    bytes: int
+    left_out: int
+    objects: int
+
+
+class _Target(Protocol):
+    objects: int
+
+    def add(self, row: dict[str, Any], data: bytes) -> None:
+        """Take one row and its picture."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def export(output: str, target: str, storage: Storage, *, format: ExportFormat = "folder", names: Names = "id") -> Exported:
+    """Write the restored pictures of an output to an empty folder or prefix.
+
+    Args:
+        output: folder or prefix of the output.
+        target: where to.
+        storage: how to reach both.
+        format: ``folder``: one file a picture; ``parquet``: a data set with an image column; ``webdataset``: tar shards.
+        names: what files of ``folder`` are called by: the sample's id, or its picture's own key.
+
+    Raises:
+        NothingToResume: there is no results table.
+        ConfigError: something is at the target already.
+        StorageError: a picture is not what the table says.
+    """
+    table, target = ResultsTable(output, storage), normalise(target)
+    if not table.exists():
+        raise NothingToResume(f"{output}: there are no results; check the output")
+    if next(storage.walk(target), None) is not None:
+        raise ConfigError(f"{target} is not empty; choose another --to, so that old and new pictures do not mix")
+    delta = table.open()
+    schema = pa.schema(delta.schema().to_arrow())
+    makers: dict[str, Callable[[], _Target]] = {
+        "folder": lambda: _Folder(target, storage, names),
+        "parquet": lambda: _Parquet(target, storage, schema),
+        "webdataset": lambda: _WebDataset(target, storage),
+    }
+    written, pictures, size, left_out = makers[format](), 0, 0, 0
+    for uri in sorted(delta.file_uris()):
+        for row in _rows(uri, storage):
+            if row["status"] == "failed":
+                left_out += 1
+                continue
+            data = _picture(row, storage)
+            written.add(row, data)
+            pictures, size = pictures + 1, size + len(data)
+    written.close()
+    return Exported(pictures, size, left_out, written.objects)
+
+
+def name_of(text: str, picture_format: str) -> str:
+    """Return the relative path at which a picture called `text` is kept, with the suffix of its format.
+
+    Different names stay different. What would lead out of the folder, or cannot be a file's name, is percent-encoded; what
+    is too long is cut and given a hash.
+    """
+    segments = []
+    for segment in text.split("/"):
+        safe = re.sub(r'[\x00-\x1f\x7f%\\:*?"<>|]', lambda match: f"%{ord(match[0]):02X}", segment)
+        if set(safe) <= {"."}:  # "", ".", ".." are no names
+            safe = safe.replace(".", "%2E") or "%"
+        if len(safe.encode()) > _SEGMENT_BYTES:
+            digest = hashlib.sha256(segment.encode()).hexdigest()[:16]
+            safe = f"{safe.encode()[: _SEGMENT_BYTES - 40].decode(errors='ignore')}~{digest}"
+        segments.append(safe)
+    suffixes = SUFFIXES[picture_format]
+    if not text.lower().endswith(suffixes) or not segments[-1].lower().endswith(suffixes):
+        segments[-1] += suffixes[0]
+    return "/".join(segments)
+
+
+def _rows(uri: str, storage: Storage) -> Iterator[dict[str, Any]]:
+    filesystem, path = storage.arrow(normalise(uri))
+    for batch in pq.ParquetFile(path, filesystem=filesystem).iter_batches(batch_size=_BATCH_ROWS):
+        yield from batch.to_pylist()
+
+
+def _picture(row: dict[str, Any], storage: Storage) -> bytes:
+    data: bytes = row["output"] if row["output"] is not None else storage.read(row["output_uri"])
+    if hashlib.sha256(data).hexdigest() != row["output_sha256"]:
+        where = row["output_uri"] or "its row"
+        raise StorageError(f"{row['sample_id']}: the picture in {where} is not what was committed; put it back, or run again")
+    return data
+
+
+class _Folder:
+    """One file a picture."""
+
+    def __init__(self, target: str, storage: Storage, names: Names) -> None:
+        self._target, self._storage, self._names = target, storage, names
+        self._taken: set[int] = set()
+        self.objects = 0
+
+    def add(self, row: dict[str, Any], data: bytes) -> None:
+        text = row["sample_id"]
+        if self._names == "source" and row["image_uri"]:
+            text = re.sub(r"^(s3:/|file:/)?/+", "", row["image_uri"])
+        name = name_of(text, row["output_format"])
+        if _hash(name) in self._taken:
+            # "a" and "a.png", or one picture under two masks; the id tells them apart.
+            stem, dot, suffix = name.rpartition(".")
+            name = f"{stem}~{hashlib.sha256(row['sample_id'].encode()).hexdigest()[:16]}{dot}{suffix}"
+        self._taken.add(_hash(name))
+        self._storage.write(join(self._target, name), data)
+        self.objects += 1
+
+    def close(self) -> None:
+        return
+
+
+def _hash(name: str) -> int:
+    # Case folded: some file systems take "A.png" and "a.png" for the same.
+    return int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest())
+
+
+class _Parquet:
+    """Files of a data set whose image column is Hugging Face's struct."""
+
+    def __init__(self, target: str, storage: Storage, results: pa.Schema) -> None:
+        self._target, self._storage = target, storage
+        self._own = [field for field in results if field.name not in RESULTS.names and field.name != "image"]
+        struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+        fields = [*(RESULTS.field(name) for name in _KEPT), *self._own]
+        self._schema = _with_features(pa.schema([pa.field("image", struct), *fields]))
+        self._batch: list[dict[str, Any]] = []
+        self._batch_bytes = self._file_bytes = self.objects = 0
+        self._scratch = tempfile.TemporaryDirectory(prefix="repaint-batch-")
+        self._path = Path(self._scratch.name, "part.parquet")
+        self._writer: pq.ParquetWriter | None = None
+
+    def add(self, row: dict[str, Any], data: bytes) -> None:
+        values = {name: row[name] for name in self._schema.names if name != "image"}
+        self._batch.append({"image": {"bytes": data, "path": name_of(row["sample_id"], row["output_format"])}, **values})
+        self._batch_bytes += len(data)
+        if self._batch_bytes >= _SHARD_BYTES // 8 or len(self._batch) == 1000:
+            self._flush()
+        if self._file_bytes >= _SHARD_BYTES:
+            self._finish()
+
+    def close(self) -> None:
+        self._flush()
+        self._finish()
+        self._scratch.cleanup()
+
+    def _flush(self) -> None:
+        if not self._batch:
+            return
+        if self._writer is None:
+            # Encoded pictures do not shrink.
+            self._writer = pq.ParquetWriter(self._path, self._schema, compression="none", use_dictionary=False)
+        self._writer.write_table(pa.Table.from_pylist(self._batch, schema=self._schema))
+        self._file_bytes += self._batch_bytes
+        self._batch, self._batch_bytes = [], 0
+
+    def _finish(self) -> None:
+        if self._writer is None:
+            return
+        self._writer.close()
+        self._storage.upload(join(self._target, "data", f"train-{self.objects:05d}.parquet"), self._path)
+        self.objects += 1
+        self._writer, self._file_bytes = None, 0
+
+
+def _with_features(schema: pa.Schema) -> pa.Schema:
+    """Return `schema` with what tells Hugging Face's `datasets` that image is a picture, if it can be said of every column."""
+    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    for field in schema:
+        if field.name != "image":
+            if field.type not in _VALUES:
+                return schema
+            features[field.name] = {"dtype": _VALUES[field.type], "_type": "Value"}
+    return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+
+
+class _WebDataset:
+    """Tar shards: NUMBER.png or the like, and NUMBER.json with the row; an id could hold dots, which end a key there."""
+
+    def __init__(self, target: str, storage: Storage) -> None:
+        self._target, self._storage = target, storage
+        self._scratch = tempfile.TemporaryDirectory(prefix="repaint-batch-")
+        self._path = Path(self._scratch.name, "shard.tar")
+        self._tar: tarfile.TarFile | None = None
+        self._bytes = self._number = self.objects = 0
+
+    def add(self, row: dict[str, Any], data: bytes) -> None:
+        if self._tar is None:
+            self._tar = tarfile.TarFile(self._path, "w", format=tarfile.USTAR_FORMAT)
+        key = f"{self._number:09d}"
+        facts = {name: value for name, value in row.items() if name != "output"}
+        self._put(f"{key}{SUFFIXES[row['output_format']][0]}", data)
+        self._put(f"{key}.json", json.dumps(facts, default=str, ensure_ascii=False).encode())
+        self._number += 1
+        if self._bytes >= _SHARD_BYTES:
+            self._finish()
+
+    def close(self) -> None:
+        self._finish()
+        self._scratch.cleanup()
+
+    def _put(self, name: str, data: bytes) -> None:
+        assert self._tar is not None
+        entry = tarfile.TarInfo(name)
+        entry.size = len(data)
+        self._tar.addfile(entry, io.BytesIO(data))
+        self._bytes += len(data)
+
+    def _finish(self) -> None:
+        if self._tar is None:
+            return
+        self._tar.close()
+        self._storage.upload(join(self._target, f"restored-{self.objects:06d}.tar"), self._path)
+        self.objects += 1
+        self._tar, self._bytes = None, 0
