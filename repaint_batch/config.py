@@ -113,6 +113,10 @@ class ComputeConfig(Model):
     """Seconds of sampling that a killed actor may lose."""
     shard_deadline_s: PositiveFloat = 6 * 3600
     """Longest that a stage may work on one shard; then its process is ended and the shard tried again."""
+    price_per_gpu_hour: PositiveFloat | None = None
+    """What an actor costs an hour, in any currency, for `repaint-batch check`."""
+    budget: PositiveFloat | None = None
+    """Most that a job may cost, in the same currency; one that would cost more is refused."""
 
 
 class StorageConfig(Model):
