@@ -22,7 +22,7 @@ from repaint_batch.storage import Storage, join, normalise
 
 YOUNG_S = 3600.0
 _TRACES = ("attempts", "errors", "probes", "inflight", "lease")
-_CHECKPOINT = re.compile(r"\.checkpoint\.(.*\.)?parquet$")
+_CHECKPOINT = re.compile(r"(\.checkpoint\.(.*\.)?|/_sidecars/.*\.)parquet$")
 _READERS = 8
 
 
@@ -117,7 +117,7 @@ def _paths(uri: str, storage: Storage) -> set[str]:
         actions: list[dict[str, Any]] = [json.loads(line) for line in storage.read(uri).splitlines() if line]
     elif _CHECKPOINT.search(uri):
         filesystem, path = storage.arrow(uri)
-        actions = pq.read_table(path, filesystem=filesystem, columns=["add.path", "remove.path"]).to_pylist()
+        actions = pq.ParquetFile(path, filesystem=filesystem).read(columns=["add.path", "remove.path"]).to_pylist()
     else:
         return set()
     named = [action[kind] for action in actions for kind in ("add", "remove") if action.get(kind)]

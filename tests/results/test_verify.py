@@ -120,7 +120,8 @@ def test_a_table_that_was_changed_is_found_out(local_place: Place, tiny_prior: s
     added(table, local_place, stored[first])
     assert [(problem.kind, problem.sample_id) for problem in look(config, local_place).problems] == [("duplicate", first)]
     table.open().restore(good)
-    added(table, local_place, {**stored[first], "sample_id": "nobody"}, {**stored[first], "sample_id": "else", "job_id": "f" * 16})
+    nobody = {**stored[first], "sample_id": "nobody"}
+    added(table, local_place, nobody, {**nobody, "sample_id": "else", "job_id": "f" * 16})
     told = {(problem.kind, problem.sample_id) for problem in look(config, local_place).problems}
     assert told == {("foreign", "nobody"), ("foreign", None), ("foreign", "else")}
 

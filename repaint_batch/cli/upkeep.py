@@ -1,0 +1,161 @@
+"""Commands that look after an output: verify, replay, clean, dead-letters."""
+
+import json
+from collections import Counter
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.results.dead_letters import write_dead_letters
+from repaint_batch.results.orphans import YOUNG_S, delete_orphans, find_orphans
+from repaint_batch.results.plan import load_plans
+from repaint_batch.results.verify import Verification
+from repaint_batch.results.verify import verify as verify_output
+from repaint_batch.storage import Storage
+
+console = Console(soft_wrap=True, highlight=False)
+_LISTED = 20
+_HOUR_S = 3600.0
+
+OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
+Endpoint = Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")]
+
+
+def verify(
+    output: OutputUri,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    endpoint_url: Endpoint = None,
+) -> None:
+    """Read everything again: the table against its plan, every picture against its hash and its source.
+
+    Exit code: 0 all is as it should be, 1 there are problems, rows that are missing among them.
+
+    Example: repaint-batch verify s3://corpus/restored
+    """
+    storage = _storage(endpoint_url)
+    if as_json:
+        found = verify_output(output, storage)
+        typer.echo(json.dumps(_verification_json(found)))
+    else:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task("shards", total=None)
+            found = verify_output(output, storage, lambda done, of: bar.update(task, completed=done, total=of))
+        _print_verification(found)
+    raise typer.Exit(found.exit_code)
+
+
+def replay(
+    output: OutputUri,
+    sample_id: Annotated[str, typer.Argument(help="The row.")],
+    endpoint_url: Endpoint = None,
+) -> None:
+    """Restore one row again, in this process, and compare its bytes with the recorded ones; nothing is written.
+
+    They are equal on the kind of machine, and with the versions of the libraries, that the row was restored on; another
+    processor or GPU rounds differently. Exit code: 0 equal, 1 different.
+
+    Example: repaint-batch replay ./restored picture-0001
+    """
+    # torch takes seconds to import: only those who replay wait for it.
+    from repaint_batch.pipeline.replay import replay as replay_row
+
+    done = replay_row(output, sample_id, _storage(endpoint_url))
+    if done.difference is None:
+        console.print(f"{escape(sample_id)}: equal, {done.row['output_bytes']:,} bytes, sha256 {done.row['output_sha256']}")
+        raise typer.Exit(0)
+    console.print(f"{escape(sample_id)}: [red]different[/]: {escape(done.difference)}")
+    console.print(f"recorded sha256 {done.row['output_sha256']}, now {done.again['output_sha256'] or 'none'}")
+    raise typer.Exit(1)
+
+
+def clean(
+    output: OutputUri,
+    delete: Annotated[bool, typer.Option("--delete", help="Delete what is found; without it, it is only listed.")] = False,
+    older_than_hours: Annotated[float, typer.Option(min=0, help="Leave alone what is younger.")] = YOUNG_S / _HOUR_S,
+    endpoint_url: Endpoint = None,
+) -> None:
+    """List, or delete, what nothing refers to: files of attempts that died, and the traces of finished jobs.
+
+    What any version of the table refers to stays, and so does everything of a job that is not finished.
+
+    Example: repaint-batch clean ./restored --delete
+    """
+    storage = _storage(endpoint_url)
+    orphans = find_orphans(output, storage, older_than_hours * _HOUR_S)
+    for orphan in orphans.found[:_LISTED]:
+        console.print(f"[dim]{orphan.kind:<10}[/] {orphan.size_bytes:>12,} {escape(orphan.uri)}")
+    if len(orphans.found) > _LISTED:
+        console.print(f"and {len(orphans.found) - _LISTED:,} more")
+    if orphans.unfinished:
+        console.print(f"left alone: all that may be of the unfinished job {', '.join(orphans.unfinished)}")
+    if not orphans.found:
+        console.print("nothing to clean")
+        return
+    if delete:
+        delete_orphans(orphans.found, storage)
+    counts, sizes = Counter[str](), Counter[str]()
+    for orphan in orphans.found:
+        counts[orphan.kind] += 1
+        sizes[orphan.kind] += orphan.size_bytes
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+    done = "deleted" if delete else "would delete (add --delete)"
+    console.print(f"{done}: {sum(counts.values()):,} objects of {sum(sizes.values()):,} bytes: {kinds}")
+
+
+def dead_letters(
+    output: OutputUri,
+    to: Annotated[str, typer.Option(help="Parquet file to write, local or s3://.")],
+    endpoint_url: Endpoint = None,
+) -> None:
+    """Write the failed rows as a manifest of their own, with what went wrong beside each.
+
+    Example: repaint-batch dead-letters s3://corpus/restored --to failed.parquet
+    """
+    storage = _storage(endpoint_url)
+    plans = load_plans(output, storage)
+    count = write_dead_letters(output, to, storage) if plans else 0
+    if count == 0:
+        console.print("no failed rows; nothing is written")
+        return
+    console.print(f"{count:,} failed rows in {escape(to)}; to run it, put {escape(plans[0].base)} into storage.allow")
+
+
+def _storage(endpoint_url: str | None) -> Storage:
+    return Storage(StorageConfig(endpoint_url=endpoint_url))
+
+
+def _print_verification(found: Verification) -> None:
+    counts = ", ".join(f"{found.rows[status]:,} {status}" for status in ("ok", "skipped", "failed"))
+    console.print(
+        f"{found.rows.total():,} rows of {found.planned:,} planned: {counts}; {found.output_bytes:,} bytes read and hashed; "
+        f"known pixels of {found.compared:,} pictures compared with their source's"
+    )
+    if not found.kinds:
+        console.print("[green]no problems[/]")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("problem", "row", "what"):
+        table.add_column(heading, overflow="fold")
+    for problem in found.problems[:_LISTED]:
+        table.add_row(problem.kind, escape((problem.sample_id or "")[:80]), escape(problem.message))
+    console.print(table)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.kinds.most_common())
+    console.print(f"[red]{found.kinds.total():,} problems[/]: {kinds}")
+
+
+def _verification_json(found: Verification) -> dict[str, object]:
+    problems = [{"kind": p.kind, "sample_id": p.sample_id, "message": p.message} for p in found.problems]
+    return {
+        "planned": found.planned,
+        "rows": dict(found.rows),
+        "output_bytes": found.output_bytes,
+        "compared": found.compared,
+        "problems": found.kinds.total(),
+        "kinds": dict(found.kinds),
+        "first_problems": problems,
+    }

@@ -1,0 +1,79 @@
+"""Looking after an output from the command line: what is printed, and the exit codes."""
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from repaint_batch.cli import upkeep
+from repaint_batch.config import StorageConfig
+
+from ..conftest import Place
+from ..corpus import job, rows, save_tiny_prior, write_manifest
+from ..restored import restore_here
+
+app = typer.Typer(pretty_exceptions_enable=False)
+for command in (upkeep.verify, upkeep.replay, upkeep.clean):
+    app.command()(command)
+app.command("dead-letters")(upkeep.dead_letters)
+
+
+def said(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    return result.exit_code, " ".join(result.output.split())
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> str:
+    place = Place(str(tmp_path), StorageConfig())
+    corpus = rows(3)
+    corpus[1]["image"] = {"bytes": b"broken", "path": None}
+    config = job(place, write_manifest(place, corpus), save_tiny_prior(tmp_path / "prior"), output={"images": "files"})
+    restore_here(config)
+    return config.output.uri
+
+
+def test_a_day_in_the_life_of_an_output(output: str, tmp_path: Path) -> None:
+    code, text = said("verify", output)
+    assert (code, text.endswith("no problems")) == (0, True), text
+    assert "3 rows of 3 planned: 2 ok, 0 skipped, 1 failed" in text
+
+    code, text = said("replay", output, "picture-0000")
+    assert code == 0
+    assert "picture-0000: equal" in text
+
+    lost = Path(output, "images", "lost-0.png")
+    lost.write_bytes(b"12345")
+    assert said("clean", output) == (0, "nothing to clean")
+    code, text = said("clean", output, "--older-than-hours", "0")
+    assert "would delete (add --delete): 2 objects of 6 bytes: 1 image, 1 attempts" in text
+    assert lost.exists()
+    code, text = said("clean", output, "--older-than-hours", "0", "--delete")
+    assert "deleted: 2 objects" in text
+    assert not lost.exists()
+
+    letters = str(tmp_path / "failed.parquet")
+    code, text = said("dead-letters", output, "--to", letters)
+    assert f"1 failed rows in {letters}" in text
+    assert f"put {tmp_path} into storage.allow" in text
+
+
+def test_problems_exit_with_1(output: str) -> None:
+    first, _ = sorted(Path(output, "images").iterdir())
+    first.write_bytes(b"not what was written")
+    code, text = said("verify", output)
+    assert code == 1
+    assert "1 problems: 1 hash" in text
+    code, text = said("verify", output, "--json")
+    found = json.loads(text)
+    assert (code, found["problems"], found["kinds"]) == (1, 1, {"hash": 1})
+    assert found["first_problems"][0]["sample_id"] == "picture-0000"
+
+
+@pytest.mark.parametrize("name", ["verify", "replay", "clean", "dead-letters"])
+def test_help_has_examples(name: str) -> None:
+    code, text = said(name, "--help")
+    assert code == 0
+    assert f"Example: repaint-batch {name}" in text
