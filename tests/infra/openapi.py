@@ -7,6 +7,7 @@ keys. ``x-kubernetes-validations`` (rules in CEL) are not evaluated.
 
 import json
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,13 @@ SCHEMAS = Path(__file__).parent / "schemas"
 
 def faults(manifest: dict[str, Any]) -> list[str]:
     """Return what is wrong with an object of a kind in ``schemas/``, one line a fault."""
-    name = f"{manifest['kind']}.{manifest['apiVersion'].rpartition('/')[2]}.json"
-    schema = closed(json.loads((SCHEMAS / name).read_text()))
-    return [f"{error.json_path}: {error.message}" for error in _Validator(schema).iter_errors(manifest)]
+    validator = _Validator(_schema(manifest["kind"], manifest["apiVersion"].rpartition("/")[2]))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(manifest)]
+
+
+@cache
+def _schema(kind: str, version: str) -> Any:
+    return closed(json.loads((SCHEMAS / f"{kind}.{version}.json").read_text()))
 
 
 def closed(schema: Any) -> Any:
@@ -31,8 +36,8 @@ def closed(schema: Any) -> Any:
         return schema
     if schema.get("x-kubernetes-int-or-string"):
         return {**schema, "anyOf": [{"type": "integer"}, {"type": "string"}]}
-    changed = {key: closed(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and isinstance(schema.get("type"), str):
+    changed = {key: closed(value) for key, value in schema.items() if key != "properties"}
+    if "properties" in schema:
         changed["properties"] = {name: closed(part) for name, part in schema["properties"].items()}
         if not schema.get("x-kubernetes-preserve-unknown-fields"):
             changed.setdefault("additionalProperties", False)

@@ -11,9 +11,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from jsonschema import Draft202012Validator
 
 from .conftest import KUBERNETES, documents, manifests
-from .openapi import faults
+from .openapi import closed, faults
 
 VERSIONS = ("1.31", "1.37")
 OWN = [(name, one) for name, one in manifests() if not one["apiVersion"].startswith(("ray.io/", "kustomize."))]
@@ -260,3 +261,11 @@ def test_submitters_carry_the_label_that_lets_them_in(objects: Objects) -> None:
     for template in templates:
         assert template["metadata"]["labels"] == SUBMITTER
         assert template["spec"]["serviceAccountName"] == "repaint-submitter"
+
+
+def test_fields_that_kubernetes_would_keep_are_kept() -> None:
+    schema = {"type": "object", "properties": {"a": {"x-kubernetes-int-or-string": True}}}
+    assert closed(schema)["additionalProperties"] is False
+    assert "additionalProperties" not in closed({**schema, "x-kubernetes-preserve-unknown-fields": True})
+    either = Draft202012Validator(closed(schema))
+    assert [either.is_valid({"a": value}) for value in (1, "1", [1])] == [True, True, False]

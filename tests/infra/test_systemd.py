@@ -45,7 +45,8 @@ def test_systemd_finds_no_fault(tmp_path: Path) -> None:
 
 @needs_systemd
 @pytest.mark.parametrize(
-    "change", [{"ProtectSystem": "ProtectSytem="}, {"OnCalendar": "OnCalendar=nightly "}, {"ExecStart": "ExecStart=not-absolute/"}]
+    "change",
+    [{"ProtectSystem": "ProtectSytem="}, {"OnCalendar": "OnCalendar=nightly "}, {"ExecStart": "ExecStart=not-absolute/"}],
 )
 def test_systemd_finds_the_faults_of_a_broken_one(change: dict[str, str], tmp_path: Path) -> None:
     assert verified(tmp_path, **change) != ""
