@@ -71,4 +71,5 @@ def build(
     if str(built.unpaired):
         console.print(f"[yellow]left out:[/] {escape(str(built.unpaired))}")
     if built.outside:
-        console.print(f"rows lie outside the manifest's folder; set storage.allow: [{escape(', '.join(built.outside))}]")
+        allow = f"storage.allow: [{', '.join(built.outside)}]"
+        console.print(f"rows lie outside the manifest's folder; set {escape(allow)}")

@@ -1,0 +1,77 @@
+"""`check` before a job and `export` after it, as a person meets them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+from PIL import Image
+
+from repaint_batch.cli.check import check, export
+from repaint_batch.config import StorageConfig
+from repaint_batch.errors import ConfigError
+from repaint_batch.sampler.presets import PRESETS
+
+from ..conftest import Place
+from ..corpus import job, rows, save_tiny_prior, write_manifest
+from ..results.test_export import kept, output
+
+app = typer.Typer()
+app.command()(check)
+app.command()(export)
+
+
+def config_of(tmp_path: Path, corpus: list[dict[str, Any]], **sections: Any) -> str:
+    place = Place(str(tmp_path), StorageConfig())
+    config = job(place, write_manifest(place, corpus), save_tiny_prior(tmp_path / "prior"), **sections)
+    path = tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
+    return str(path)
+
+
+def run(*arguments: str) -> int:
+    code = app(list(arguments), standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def printed(capsys: pytest.CaptureFixture[str]) -> str:
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = rows(4)
+    corpus[1]["image"] = {"bytes": b"broken", "path": None}
+    config, sheet = config_of(tmp_path, corpus, compute={"price_per_gpu_hour": 10.0}), tmp_path / "sheet.png"
+    assert run("check", config, "--all", "--seconds-per-window", "1200", "--contact-sheet", str(sheet)) == 3
+    said = printed(capsys)
+    assert "all 4 rows looked at: 3 can be restored, 1 would fail" in said
+    assert "unreadable picture: 1 of 4" in said
+    assert f"network evaluations {3 * PRESETS['draft'].nfe} (draft)" in said
+    assert "GPU-hours 1.00 at 1.2e+03 s a window" in said
+    assert "money 10.00 at 10 an hour" in said
+    with Image.open(sheet) as image:
+        assert image.width > 300
+    assert not (tmp_path / "out").exists(), "checking writes nothing to the output"
+
+
+def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:
+    config = config_of(tmp_path, rows(2), compute={"price_per_gpu_hour": 10.0, "budget": 1.0})
+    assert run("check", config, "--images-per-second", "2") == 0
+    with pytest.raises(ConfigError, match=r"more than compute.budget = 1.00"):
+        run("check", config, "--images-per-second", "0.001")
+    with pytest.raises(ConfigError, match="give one of"):
+        run("check", config, "--images-per-second", "1", "--probe")
+    corpus = [{**row, "image": {"bytes": b"broken", "path": None}} for row in rows(2)]
+    with pytest.raises(ConfigError, match="every row that was looked at would fail"):
+        run("check", config_of(tmp_path, corpus))
+
+
+def test_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place(str(tmp_path), StorageConfig())
+    made = output(place, kept(place))
+    assert run("export", made, "--to", str(tmp_path / "pictures"), "--names", "source") == 0
+    assert "4 pictures, 0.0 MiB, in 4 files" in printed(capsys)
+    assert (tmp_path / "pictures" / "photos" / "2024" / "a.png").read_bytes() == b"first"
+    assert run("export", made, "--to", str(tmp_path / "set"), "--format", "parquet") == 0
+    assert (tmp_path / "set" / "data" / "train-00000.parquet").exists()
