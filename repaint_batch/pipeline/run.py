@@ -24,6 +24,7 @@ from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stages import Job
 from repaint_batch.priors.load import LoadedPrior, load_prior
+from repaint_batch.results.lease import Lease
 from repaint_batch.results.plan import Plan, freeze, make_plan
 from repaint_batch.results.table import CommitFeed, ResultsTable
 from repaint_batch.sampler.presets import PRESETS
@@ -93,8 +94,12 @@ def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> 
     if pending:
         job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
         del prior
-        with ray_session(config.compute) as resources, watched(watch, plan, feed):
-            restore(job, table, resources)
+        with (
+            Lease(job.output, plan.job_id, storage) as lease,
+            ray_session(config.compute) as resources,
+            watched(watch, plan, feed),
+        ):
+            restore(job, table, resources, lease.check)
     return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
 
 
