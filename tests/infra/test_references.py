@@ -2,7 +2,7 @@
 
 import importlib.util
 import re
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -117,8 +117,11 @@ def test_resuming_where_no_job_ever_ran(tmp_path: Path, resume_failed: ModuleTyp
     assert " ".join(capsys.readouterr().err.split()).count("no job was ever planned there") == 1
 
 
-def test_a_config_that_is_not_there_exits_with_2(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "jobs" / "resume_failed.py"), "--config", str(tmp_path / "none.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 2
-    assert "cannot read the config" in done.stderr
+def test_a_config_that_is_not_there_exits_with_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["resume_failed.py", "--config", str(tmp_path / "none.yaml")])
+    with pytest.raises(SystemExit) as leaving:
+        runpy.run_path(str(ROOT / "jobs" / "resume_failed.py"), run_name="__main__")
+    assert leaving.value.code == 2
+    assert "cannot read the config" in capsys.readouterr().err
