@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import demo, evaluate, jobs, prior, report
+from repaint_batch.cli import bench, check, demo, evaluate, jobs, manifest, prior, report, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
@@ -21,12 +21,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
-for command in (jobs.plan, jobs.run, jobs.status, jobs.resume):
+app.add_typer(manifest.app, name="manifest")
+for command in (
+    check.check,
+    jobs.plan,
+    jobs.run,
+    jobs.status,
+    jobs.resume,
+    jobs.retry_failed,
+    report.report,
+    check.export,
+    upkeep.verify,
+    upkeep.replay,
+    upkeep.clean,
+    upkeep.dead_letters,
+    report.schedule,
+    evaluate.evaluate,
+    bench.bench,
+):
     app.command()(command)
-app.command("retry-failed")(jobs.retry_failed)
-app.command()(report.report)
-app.command()(report.schedule)
-app.command()(evaluate.evaluate)
 app.add_typer(prior.app, name="prior")
 
 
