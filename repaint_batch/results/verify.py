@@ -14,7 +14,7 @@ import pyarrow as pa
 from deltalake import QueryBuilder
 
 from repaint_batch.config import ImagesConfig, JobConfig
-from repaint_batch.errors import ManifestError, NothingToResume, RepaintBatchError
+from repaint_batch.errors import ManifestError, NothingToResume, RepaintBatchError, redact
 from repaint_batch.images.checking import largest_known_difference
 from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import is_lossless
@@ -133,7 +133,7 @@ class _Verifier:
         try:
             manifest = read_rows(plan.files, start, stop, self._storage)
             values = {str(row["sample_id"]): row for row in manifest.to_pylist()}
-        except (ManifestError, OSError) as error:
+        except (ManifestError, OSError, pa.ArrowException) as error:
             self._add("manifest", None, f"rows {start} to {stop}: {error}")
         rows = self._query(f"select * from results where job_id = '{plan.job_id}' and shard = {shard} order by sample_id")
         times = Counter(row["sample_id"] for row in rows)
@@ -178,8 +178,8 @@ class _Verifier:
                 return
             try:
                 picture = read_picture(data, ImagesConfig(max_bytes=max(1, len(data)), frames="first"))
-            except RepaintBatchError as error:
-                yield "picture", str(error)
+            except Exception as error:  # decoders raise what they like at bytes that are not what they should be
+                yield "picture", _told(error)
                 return
             facts = (picture.format, *picture.size)
             if facts != (row["output_format"], row["width_px"], row["height_px"]):
@@ -205,8 +205,8 @@ class _Verifier:
             # As when it was restored: from JPEG to JPEG, luma and chroma are compared as they are stored.
             picture = read_picture(image, config.images, as_coded=config.output.format in ("source", "jpeg"))
             keep_mask = read_keep_mask(self._source(source["mask"], config, policy), picture, config.images)
-        except RepaintBatchError as error:
-            yield "source", f"cannot be compared with its source: {error}"
+        except Exception as error:  # likewise
+            yield "source", f"cannot be compared with its source: {_told(error)}"
             return
         self._found.compared += 1
         largest = largest_known_difference(picture, keep_mask, data)
@@ -228,3 +228,7 @@ class _Verifier:
 
     def _add(self, kind: str, sample_id: str | None, message: str) -> None:
         self._found.add(Problem(kind, sample_id, message))
+
+
+def _told(error: Exception) -> str:
+    return redact(str(error) if isinstance(error, RepaintBatchError) else f"unexpected {type(error).__name__}: {error}")

@@ -5,9 +5,13 @@ from dataclasses import replace
 import pytest
 
 from repaint_batch.errors import LeaseHeld
+from repaint_batch.pipeline.dataset import ActorResources
+from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.run import plan_job, run_job
+from repaint_batch.pipeline.stages import Job
 from repaint_batch.results.lease import Holder, Lease
 from repaint_batch.results.status import read_status
+from repaint_batch.results.table import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest
@@ -25,3 +29,16 @@ def test_a_second_driver_is_refused_until_the_job_is_done(local_place: Place, ti
         assert read_status(config.output.uri, local_place.storage).missing == 2
         restore_here(config)
         assert run_job(config, recorder).shards_run == 0, "a finished job needs no lease"
+
+
+def test_no_pass_begins_without_the_lease(local_place: Place, tiny_prior: str) -> None:
+    config = job(local_place, write_manifest(local_place, rows(3)), tiny_prior, compute={"shard_rows": 2})
+    plan = restore_here(config, shards=1)
+    table = ResultsTable(config.output.uri, local_place.storage)
+
+    def lost() -> None:
+        raise LeaseHeld("another driver has it")
+
+    with pytest.raises(LeaseHeld):
+        restore(Job(plan, config.output.uri, (), 16), table, ActorResources(1, 1, 1, 0, 1), lost)
+    assert table.counts()["ok"] == 2
