@@ -84,7 +84,7 @@ def run_seaweed(folder: Path) -> Iterator[S3Service]:
         "-ip=127.0.0.1",
         "-ip.bind=127.0.0.1",
         "-master.telemetry=false",
-        "-volume.max=50",
+        "-volume.max=2000",  # every bucket takes seven
         "-master.volumeSizeLimitMB=64",
         "-s3.port.iceberg=0",
         "-s3.port.lance=0",

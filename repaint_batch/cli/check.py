@@ -37,7 +37,7 @@ def check(
     Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
     """
     from repaint_batch.pipeline.run import plan_job
-    from repaint_batch.preflight import cost_of, preflight
+    from repaint_batch.preflight import cost_of, preflight, refuse_hopeless
     from repaint_batch.preflight import probe as time_probe
     from repaint_batch.preflight.contact_sheet import contact_sheet as drawn_sheet
 
@@ -71,8 +71,7 @@ def check(
     if contact_sheet and findings.thumbnails:
         contact_sheet.write_bytes(drawn_sheet(findings.thumbnails))
         console.print(f"contact sheet: {escape(str(contact_sheet))}")
-    if findings.all_bad:
-        raise ConfigError("every row that was looked at would fail; nothing would come of this job")
+    refuse_hopeless(findings)
     if cost.money is not None:
         cost.check_budget(job)
     raise typer.Exit(3 if findings.failing else 0)

@@ -2,6 +2,7 @@
 
 from repaint_batch.preflight.cost import Cost, cost_of, probe
 from repaint_batch.preflight.findings import Findings
+from repaint_batch.preflight.gate import before_run, refuse_hopeless
 from repaint_batch.preflight.looking import preflight
 
-__all__ = ["Cost", "Findings", "cost_of", "preflight", "probe"]
+__all__ = ["Cost", "Findings", "before_run", "cost_of", "preflight", "probe", "refuse_hopeless"]

@@ -10,7 +10,7 @@ from PIL import Image
 
 from repaint_batch.cli.check import check, export
 from repaint_batch.config import StorageConfig
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, ManifestError
 from repaint_batch.sampler.presets import PRESETS
 
 from ..conftest import Place
@@ -63,7 +63,7 @@ def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give one of"):
         run("check", config, "--images-per-second", "1", "--probe")
     corpus = [{**row, "image": {"bytes": b"broken", "path": None}} for row in rows(2)]
-    with pytest.raises(ConfigError, match="every row that was looked at would fail"):
+    with pytest.raises(ManifestError, match="every one of the 2 rows that were looked at would fail: unreadable picture"):
         run("check", config_of(tmp_path, corpus))
 
 

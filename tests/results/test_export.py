@@ -129,7 +129,7 @@ def test_webdataset_shards(place: Place, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_ids_cannot_leave_the_folder_or_collide(local_place: Place) -> None:
     ids = ["../../escape", "/etc/x", "a", "a.png", "A.png", "..", "c\\..\\d", "n\0l", "x" * 900, "x" * 901, "", "a%2Fb"]
     made = output(local_place, [row(n, sample_id, b"%d" % n) for n, sample_id in enumerate(ids)])
-    before = {path for path in Path(local_place.uri).rglob("*")}
+    before = set(Path(local_place.uri).rglob("*"))
     export(made, join(local_place.uri, "deep", "down", "export"), local_place.storage)
     target = Path(local_place.uri, "deep", "down", "export")
     created = {path for path in Path(local_place.uri).rglob("*") if path.is_file()} - before
