@@ -91,6 +91,7 @@ class StretchScheduler(RePaintScheduler):  # type: ignore[misc]
     """diffusers' scheduler, cut to the same stretch."""
 
     cycles = 1
+    timesteps: Tensor
 
     def set_timesteps(self, num_inference_steps: int, jump_length: int = 10, *more: Any) -> None:
         """Set the stretch's timesteps; a step up is one of them here, where `Stretch` jumps at once."""
@@ -135,7 +136,7 @@ class TimedNetwork(nn.Module):
         """Call the network."""
         if self.device.type == "cuda":
             # Events are recorded in the stream and read afterwards: no waiting in the loop.
-            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             begin.record()
             output = self.network(sample, timestep, class_labels=class_labels)
             end.record()
@@ -225,7 +226,7 @@ class EngineCost:
         """
         pairs = zip(other.rounds, self.rounds, strict=True)
         ratios = [(getattr(a, seconds) / a.evaluations) / (getattr(b, seconds) / b.evaluations) for a, b in pairs]
-        return statistics.median(ratios)
+        return float(statistics.median(ratios))
 
 
 

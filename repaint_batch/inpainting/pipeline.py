@@ -172,7 +172,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         if class_labels is not None and len(class_labels) != len(known):
             raise PriorError(f"{len(class_labels)} class labels for {len(known)} pictures")
         done, state = checkpoint.load() if checkpoint else (None, None)
-        restored = list(done.to(known.device).split(batch_windows)) if done is not None else []
+        restored = list(done.to(known.device).split(batch_windows)) if done is not None else []  # type: ignore[no-untyped-call]
         first = len(restored)
         for number, batch in enumerate(batches(known, keep_mask.bool(), keys, batch_windows)):
             if number < first:

@@ -144,10 +144,11 @@ def test_growth_is_measured_for_every_number_of_rows() -> None:
 
 
 def test_efficiency_of_a_job() -> None:
-    ideal = command.JobCost(shards=10, job_s=100, shard_s=10, bare_shard_s=10)
+    ideal = command.JobCost(shards=10, job_s=100, shard_s=10, sampling_shard_s=10, bare_shard_s=10)
     assert (ideal.steady_efficiency, ideal.fixed_s, ideal.efficiency()) == (1, 0, 1)
-    started = command.JobCost(shards=10, job_s=130, shard_s=10, bare_shard_s=9)
+    started = command.JobCost(shards=10, job_s=130, shard_s=10, sampling_shard_s=9.5, bare_shard_s=9)
     assert started.fixed_s == 30
+    assert started.busy_share == 0.95
     assert started.efficiency(600) == pytest.approx(0.95 * 0.9)
     assert started.efficiency(6000) > started.efficiency(600)
 
