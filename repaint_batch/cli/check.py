@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,10 +12,12 @@ from rich.table import Table
 from repaint_batch.cli.jobs import ConfigPath, Endpoint, OutputUri
 from repaint_batch.config import JobConfig, StorageConfig, load_config
 from repaint_batch.errors import ConfigError
-from repaint_batch.preflight.findings import Findings
 from repaint_batch.results.export import ExportFormat, Names
 from repaint_batch.results.export import export as export_pictures
 from repaint_batch.storage import Storage
+
+if TYPE_CHECKING:
+    from repaint_batch.preflight.findings import Findings
 
 console = Console(soft_wrap=True, highlight=False)
 _SHEET_PAIRS = 36
@@ -94,7 +96,7 @@ def export(
     console.print(f"{done.pictures:,} pictures, {size}, in {done.objects:,} files at {escape(to)}{left_out}")
 
 
-def _print(findings: Findings, job: JobConfig) -> None:
+def _print(findings: "Findings", job: JobConfig) -> None:
     of = "all" if findings.whole else f"{findings.looked:,} of"
     good = findings.looked - findings.failing
     console.print(f"{of} {findings.rows:,} rows looked at: [green]{good:,} can be restored[/], {findings.failing:,} would fail")
