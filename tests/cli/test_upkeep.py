@@ -1,28 +1,26 @@
 """Looking after an output from the command line: what is printed, and the exit codes."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
 import pytest
-import typer
-from typer.testing import CliRunner
 
-from repaint_batch.cli import upkeep
+from repaint_batch.cli import run
 from repaint_batch.config import StorageConfig
 
 from ..conftest import Place
 from ..corpus import job, rows, save_tiny_prior, write_manifest
 from ..restored import restore_here
 
-app = typer.Typer(pretty_exceptions_enable=False)
-for command in (upkeep.verify, upkeep.replay, upkeep.clean):
-    app.command()(command)
-app.command("dead-letters")(upkeep.dead_letters)
-
 
 def said(*arguments: str) -> tuple[int, str]:
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    return result.exit_code, " ".join(result.output.split())
+    """Return the exit code and what was printed."""
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text), contextlib.redirect_stderr(text):
+        code = run(list(arguments))
+    return code, " ".join(text.getvalue().split())
 
 
 @pytest.fixture
@@ -77,3 +75,11 @@ def test_help_has_examples(name: str) -> None:
     code, text = said(name, "--help")
     assert code == 0
     assert f"Example: repaint-batch {name}" in text
+
+
+def test_what_cannot_be_honoured(output: str, tmp_path: Path) -> None:
+    assert said("replay", output, "picture-0001")[0] == 2, "a failed row has no bytes to compare"
+    assert said("replay", output, "nobody")[0] == 1
+    assert said("dead-letters", output, "--to", str(tmp_path / "failed.csv"))[0] == 2
+    code, text = said("verify", str(tmp_path / "nowhere"))
+    assert (code, "holds no results to verify" in text) == (1, True)
