@@ -55,7 +55,7 @@ def test_what_it_runs(services: dict[str, Any]) -> None:
     assert set(services) == {"seaweedfs", "ray-head", "ray-worker", "submit"}
     for name in ("seaweedfs", "ray-head", "ray-worker"):
         assert services[name]["healthcheck"]["test"][0] == "CMD"
-    assert services["submit"]["restart"] == "no"
+    assert services["submit"]["restart"] == "on-failure:3"
     assert services["submit"]["command"][-3:] == ["jobs/restore_dataset.py", "--config", "configs/restore-compose.yaml"]
     for service in services.values():
         for needed, how in service.get("depends_on", {}).items():
