@@ -90,7 +90,7 @@ class FolderPairs:
         self._db = sqlite3.connect(scratch / "pairs.sqlite")
         # The table is made to be thrown away: nothing of it has to survive a crash.
         self._db.executescript(
-            "pragma journal_mode = off; pragma synchronous = off; pragma temp_store = file;"
+            "pragma journal_mode = off; pragma synchronous = off; pragma temp_store = file; pragma cache_size = -32768;"
             "create table pictures (path text primary key, uri text, key text) without rowid;"
             "create table masks (uri text primary key, path text, key text) without rowid;"
         )
