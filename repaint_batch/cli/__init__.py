@@ -4,13 +4,14 @@ Exit codes: 0 all rows ok or skipped; 3 finished with failed rows; 2 a config, m
 1 anything else.
 """
 
+import importlib
 import sys
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import bench, check, demo, evaluate, jobs, manifest, prior, report, upkeep
+from repaint_batch.cli import check, demo, jobs, manifest, prior, report, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
@@ -36,11 +37,25 @@ for command in (
     upkeep.clean,
     upkeep.dead_letters,
     report.schedule,
-    evaluate.evaluate,
-    bench.bench,
 ):
     app.command()(command)
 app.add_typer(prior.app, name="prior")
+
+_HEAVY = {
+    "evaluate": "Judge samplers: distance to an exact posterior, and quality on held-out pictures.",
+    "bench": "Measure this package against diffusers' RePaintPipeline: same process, prior, pictures and schedule.",
+}
+"""Commands whose modules import torch and diffusers, which takes seconds: they are imported when they are asked for."""
+for name, summary in _HEAVY.items():
+    app.command(name, help=summary)(lambda: None)
+
+
+def _load(name: str) -> None:
+    """Put the real command in the place of its summary."""
+    module = importlib.import_module(f"repaint_batch.cli.{name}")
+    app.registered_commands = [command for command in app.registered_commands if command.name != name]
+    app.command(name)(getattr(module, name))
+
 
 
 def main() -> None:
@@ -51,6 +66,8 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return its exit code."""
     errors = Console(stderr=True, soft_wrap=True)
+    if arguments and arguments[0] in _HEAVY:
+        _load(arguments[0])
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0

@@ -16,7 +16,6 @@ from repaint_batch.cli.jobs import console, progress
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, write_demo_report
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage, normalise
 
 _TELEA_RADIUS_PX = 3
@@ -30,6 +29,7 @@ def demo(
     Example: repaint-batch demo
     """
     from repaint_batch.pipeline.run import run_job
+    from repaint_batch.sampler.presets import PRESETS
 
     started = time.perf_counter()
     with as_file(files("repaint_batch") / "assets" / "demo.parquet") as manifest:
