@@ -9,6 +9,7 @@ import logging
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
@@ -19,6 +20,7 @@ from ray.exceptions import RayError
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError
+from repaint_batch.inpainting.engine import missing_compiler
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.passes import restore
@@ -74,6 +76,9 @@ def plan_job(config: JobConfig, storage: Storage, *, retry_of: str | None = None
     """Return what `config` would do, after reading the manifest's ids and the prior; nothing is written or run."""
     if config.sampler.preset not in PRESETS:
         raise ConfigError(f"sampler.preset: {config.sampler.preset} is not one of {', '.join(PRESETS)}")
+    if config.compute.compile and (reason := missing_compiler()):
+        warnings.warn(f"compute.compile: {reason}; the network runs uncompiled", stacklevel=2)
+        config = config.model_copy(update={"compute": config.compute.model_copy(update={"compile": False})})
     manifest = open_manifest(config.input.manifest, storage)
     prior = load_prior(config.prior, storage)
     sampler = PRESETS[config.sampler.preset].describe()
