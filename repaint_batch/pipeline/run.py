@@ -7,6 +7,7 @@ home is pending again. So a new run, a resumed one and a retry are the same thin
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 import warnings
@@ -112,16 +113,15 @@ def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> 
 def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
     """Join the configured Ray cluster, or start a local one for the time of the job; yield what actors may take."""
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what matters is told by `passes`
+    warnings.filterwarnings("ignore", category=DeprecationWarning, module="repaint_batch.pipeline.dataset")
     own = not ray.is_initialized()
     if own:
         address = compute.address or os.environ.get("RAY_ADDRESS")
         # "local": without it Ray would join whatever cluster it finds on this machine.
         local = {} if address else {"object_store_memory": _LOCAL_OBJECT_STORE_BYTES, "include_dashboard": False}
-        if local:
-            # Ray's core warns on the terminal of things that are meant to be as they are.
-            os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
         try:
-            ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
+            with _quiet_core() if local else contextlib.nullcontext():
+                ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         except (ConnectionError, RayError, ValueError) as error:
             raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}") from error
     try:
@@ -129,6 +129,21 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
     finally:
         if own:
             ray.shutdown()
+
+
+@contextlib.contextmanager
+def _quiet_core() -> Iterator[None]:
+    """Start Ray without what its C++ core says of itself on standard error; what goes wrong is raised in Python."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def actor_resources(compute: ComputeConfig, cluster: dict[str, float]) -> ActorResources:

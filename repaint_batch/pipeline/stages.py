@@ -133,17 +133,18 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
 def _work_key(row: Row, job: Job, config: JobConfig) -> str:
     image, mask = (hashlib.sha256(row[name]).hexdigest() for name in ("__image", "__mask"))
     plan = job.plan
-    settings = [config.images.model_dump(mode="json"), config.output.format]
+    settings = [config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
     return fingerprint(image, mask, plan.prior_fingerprint, plan.sampler_fingerprint, row["seed"], row["sample_id"], settings)
 
 
-def windows_of(row: Row, resolution_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return a work row's windows (N, R, R, 3) float32 and keep masks (N, R, R) bool."""
-    shape = (row["windows"], resolution_px, resolution_px)
-    return (
-        np.frombuffer(row["__windows"], np.float32).reshape(*shape, 3),
-        np.frombuffer(row["__keep"], np.bool_).reshape(shape),
-    )
+def windows_of(row: Row, resolution_px: int) -> np.ndarray:
+    """Return a work row's windows, (N, R, R, 3) float32 in [-1, 1]."""
+    return np.frombuffer(row["__windows"], np.float32).reshape(-1, resolution_px, resolution_px, 3)
+
+
+def keep_masks_of(row: Row, resolution_px: int) -> np.ndarray:
+    """Return a work row's keep masks, (N, R, R) bool."""
+    return np.frombuffer(row["__keep"], np.bool_).reshape(-1, resolution_px, resolution_px)
 
 
 def encode(work: pa.Table, job: Job) -> pa.Table:
@@ -162,7 +163,7 @@ def encode(work: pa.Table, job: Job) -> pa.Table:
 
 def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None:
     if row["windows"]:
-        restored, _ = windows_of({**row, "__keep": b"\1" * (len(row["__windows"]) // 12)}, job.resolution_px)
+        restored = windows_of(row, job.resolution_px)
         done = compose(row["__image"], row["__mask"], restored, config.images, job.resolution_px, config.output.format)
         data, row["output_format"] = done.data, done.format
         row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
