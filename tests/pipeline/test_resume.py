@@ -1,10 +1,12 @@
 """Drivers killed with SIGKILL, and jobs submitted to a Ray head that the test starts."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -92,6 +94,9 @@ def test_ray_job_submit(local_place: Place, tiny_prior: str, tmp_path: Path) -> 
         ports = gcs.getsockname()[1], dashboard.getsockname()[1]
     ray = str(Path(sys.executable).with_name("ray"))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    # The job's command says "python": it must be this one.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={ports[0]}",
          "--dashboard-host=127.0.0.1", f"--dashboard-port={ports[1]}", "--num-cpus=2", "--object-store-memory=160000000",
@@ -103,8 +108,11 @@ def test_ray_job_submit(local_place: Place, tiny_prior: str, tmp_path: Path) -> 
         # Only what a user would send; tests and caches stay behind.
         command = [ray, "job", "submit", f"--address=http://127.0.0.1:{ports[1]}", "--working-dir", str(ROOT), "--",
                    "python", "jobs/restore_dataset.py", "--config", str(path)]  # fmt: skip
-        submitted = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, cwd=ROOT)
-        output = submitted.stdout + submitted.stderr
+        deadline, output = time.monotonic() + 120, "No available agent"
+        # The dashboard answers before the agent that starts jobs does.
+        while "No available agent" in output and time.monotonic() < deadline:
+            submitted = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=400, cwd=ROOT)
+            output = submitted.stdout + submitted.stderr
         # 3, "finished with failed rows", reaches the scheduler as a failed job that says why.
         assert "5 ok, 0 skipped, 1 failed" in output, output[-3000:]
         assert submitted.returncode != 0
@@ -117,8 +125,6 @@ def test_ray_job_submit(local_place: Place, tiny_prior: str, tmp_path: Path) -> 
 
 def short_folder() -> str:
     # Ray's socket paths must stay under 107 characters, which pytest's own folders do not.
-    import tempfile
-
     return tempfile.mkdtemp(prefix="ray-")
 
 
