@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from repaint_batch.errors import PriorError
 from repaint_batch.sampler.langevin import annealed_langevin, langevin
 from repaint_batch.sampler.levels import power_grid
-from repaint_batch.errors import PriorError
 from repaint_batch.sampler.noise import Noise
 from repaint_batch.sampler.path import Jump, Step, jump_times, steps
 from repaint_batch.sampler.prior import Guidance, Prior

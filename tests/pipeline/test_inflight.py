@@ -72,7 +72,8 @@ def test_the_state_of_other_work_is_not_used(place: Place, windows: tuple[Tensor
     known, keep, keys = windows
     state = ChainState(4, torch.ones(2, 3, 16, 16))
     InFlight(f"{place.uri}/state", place.storage, work_of(known, keep, keys, "prior"), every_s=0).save([], state)
-    for other in (work_of(known, keep, keys, "another"), work_of(-known, keep, keys, "prior"), work_of(known, keep, keys[::-1], "prior")):
+    others = (known, keep, keys, "another"), (-known, keep, keys, "prior"), (known, keep, keys[::-1], "prior")
+    for other in (work_of(*parts) for parts in others):
         assert InFlight(f"{place.uri}/state", place.storage, other, every_s=0).load() == (None, None)
     same = InFlight(f"{place.uri}/state", place.storage, work_of(known, keep, keys, "prior"), every_s=0)
     restored, found = same.load()
