@@ -73,7 +73,7 @@ def run_seaweed(folder: Path) -> Iterator[S3Service]:
     (folder / "data").mkdir()
     kinds = ("master", "volume", "filer", "s3")
     names = [name for kind in kinds for name in (f"{kind}.port", f"{kind}.port.grpc")]
-    ports = dict(zip(names, _free_ports(len(names)), strict=True))
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     command = [
         weed,
         "-logtostderr=true",
@@ -116,7 +116,8 @@ def _wait(service: S3Service, process: subprocess.Popen[bytes], log: Path) -> No
     raise RuntimeError(f"SeaweedFS did not start:\n{log.read_text()[-2000:]}")
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Return ports of the loopback interface that nobody listens on."""
     # gRPC ports default to port + 10000, so every one is set by hand; all are held open until all are known.
     with contextlib.ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(count)]

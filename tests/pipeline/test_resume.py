@@ -18,6 +18,7 @@ from repaint_batch.results.table import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest
+from ..seaweed import free_ports
 
 ROOT = Path(__file__).parents[2]
 PICTURES = 200
@@ -88,10 +89,8 @@ def test_ray_job_submit(local_place: Place, tiny_prior: str, tmp_path: Path) -> 
     corpus[5]["image"] = {"bytes": b"broken", "path": None}
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior)
     path = write_config(config, tmp_path / "job.yaml")
-    with socket.socket() as gcs, socket.socket() as dashboard:
-        gcs.bind(("127.0.0.1", 0))
-        dashboard.bind(("127.0.0.1", 0))
-        ports = gcs.getsockname()[1], dashboard.getsockname()[1]
+    # Every port that has a fixed default: other tests run clusters at the same time.
+    ports = free_ports(4)
     ray = str(Path(sys.executable).with_name("ray"))
     environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     # The job's command says "python": it must be this one.
@@ -100,6 +99,7 @@ def test_ray_job_submit(local_place: Place, tiny_prior: str, tmp_path: Path) -> 
     head = subprocess.Popen(
         [ray, "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={ports[0]}",
          "--dashboard-host=127.0.0.1", f"--dashboard-port={ports[1]}", "--num-cpus=2", "--object-store-memory=160000000",
+         f"--dashboard-agent-listen-port={ports[2]}", f"--ray-client-server-port={ports[3]}",
          "--disable-usage-stats", f"--temp-dir={short_folder()}"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip

@@ -124,7 +124,7 @@ def test_an_output_belongs_to_one_job(local_place: Place, tiny_prior: str, recor
     config = job(local_place, write_manifest(local_place, rows(2)), tiny_prior)
     run_job(config, recorder)
     other = job(local_place, config.input.manifest, tiny_prior, sampler={"seed": 7})
-    with pytest.raises(ConfigError, match=r"already holds job .* differs in: sampler.*choose another output"):
+    with pytest.raises(ConfigError, match=r"already holds job .*differs in: sampler.*choose another output"):
         run_job(other, recorder)
     more_actors = job(local_place, config.input.manifest, tiny_prior, compute={"actors": 2, "shard_rows": 1})
     assert run_job(more_actors, recorder).shards_run == 0, "how a job is run does not change what it is"

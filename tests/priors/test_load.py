@@ -266,4 +266,6 @@ def test_the_layout_and_names_of_the_oldest_networks(folder: Path, tmp_path: Pat
     (old / "config.json").write_text(json.dumps(config))
 
     assert torch.equal(output_of(loaded(old)), output_of(loaded(folder)))
-    assert torch.equal(output_of(RePaintPipeline.from_pretrained(old).prior), output_of(loaded(folder)))
+    # Priors of jobs lie channels-last in memory and those of a pipeline as diffusers lays them, which rounds differently.
+    own = output_of(RePaintPipeline.from_pretrained(old).prior)
+    torch.testing.assert_close(own, output_of(loaded(folder)), rtol=0, atol=1e-5)
