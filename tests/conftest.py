@@ -84,3 +84,15 @@ def place(request: pytest.FixtureRequest) -> Place:
     """Each backend in turn: whatever is asserted with it is the same contract on both."""
     found: Place = request.getfixturevalue(f"{request.param}_place")
     return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the table of golden cases; it stands here because only this file is loaded where tests run on workers."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    called = [report for report in reports if getattr(report, "when", "") == "call"]
+    rows = [value for report in called for name, value in report.user_properties if name == "golden"]
+    if rows:
+        terminalreporter.section("golden vectors")
+        terminalreporter.write_line(f"{'case':<44}{'tolerance':>12}{'largest difference':>22}")
+        for case, tolerance, difference in sorted(rows):
+            terminalreporter.write_line(f"{case:<44}{tolerance:>12.0e}{difference:>22.2e}")
