@@ -5,7 +5,7 @@ A sampler here is a frozen value. Its fields decide the result and go into the f
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict, Unpack
 
 import torch
 from torch import Tensor
@@ -18,6 +18,17 @@ from repaint_batch.sampler.path import Jump, Step, jump_times, steps
 from repaint_batch.sampler.prior import Guidance, Prior
 from repaint_batch.sampler.projected import projected
 from repaint_batch.sampler.repaint import ChainState, OnStep, repaint
+
+
+class Options(TypedDict, total=False):
+    """What a run may be given beside the pictures, whatever the sampler."""
+
+    guidance: Guidance | None
+    """Gradient added to every reverse step."""
+    resume: ChainState | None
+    """A state handed to `on_step` by an interrupted run."""
+    on_step: OnStep | None
+    """Called after every step."""
 
 
 class Sampler(Protocol):
@@ -35,15 +46,7 @@ class Sampler(Protocol):
         """Return the algorithm's name and every setting, as JSON-serialisable values."""
 
     def sample(
-        self,
-        prior: Prior,
-        known: Tensor,
-        keep_mask: Tensor,
-        noise: Noise,
-        *,
-        guidance: Guidance | None = None,
-        resume: ChainState | None = None,
-        on_step: OnStep | None = None,
+        self, prior: Prior, known: Tensor, keep_mask: Tensor, noise: Noise, **options: Unpack[Options]
     ) -> Tensor:
         """Return restored pictures, (B, C, H, W) float32; see `repaint_batch.sampler.repaint.repaint`."""
 
@@ -83,15 +86,7 @@ class RePaint:
         return {"sampler": "repaint", **asdict(self)}
 
     def sample(
-        self,
-        prior: Prior,
-        known: Tensor,
-        keep_mask: Tensor,
-        noise: Noise,
-        *,
-        guidance: Guidance | None = None,
-        resume: ChainState | None = None,
-        on_step: OnStep | None = None,
+        self, prior: Prior, known: Tensor, keep_mask: Tensor, noise: Noise, **options: Unpack[Options]
     ) -> Tensor:
         if self.num_steps > len(prior.schedule):
             raise PriorError(f"{self.num_steps} steps were asked of a prior that has {len(prior.schedule)}; ask for fewer")
@@ -104,9 +99,7 @@ class RePaint:
             schedule=schedule,
             path=self.path,
             eta=self.eta,
-            guidance=guidance,
-            resume=resume,
-            on_step=on_step,
+            **options,
         )
 
 
@@ -145,15 +138,7 @@ class Projected:
         return {"sampler": "projected", **asdict(self)}
 
     def sample(
-        self,
-        prior: Prior,
-        known: Tensor,
-        keep_mask: Tensor,
-        noise: Noise,
-        *,
-        guidance: Guidance | None = None,
-        resume: ChainState | None = None,
-        on_step: OnStep | None = None,
+        self, prior: Prior, known: Tensor, keep_mask: Tensor, noise: Noise, **options: Unpack[Options]
     ) -> Tensor:
         grid = power_grid(self.num_steps, self.power, len(prior.schedule))
         return projected(
@@ -164,9 +149,7 @@ class Projected:
             schedule=prior.schedule.at(torch.tensor(grid[::-1])),
             path=self.path,
             eta=self.eta,
-            guidance=guidance,
-            resume=resume,
-            on_step=on_step,
+            **options,
         )
 
 
@@ -200,15 +183,7 @@ class Langevin:
         return {"sampler": "langevin", **asdict(self)}
 
     def sample(
-        self,
-        prior: Prior,
-        known: Tensor,
-        keep_mask: Tensor,
-        noise: Noise,
-        *,
-        guidance: Guidance | None = None,
-        resume: ChainState | None = None,
-        on_step: OnStep | None = None,
+        self, prior: Prior, known: Tensor, keep_mask: Tensor, noise: Noise, **options: Unpack[Options]
     ) -> Tensor:
         return langevin(
             prior,
@@ -220,9 +195,7 @@ class Langevin:
             corrections=self.corrections,
             h=self.h,
             pull=self.pull,
-            guidance=guidance,
-            resume=resume,
-            on_step=on_step,
+            **options,
         )
 
 
@@ -254,15 +227,7 @@ class AnnealedLangevin:
         return {"sampler": "annealed-langevin", **asdict(self)}
 
     def sample(
-        self,
-        prior: Prior,
-        known: Tensor,
-        keep_mask: Tensor,
-        noise: Noise,
-        *,
-        guidance: Guidance | None = None,
-        resume: ChainState | None = None,
-        on_step: OnStep | None = None,
+        self, prior: Prior, known: Tensor, keep_mask: Tensor, noise: Noise, **options: Unpack[Options]
     ) -> Tensor:
         return annealed_langevin(
             prior,
@@ -273,9 +238,7 @@ class AnnealedLangevin:
             indices=power_grid(self.num_steps, self.power, len(prior.schedule)),
             step=self.step,
             pull=self.pull,
-            guidance=guidance,
-            resume=resume,
-            on_step=on_step,
+            **options,
         )
 
 
