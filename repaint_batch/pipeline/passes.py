@@ -58,11 +58,17 @@ def isolate(job: Job, log: AttemptLog, shard: int, resources: ActorResources) ->
     """Find the row that kills the workers of a shard, and set it aside.
 
     One probe halves what is suspected, so there are at most log2(rows) + 1. Where even the last suspect comes through
-    alone, it is the rows together that do it, and all of them are set aside.
+    alone, the shard is probed as a whole: if it comes through it was innocent, and nothing is set aside; otherwise it is the
+    rows together that do it, and all of them are.
+
+    Raises:
+        ShardFailed: no row is left to suspect.
     """
     start, stop = job.plan.shard_range(shard)
     known = log.quarantined(shard)
     suspects = [row for row in range(start, stop) if row not in known]
+    if not suspects:
+        raise ShardFailed(f"shard {shard}: its attempts die although every row of it is set aside; look at the workers' logs")
     first, last = suspects[0], suspects[-1] + 1
     while last - first > 1:
         middle = (first + last) // 2
@@ -74,6 +80,8 @@ def isolate(job: Job, log: AttemptLog, shard: int, resources: ActorResources) ->
     if not _survives(job, log, Unit(shard, first, last, probe=True), resources):
         log.quarantine(shard, first, f"the process that works on this row dies; {tries} attempts at its shard died with it")
         return
+    if _survives(job, log, Unit(shard, start, stop, probe=True), resources):
+        return  # nothing is wrong with it: its attempts died with their drivers or nodes
     for row in suspects:
         reason = f"{tries} attempts at this row's shard died with their process, though no row of it does so alone"
         log.quarantine(shard, row, reason)

@@ -8,9 +8,9 @@ import pytest
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ManifestError, ShardFailed
 from repaint_batch.pipeline import run
-from repaint_batch.pipeline.run import run_job
-from repaint_batch.results.attempts import AttemptLog
-from repaint_batch.results.plan import load_plans
+from repaint_batch.pipeline.run import plan_job, run_job
+from repaint_batch.results.attempts import AttemptLog, Unit
+from repaint_batch.results.plan import freeze, load_plans
 from repaint_batch.results.status import read_status
 from repaint_batch.results.table import ResultsTable
 
@@ -66,6 +66,18 @@ def test_a_shard_that_hangs_ends_at_its_deadline(local_place: Place, tiny_prior:
     compute = {"shard_rows": 2, "max_attempts": 1, "shard_deadline_s": 8}
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute=compute)
     assert run_job(config, recorder).counts == {"ok": 1, "skipped": 0, "failed": 1}
+
+
+def test_attempts_that_died_with_their_drivers_cost_no_row(
+    local_place: Place, tiny_prior: str, recorder: Recorder
+) -> None:
+    config = job(local_place, write_manifest(local_place, rows(4)), tiny_prior, compute={"max_attempts": 2})
+    plan = freeze(plan_job(config, local_place.storage)[0], config.output.uri, local_place.storage)
+    log = AttemptLog(config.output.uri, plan, local_place.storage)
+    for _ in range(2):
+        log.begin(Unit.whole(plan, 0))
+    assert run_job(config, recorder).counts == {"ok": 4, "skipped": 0, "failed": 0}
+    assert log.quarantined(0) == {}
 
 
 def test_a_manifest_that_changes_under_way_is_told_at_once(
