@@ -63,6 +63,8 @@ class SamplerConfig(Model):
     """How many network evaluations a window may cost; `repaint-batch schedule` explains them."""
     seed: int = Field(default=0, ge=0)
     """Seed of the job; noise depends on it, the sample_id and the window alone. A row's own seed wins."""
+    candidates: int = Field(default=1, ge=1, le=16)
+    """Restorations of every picture, with as many seeds from its own upwards; the one with the lowest seam score is kept."""
 
 
 class ImagesConfig(Model):

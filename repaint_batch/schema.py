@@ -25,11 +25,11 @@ RESULTS = pa.schema(
         pa.field("height_px", pa.int32()),
         pa.field("hole_fraction", pa.float64()),  # unknown pixels / all pixels
         pa.field("windows", pa.int32()),  # prior-sized windows sampled
-        pa.field("nfe", pa.int64()),  # network evaluations spent on the row: windows x NFE of the sampler
+        pa.field("nfe", pa.int64()),  # network evaluations spent on the row: windows x candidates x NFE of the sampler
         pa.field("known_pixels_equal", pa.bool_()),  # every pixel outside the hole equals the source's
         pa.field("largest_known_difference", pa.float64()),  # outside the hole, once re-encoded; in steps of its depth
         pa.field("seam_score", pa.float64()),  # gradient across the hole's rim over that inside; 1 = no seam
-        pa.field("seed", pa.int64()),
+        pa.field("seed", pa.int64()),  # that the picture was made with; of several candidates, the kept one's
         pa.field("prior_fingerprint", pa.string()),
         pa.field("sampler_fingerprint", pa.string()),
         pa.field("work_key", pa.string()),  # hash of all that decides the result

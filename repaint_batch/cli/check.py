@@ -55,13 +55,14 @@ def check(
     if probe:
         seconds_per_window = time_probe(job, storage)
     elif images_per_second and findings.windows:
-        seconds_per_window = findings.rows / images_per_second / findings.windows
+        seconds_per_window = findings.rows / images_per_second / findings.windows / job.sampler.candidates
     cost = cost_of(findings, job, seconds_per_window)
     _print(findings, job)
     facts = Table.grid(padding=(0, 2))
     margin = f" ± {findings.windows_margin:,.0f}" if findings.windows_margin >= 0.5 else ""
     facts.add_row("windows", f"{cost.windows:,.0f}{margin}{'' if findings.whole else ' (estimated from the sample)'}")
-    facts.add_row("network evaluations", f"{cost.nfe:,.0f} ({job.sampler.preset})")
+    best_of = f", best of {job.sampler.candidates}" if job.sampler.candidates > 1 else ""
+    facts.add_row("network evaluations", f"{cost.nfe:,.0f} ({job.sampler.preset}{best_of})")
     if cost.gpu_hours is not None:
         finish = cost.finish_at(datetime.now().astimezone())
         facts.add_row("GPU-hours", f"{cost.gpu_hours:,.2f} at {seconds_per_window:.3g} s a window")

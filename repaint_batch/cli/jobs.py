@@ -32,6 +32,7 @@ def plan(config: ConfigPath) -> None:
     Example: repaint-batch plan configs/restore-local.yaml
     """
     from repaint_batch.pipeline.run import plan_job
+    from repaint_batch.sampler.presets import PRESETS
 
     job = load_config(config, JobConfig)
     made, manifest, prior = plan_job(job, Storage(job.storage))
@@ -42,6 +43,7 @@ def plan(config: ConfigPath) -> None:
         "shards": f"{made.shards:,} of {made.shard_rows} rows",
         "prior": f"{job.prior.source}: {prior.resolution_px} px, fingerprint {made.prior_fingerprint}",
         "sampler": f"{job.sampler.preset}: {sampler}",
+        "cost": f"{PRESETS[job.sampler.preset].nfe * job.sampler.candidates:,} network evaluations a window",
         "output": f"{job.output.uri} (images: {job.output.images}, format: {job.output.format})",
     }
     table = Table.grid(padding=(0, 2))

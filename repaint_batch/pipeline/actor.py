@@ -13,7 +13,7 @@ from repaint_batch.inpainting.engine import compile_network
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, recorded, windows_of
 from repaint_batch.priors.load import LoadedPrior, load_prior
-from repaint_batch.sampler.noise import sample_key
+from repaint_batch.sampler.noise import candidate_seed, sample_key
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 
@@ -42,11 +42,13 @@ class Restorer:
 
     @property
     def nfe(self) -> int:
-        """Network evaluations that a window costs."""
-        return self._sampler.nfe
+        """Network evaluations that a window costs, all its candidates together."""
+        return self._sampler.nfe * self._config.sampler.candidates
 
     def restore(self, rows: list[Row], *, resumable: bool) -> None:
         """Put restored windows in place of the known ones of a shard's rows, which are all pending and have some.
+
+        Of a row with several candidates, all windows of the first come first, then those of the next.
 
         Args:
             rows: work rows.
@@ -55,11 +57,16 @@ class Restorer:
         if self._to_compile:
             compile_network(self._pipeline.prior, self._config.compute.batch_windows)
             self._to_compile = False
-        side = self._job.resolution_px
-        known = torch.from_numpy(np.concatenate([windows_of(row, side) for row in rows]))
+        side, candidates = self._job.resolution_px, range(self._config.sampler.candidates)
+        known = torch.from_numpy(np.concatenate([windows_of(row, side) for row in rows for _ in candidates]))
         known = known.permute(0, 3, 1, 2).contiguous()
-        keep = torch.from_numpy(np.concatenate([keep_masks_of(row, side) for row in rows]))[:, None]
-        keys = [sample_key(row["seed"], row["sample_id"], window) for row in rows for window in range(row["windows"])]
+        keep = torch.from_numpy(np.concatenate([keep_masks_of(row, side) for row in rows for _ in candidates]))[:, None]
+        keys = [
+            sample_key(candidate_seed(row["seed"], candidate), row["sample_id"], window)
+            for row in rows
+            for candidate in candidates
+            for window in range(row["windows"])
+        ]
         plan, compute = self._job.plan, self._config.compute
         inflight = None
         if resumable:
@@ -72,9 +79,10 @@ class Restorer:
         pixels = restored.permute(0, 2, 3, 1).contiguous().cpu().numpy()
         start = 0
         for row in rows:
-            row["__windows"] = pixels[start : start + row["windows"]].tobytes()
+            stop = start + row["windows"] * len(candidates)
+            row["__windows"] = pixels[start:stop].tobytes()
             row["__keep"] = None
-            start += row["windows"]
+            start = stop
 
 
 class Inpainter:

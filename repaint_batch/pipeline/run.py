@@ -83,6 +83,8 @@ def plan_job(config: JobConfig, storage: Storage, *, retry_of: str | None = None
     manifest = open_manifest(config.input.manifest, storage)
     prior = load_prior(config.prior, storage)
     sampler = PRESETS[config.sampler.preset].describe()
+    if config.sampler.candidates > 1:  # a setting that says nothing new is left out, so that the job keeps its id
+        sampler["candidates"] = config.sampler.candidates
     return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of), manifest, prior
 
 

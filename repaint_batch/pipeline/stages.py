@@ -6,6 +6,7 @@ on gets its status and reason here and is passed along untouched.
 
 import contextlib
 import hashlib
+import math
 import os
 import threading
 import time
@@ -20,17 +21,18 @@ import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, WorkerKilled, redact
-from repaint_batch.images.restoration import compose, prepare
+from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.manifest import image_bytes_or_uri
 from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.plan import Plan
+from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS, passthrough
 from repaint_batch.storage import Storage, UriPolicy, join, normalise
 
 WORK = [
     pa.field("__image", pa.large_binary()),  # encoded, as read
     pa.field("__mask", pa.large_binary()),
-    pa.field("__windows", pa.large_binary()),  # (N, R, R, 3) float32 in [-1, 1]
+    pa.field("__windows", pa.large_binary()),  # (N, R, R, 3) float32 in [-1, 1]; once sampled, of every candidate
     pa.field("__keep", pa.large_binary()),  # (N, R, R) bool, True = known pixel
 ]
 Row = dict[str, Any]
@@ -163,8 +165,7 @@ def encode(work: pa.Table, job: Job) -> pa.Table:
 
 def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None:
     if row["windows"]:
-        restored = windows_of(row, job.resolution_px)
-        done = compose(row["__image"], row["__mask"], restored, config.images, job.resolution_px, config.output.format)
+        done, row["seed"] = _best(row, job, config)
         data, row["output_format"] = done.data, done.format
         row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
         row["largest_known_difference"] = done.largest_known_difference
@@ -182,6 +183,17 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
     else:
         row["output"] = data
     row["status"], row["reason"] = status, reason
+
+
+def _best(row: Row, job: Job, config: JobConfig) -> tuple[Restored, int]:
+    """Return the candidate with the lowest seam score, and its seed; the first of equals, and where nothing can be told."""
+    side = job.resolution_px
+    candidates = windows_of(row, side).reshape(-1, row["windows"], side, side, 3)
+    composed = (
+        compose(row["__image"], row["__mask"], windows, config.images, side, config.output.format) for windows in candidates
+    )
+    seeded = ((done, candidate_seed(row["seed"], number)) for number, done in enumerate(composed))
+    return min(seeded, key=lambda pair: math.inf if pair[0].seam_score is None else pair[0].seam_score)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What a job will take: network evaluations, GPU-hours, an end, money.
 
-    nfe = windows x NFE of the preset,   hours = windows x seconds_per_window / 3600,   money = hours x price
+    nfe = windows x candidates x NFE of the preset,   money = hours x price,
+    hours = windows x candidates x seconds_per_window / 3600
 
 Hours are those of the actors together; divided by their number they are the time to wait.
 """
@@ -67,12 +68,13 @@ class Cost:
 def cost_of(findings: Findings, config: JobConfig, seconds_per_window: float | None) -> Cost:
     """Return what a job takes, given what its rows are and how long an actor works on a window."""
     windows, compute = findings.windows, config.compute
-    hours = None if seconds_per_window is None else windows * seconds_per_window / 3600
+    sampled = windows * config.sampler.candidates
+    hours = None if seconds_per_window is None else sampled * seconds_per_window / 3600
     most = compute.actors[1] if isinstance(compute.actors, tuple) else compute.actors
     price = compute.price_per_gpu_hour
     return Cost(
         windows=windows,
-        nfe=windows * PRESETS[config.sampler.preset].nfe,
+        nfe=sampled * PRESETS[config.sampler.preset].nfe,
         gpu_hours=hours,
         wall_hours=None if hours is None else hours / most,
         money=None if hours is None or price is None else hours * price,

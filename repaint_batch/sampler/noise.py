@@ -48,6 +48,11 @@ def sample_key(seed: int, sample_id: str, window: int = 0) -> int:
     return int.from_bytes(digest, "little")
 
 
+def candidate_seed(seed: int, candidate: int) -> int:
+    """Return the seed of a sample's k-th restoration, k from 0: `seed` and those that follow it, below 2^63."""
+    return seed if candidate == 0 else (seed + candidate) % 2**63
+
+
 def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     """Return four words of Philox4x32-10.
 

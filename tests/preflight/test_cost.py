@@ -41,6 +41,9 @@ def test_the_whole_sum() -> None:
     start = datetime(2026, 1, 1, tzinfo=UTC)
     assert cost.finish_at(start) == start + timedelta(hours=50)
     cost.check_budget(job)
+    best_of_three = job.model_copy(update={"sampler": job.sampler.model_copy(update={"candidates": 3})})
+    tripled = cost_of(findings(10_000, 2), best_of_three, 36.0)
+    assert (tripled.windows, tripled.nfe, tripled.gpu_hours) == (20_000, 3 * cost.nfe, 600.0)
     with pytest.raises(ConfigError, match=r"about 600.06, more than compute.budget = 600.00"):
         cost_of(findings(10_001, 2), job, 36.0).check_budget(job)
 
