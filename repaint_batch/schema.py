@@ -45,6 +45,20 @@ RESULTS = pa.schema(
 )
 """Columns of the results table, in order; those that a manifest brings along come after them."""
 
+REVIEWS = pa.schema(
+    [
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("output_sha256", pa.string(), nullable=False),  # of the picture that was looked at
+        pa.field("attempt", pa.string(), nullable=False),  # that made it
+        pa.field("verdict", pa.string(), nullable=False),  # accept | reject | redo | undecided
+        pa.field("preset", pa.string()),  # of a redo
+        pa.field("seed", pa.int64()),
+        pa.field("reviewer", pa.string()),  # name of the user who decided
+        pa.field("decided_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+"""Columns of the table of decisions; the newest row about a picture counts."""
+
 
 def passthrough(manifest: pa.Schema) -> list[pa.Field]:
     """Return the manifest's columns that results carry unchanged."""

@@ -85,14 +85,17 @@ def export(
     to: Annotated[str, typer.Option(help="Empty folder or s3:// prefix to write to.")],
     format: Annotated[ExportFormat, typer.Option(help="A file a picture, a Hugging Face data set, or tar shards.")] = "folder",
     names: Annotated[Names, typer.Option(help="Call files of a folder by the sample's id or its source's key.")] = "id",
+    accepted: Annotated[bool, typer.Option("--accepted", help="Only pictures that a review has accepted.")] = False,
     endpoint_url: Endpoint = None,
 ) -> None:
     """Write the restored pictures of an output as plain files, Parquet or WebDataset; the table stays as it is.
 
-    Example: repaint-batch export ./restored --to ./pictures
+    Example: repaint-batch export ./restored --to ./pictures --accepted
     """
-    done = export_pictures(output, to, Storage(StorageConfig(endpoint_url=endpoint_url)), format=format, names=names)
+    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
+    done = export_pictures(output, to, storage, format=format, names=names, accepted=accepted)
     left_out = f"; {done.left_out:,} failed rows have none" if done.left_out else ""
+    left_out += f"; {done.not_accepted:,} are not accepted" if done.not_accepted else ""
     size = f"{done.bytes / 2**20:,.1f} MiB"
     console.print(f"{done.pictures:,} pictures, {size}, in {done.objects:,} files at {escape(to)}{left_out}")
 

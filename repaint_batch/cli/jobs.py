@@ -14,6 +14,7 @@ from repaint_batch.config import JobConfig, StorageConfig, load_config
 from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
+from repaint_batch.results.reviews import count_verdicts, redo_configs
 from repaint_batch.results.status import OutputStatus, read_status
 from repaint_batch.storage import Storage
 
@@ -73,8 +74,14 @@ def resume(output: OutputUri, endpoint_url: Endpoint = None) -> None:
     raise typer.Exit(code)
 
 
-def retry_failed(output: OutputUri, endpoint_url: Endpoint = None) -> None:
+def retry_failed(
+    output: OutputUri,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Instead, the pictures that a review wants redone.")] = False,
+    endpoint_url: Endpoint = None,
+) -> None:
     """Run exactly the failed rows again; their new rows replace the old ones.
+
+    With --rejected it is the pictures that `repaint-batch review` wants redone, with the seed and preset asked for there.
 
     Example: repaint-batch retry-failed s3://corpus/restored
     """
@@ -82,13 +89,13 @@ def retry_failed(output: OutputUri, endpoint_url: Endpoint = None) -> None:
     status = read_status(output, storage)
     if not status.finished:
         console.print("[yellow]some shards are not done yet; `repaint-batch resume` runs them[/]")
-    configs = retry_configs(output, storage)
+    configs = redo_configs(output, storage) if rejected else retry_configs(output, storage)
     if not configs:
-        console.print("no failed rows")
+        console.print(f"nothing is to be redone; {_reviewed(output, storage)}" if rejected else "no failed rows")
         return
     code = 0
-    for config, failed in configs:
-        code = max(code, _execute(_with_endpoint(config, endpoint_url), failed.job_id))
+    for config, before in configs:
+        code = max(code, _execute(_with_endpoint(config, endpoint_url), before.job_id))
     raise typer.Exit(code)
 
 
@@ -117,6 +124,12 @@ def status(
     else:
         console.print(_status_table(found))
     raise typer.Exit(found.exit_code)
+
+
+def _reviewed(output: str, storage: Storage) -> str:
+    """Return in words what a review has decided so far."""
+    counts = count_verdicts(output, storage)
+    return f"reviewed: {counts['accept']:,} accepted, {counts['reject']:,} rejected, {counts['redo']:,} to redo"
 
 
 def _run(config: JobConfig) -> None:

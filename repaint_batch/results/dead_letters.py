@@ -29,18 +29,24 @@ def retry_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]
     for job_id, rows in _failed(output, storage, ("attempt",)).items():
         plan = load_plan(output, job_id, storage)
         attempts = hashlib.sha256("\n".join(f"{row['sample_id']}\0{row['attempt']}" for row in rows).encode())
-        uri = join(normalise(output), "dead-letters", f"{attempts.hexdigest()[:16]}.parquet")
-        buffer = io.BytesIO()
-        pq.write_table(_manifest_rows(plan, rows, storage), buffer)
-        storage.write(uri, buffer.getvalue())
-        config = plan.job_config()
-        allow = (*config.storage.allow, plan.base)
-        update = {
-            "input": config.input.model_copy(update={"manifest": uri}),
-            "storage": config.storage.model_copy(update={"allow": tuple(dict.fromkeys(allow))}),
-        }
-        configs.append((config.model_copy(update=update), plan))
+        again = retry_config(output, plan, manifest_rows(plan, rows, storage), attempts.hexdigest()[:16], storage)
+        configs.append((again, plan))
     return configs
+
+
+def retry_config(output: str, plan: Plan, rows: pa.Table, name: str, storage: Storage) -> JobConfig:
+    """Write manifest rows of a job to the output, under `name`; return the job's config with them as its manifest."""
+    uri = join(normalise(output), "dead-letters", f"{name}.parquet")
+    buffer = io.BytesIO()
+    pq.write_table(rows, buffer)
+    storage.write(uri, buffer.getvalue())
+    config = plan.job_config()
+    allow = (*config.storage.allow, plan.base)
+    update = {
+        "input": config.input.model_copy(update={"manifest": uri}),
+        "storage": config.storage.model_copy(update={"allow": tuple(dict.fromkeys(allow))}),
+    }
+    return config.model_copy(update=update)
 
 
 def write_dead_letters(output: str, to: str, storage: Storage) -> int:
@@ -61,7 +67,7 @@ def write_dead_letters(output: str, to: str, storage: Storage) -> int:
         raise ConfigError(f"{to}: a manifest of one file must be called something.parquet")
     parts = []
     for job_id, rows in _failed(output, storage, ("error_class", "reason", "attempt")).items():
-        part = _manifest_rows(load_plan(output, job_id, storage), rows, storage)
+        part = manifest_rows(load_plan(output, job_id, storage), rows, storage)
         told = {row["sample_id"]: row for row in rows}
         for name, known_as in _LAST.items():
             values = pa.array([told[str(sample_id)][known_as] for sample_id in part["sample_id"].to_pylist()], pa.string())
@@ -87,10 +93,11 @@ def _failed(output: str, storage: Storage, columns: Sequence[str]) -> dict[str, 
     return dict(sorted(failed.items()))
 
 
-def _manifest_rows(plan: Plan, failed: list[dict[str, Any]], storage: Storage) -> pa.Table:
-    ids = {row["sample_id"] for row in failed}
+def manifest_rows(plan: Plan, results: Sequence[dict[str, Any]], storage: Storage) -> pa.Table:
+    """Return the manifest rows that results rows of a job came from, in its order, with URIs that mean the same everywhere."""
+    ids = {row["sample_id"] for row in results}
     parts = []
-    for shard in sorted({row["shard"] for row in failed}):
+    for shard in sorted({row["shard"] for row in results}):
         rows = read_rows(plan.files, *plan.shard_range(shard), storage)
         parts.append(rows.filter(pa.array([str(value) in ids for value in rows["sample_id"].to_pylist()])))
     table = pa.concat_tables(parts)

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
+from repaint_batch.results.reviews import Reviews
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage, join, normalise
@@ -49,12 +50,14 @@ class Exported:
         pictures: how many.
         bytes: of the pictures alone.
         left_out: failed rows, which have no picture.
+        not_accepted: pictures that a review has not accepted, where only accepted ones are exported.
         objects: files that were written.
     """
 
     pictures: int
     bytes: int
     left_out: int
+    not_accepted: int
     objects: int
 
 
@@ -68,7 +71,15 @@ class _Target(Protocol):
         """Write what is left."""
 
 
-def export(output: str, target: str, storage: Storage, *, format: ExportFormat = "folder", names: Names = "id") -> Exported:
+def export(
+    output: str,
+    target: str,
+    storage: Storage,
+    *,
+    format: ExportFormat = "folder",
+    names: Names = "id",
+    accepted: bool = False,
+) -> Exported:
     """Write the restored pictures of an output to an empty folder or prefix.
 
     Args:
@@ -77,9 +88,10 @@ def export(output: str, target: str, storage: Storage, *, format: ExportFormat =
         storage: how to reach both.
         format: ``folder``: one file a picture; ``parquet``: a data set with an image column; ``webdataset``: tar shards.
         names: what files of ``folder`` are called by: the sample's id, or its picture's own key.
+        accepted: only pictures that a review has accepted, and that are still the ones it looked at.
 
     Raises:
-        NothingToResume: there is no results table.
+        NothingToResume: there is no results table, or nothing is accepted.
         ConfigError: something is at the target already.
         StorageError: a picture is not what the table says.
     """
@@ -88,6 +100,10 @@ def export(output: str, target: str, storage: Storage, *, format: ExportFormat =
         raise NothingToResume(f"{output}: there are no results; check the output")
     if next(storage.walk(target), None) is not None:
         raise ConfigError(f"{target} is not empty; choose another --to, so that old and new pictures do not mix")
+    decided = Reviews(output, storage).latest() if accepted else {}
+    chosen = {picture for picture, decision in decided.items() if decision.verdict == "accept"}
+    if accepted and not chosen:
+        raise NothingToResume(f"{output}: no picture is accepted yet; `repaint-batch review {output}` is where that is done")
     delta = table.open()
     schema = pa.schema(delta.schema().to_arrow())
     makers: dict[str, Callable[[], _Target]] = {
@@ -95,17 +111,20 @@ def export(output: str, target: str, storage: Storage, *, format: ExportFormat =
         "parquet": lambda: _Parquet(target, storage, schema),
         "webdataset": lambda: _WebDataset(target, storage),
     }
-    written, pictures, size, left_out = makers[format](), 0, 0, 0
+    written, pictures, size, left_out, not_accepted = makers[format](), 0, 0, 0, 0
     for uri in sorted(delta.file_uris()):
         for row in _rows(uri, storage):
             if row["status"] == "failed":
                 left_out += 1
                 continue
+            if accepted and (row["sample_id"], row["output_sha256"]) not in chosen:
+                not_accepted += 1
+                continue
             data = _picture(row, storage)
             written.add(row, data)
             pictures, size = pictures + 1, size + len(data)
     written.close()
-    return Exported(pictures, size, left_out, written.objects)
+    return Exported(pictures, size, left_out, not_accepted, written.objects)
 
 
 def name_of(text: str, picture_format: str) -> str:
