@@ -15,7 +15,7 @@ from repaint_batch.storage import Storage, normalise
 
 
 def restore_here(config: JobConfig, *, retry_of: str | None = None, shards: int | None = None) -> Plan:
-    """Run a job, or its first `shards` shards, and return its plan."""
+    """Run what is pending of a job, or of its first `shards` shards, and return its plan."""
     storage = Storage(config.storage)
     plan, manifest, prior = plan_job(config, storage, retry_of=retry_of)
     plan = freeze(plan, config.output.uri, storage)
@@ -24,7 +24,7 @@ def restore_here(config: JobConfig, *, retry_of: str | None = None, shards: int 
     table.create(own_columns)
     job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
     restorer = Restorer(job, prior, 1)
-    for shard in range(plan.shards if shards is None else shards):
+    for shard in sorted(set(range(plan.shards if shards is None else shards)) - table.committed(plan)):
         attempt = job.attempt_log.begin(Unit.whole(plan, shard))
         work = decode(read_rows(plan.files, *plan.shard_range(shard), storage), job, shard, attempt, {})
         rows = work.to_pylist()

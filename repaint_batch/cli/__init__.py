@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import check, demo, jobs, manifest, prior, report, upkeep
+from repaint_batch.cli import check, demo, history, jobs, manifest, prior, report, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
@@ -36,6 +36,8 @@ for command in (
     upkeep.replay,
     upkeep.clean,
     upkeep.dead_letters,
+    history.history,
+    history.rollback,
     report.schedule,
 ):
     app.command()(command)

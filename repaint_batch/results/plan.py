@@ -16,6 +16,7 @@ from repaint_batch.manifest import Manifest, ManifestFile
 from repaint_batch.storage import Storage, join, normalise
 
 FORMAT = 1
+_PLAN, _WITHDRAWN = "plan.json", "plan.withdrawn.json"
 
 
 @dataclass(frozen=True)
@@ -120,8 +121,8 @@ def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
     if plan.mode == "append" and others:
         first = others[0]
         raise ConfigError(f"{output} already holds job {first.job_id} ({_differences(plan, first)}); choose another output.uri")
-    uri = job_uri(output, plan.job_id, "plan.json")
-    if storage.create(uri, json.dumps({"format": FORMAT, **asdict(plan)}, indent=1).encode()):
+    uri = job_uri(output, plan.job_id, _PLAN)
+    if storage.create(uri, _stored(plan)):
         return plan
     frozen = load_plan(output, plan.job_id, storage)
     # How a job is run may change from run to run; what it does may not.
@@ -131,11 +132,15 @@ def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
 
 def load_plan(output: str, job_id: str, storage: Storage) -> Plan:
     """Return a job's frozen plan."""
-    uri = job_uri(output, job_id, "plan.json")
+    uri = job_uri(output, job_id, _PLAN)
     try:
-        values = json.loads(storage.read(uri))
+        return _read_plan(uri, storage)
     except SourceMissing as error:
         raise NothingToResume(f"{uri}: no such plan; check the output") from error
+
+
+def _read_plan(uri: str, storage: Storage) -> Plan:
+    values = json.loads(storage.read(uri))
     written = values.pop("format", None)
     if written != FORMAT:
         raise ConfigError(f"{uri} has format {written}, this version reads {FORMAT}; use the version that wrote it")
@@ -144,10 +149,36 @@ def load_plan(output: str, job_id: str, storage: Storage) -> Plan:
 
 
 def load_plans(output: str, storage: Storage) -> list[Plan]:
-    """Return every job of an output, oldest first."""
-    found = [uri for uri, _ in storage.list(join(normalise(output), "jobs")) if uri.endswith("/plan.json")]
-    plans = [load_plan(output, uri.split("/")[-2], storage) for uri in found]
+    """Return every job of an output that stands, oldest first."""
+    return _plans(output, _PLAN, storage)
+
+
+def load_withdrawn(output: str, storage: Storage) -> list[Plan]:
+    """Return every job of an output that was withdrawn and not planned again, oldest first."""
+    stand = {plan.job_id for plan in load_plans(output, storage)}
+    return [plan for plan in _plans(output, _WITHDRAWN, storage) if plan.job_id not in stand]
+
+
+def withdraw(plan: Plan, output: str, storage: Storage) -> None:
+    """Set a job's plan aside: what it did not do is no longer pending. Planned again, or reinstated, it stands as before."""
+    storage.write(job_uri(normalise(output), plan.job_id, _WITHDRAWN), _stored(plan))
+    storage.delete(job_uri(normalise(output), plan.job_id, _PLAN))
+
+
+def reinstate(plan: Plan, output: str, storage: Storage) -> None:
+    """Let a withdrawn job stand again."""
+    storage.write(job_uri(normalise(output), plan.job_id, _PLAN), _stored(plan))
+    storage.delete(job_uri(normalise(output), plan.job_id, _WITHDRAWN))
+
+
+def _plans(output: str, name: str, storage: Storage) -> list[Plan]:
+    found = [uri for uri, _ in storage.list(join(normalise(output), "jobs")) if uri.endswith(f"/{name}")]
+    plans = [_read_plan(uri, storage) for uri in found]
     return sorted(plans, key=lambda plan: (plan.created_at, plan.job_id))
+
+
+def _stored(plan: Plan) -> bytes:
+    return json.dumps({"format": FORMAT, **asdict(plan)}, indent=1).encode()
 
 
 def _differences(plan: Plan, other: Plan) -> str:

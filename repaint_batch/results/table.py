@@ -1,8 +1,11 @@
 """The results table: a Delta Lake table with one row a sample, and one transaction a shard.
 
-Every commit carries the transaction id ``JOB_ID/SHARD``. Before writing, the table is asked whether it knows that id; two
+Every commit carries the transaction id ``JOB_ID/SHARD``. Before writing, the table is asked whether it holds that id; two
 writers that get past the question conflict in Delta's own protocol, and one of them loses. So a shard is in the table once,
 however often its task ran.
+
+A transaction's number is odd while its shard is in the table. A rollback makes it even, in the same commit that takes the
+rows out, so that the shard may be committed again; numbers only ever grow, as Delta asks.
 """
 
 from collections.abc import Iterator, Sequence
@@ -66,17 +69,16 @@ class ResultsTable:
             CommitFailed: the table certainly does not hold the shard.
             CommitUnknown: nobody knows; ask `committed` later.
         """
-        transaction = transaction_id(plan.job_id, shard)
-        properties = CommitProperties(
-            app_transactions=[Transaction(transaction, 1)],
-            custom_metadata=_facts(plan, shard, rows),
-            max_commit_retries=15,
-        )
+        transaction, facts = transaction_id(plan.job_id, shard), _facts(plan, shard, rows)
         last: Exception | None = None
         for _ in range(_COMMIT_TRIES):
             table = self.open()
-            if table.transaction_version(transaction) is not None:
+            if holds(table, transaction):
                 return False
+            number = (table.transaction_version(transaction) or 0) + 1
+            properties = CommitProperties(
+                app_transactions=[Transaction(transaction, number)], custom_metadata=facts, max_commit_retries=15
+            )
             try:
                 _write(table, rows, plan.mode, properties)
                 return True
@@ -85,7 +87,7 @@ class ResultsTable:
                 last = error
             except (DeltaError, OSError) as error:
                 try:
-                    known = self.open().transaction_version(transaction) is not None
+                    known = holds(self.open(), transaction)
                 except (DeltaError, OSError) as unreachable:
                     raise CommitUnknown(f"shard {shard}: the table at {self.uri} cannot be asked: {unreachable}") from error
                 if known:
@@ -111,7 +113,7 @@ class ResultsTable:
         if superseded:
             # Another job has rewritten files, so they no longer tell: ask for each transaction that is not accounted for.
             pending = set(range(plan.shards)) - shards
-            shards |= {s for s in pending if table.transaction_version(transaction_id(plan.job_id, s)) is not None}
+            shards |= {shard for shard in pending if holds(table, transaction_id(plan.job_id, shard))}
         return shards
 
     def counts(self) -> dict[str, int]:
@@ -176,6 +178,12 @@ def _facts(plan: Plan, shard: int, rows: pa.Table) -> dict[str, str]:
 def transaction_id(job_id: str, shard: int) -> str:
     """Return the Delta application id of a shard's one commit."""
     return f"{job_id}/{shard}"
+
+
+def holds(table: DeltaTable, transaction: str) -> bool:
+    """Return whether a shard's rows are in this version of the table, or were superseded in it."""
+    number: int | None = table.transaction_version(transaction)
+    return number is not None and number % 2 == 1
 
 
 def _write(table: DeltaTable, rows: pa.Table, mode: str, properties: CommitProperties) -> None:

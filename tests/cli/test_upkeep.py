@@ -58,6 +58,20 @@ def test_a_day_in_the_life_of_an_output(output: str, tmp_path: Path) -> None:
     assert f"put {tmp_path} into storage.allow" in text
 
 
+def test_a_version_is_returned_to(output: str) -> None:
+    code, text = said("history", output)
+    assert (code, "0 " in text) == (0, True)
+    assert "job" in text
+    assert "1 shards, 1 rows failed" in text
+    code, text = said("rollback", output, "--to", "0")
+    assert (code, "is again what it was at version 0: 0 ok, 0 skipped, 0 failed (version 2)" in text) == (0, True), text
+    assert "jobs withdrawn: " in text
+    code, text = said("rollback", output, "--to", "1")
+    assert "2 ok, 0 skipped, 1 failed (version 3) jobs stand again: " in text
+    assert "rolled back to version 0" in said("history", output)[1]
+    assert said("rollback", output, "--to", "17")[0] == 2
+
+
 def test_problems_exit_with_1(output: str) -> None:
     first, _ = sorted(Path(output, "images").iterdir())
     first.write_bytes(b"not what was written")
@@ -70,7 +84,7 @@ def test_problems_exit_with_1(output: str) -> None:
     assert found["first_problems"][0]["sample_id"] == "picture-0000"
 
 
-@pytest.mark.parametrize("name", ["verify", "replay", "clean", "dead-letters"])
+@pytest.mark.parametrize("name", ["verify", "replay", "clean", "dead-letters", "history", "rollback"])
 def test_help_has_examples(name: str) -> None:
     code, text = said(name, "--help")
     assert code == 0

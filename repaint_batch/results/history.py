@@ -1,0 +1,215 @@
+"""What became of an output, version by version, and the way back.
+
+A rollback is one commit: it makes the table's rows what they were at an earlier version and the transactions of the shards
+that it takes out, or brings back, what they were too. Nothing is rewritten, so that a rollback can itself be rolled back.
+Jobs of which the table then holds nothing are withdrawn, and no longer pending. Files in ``images/`` have names that are
+unique to their contents and are never written over: those that the rows name are as they were, or the rollback is refused.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import DeltaError
+
+from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.results.lease import Lease
+from repaint_batch.results.plan import load_plans, load_withdrawn, reinstate, withdraw
+from repaint_batch.results.table import ResultsTable, holds, transaction_id
+from repaint_batch.storage import Storage, join, normalise
+
+ROLLBACK = "rollback_to"
+REMOVED = "removed"
+"""Keys under which commits that are no shard's say in the log what they did."""
+NIGHT_LEASE = "night"
+"""What nights of an output take, in place of a job's id, so that there is one at a time."""
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Change:
+    """Successive versions of the table that one cause made.
+
+    Attributes:
+        first: the first of them.
+        last: the last; it is what `rollback` is asked to go back to.
+        at: time of the last.
+        what: ``created``, ``job``, ``rollback``, ``removal`` or ``upkeep``.
+        job_id: the job, where it is one.
+        shards: how many of its shards were committed.
+        failed: failed rows in them.
+        to: the version that a rollback went back to.
+        removed: rows that a removal took out.
+        is_whole: whether all data files of the last version are still there; older ones are given up by retention.
+    """
+
+    first: int
+    last: int
+    at: datetime
+    what: str
+    job_id: str | None = None
+    shards: int = 0
+    failed: int = 0
+    to: int | None = None
+    removed: int = 0
+    is_whole: bool = True
+
+
+@dataclass(frozen=True)
+class Rollback:
+    """What a rollback did.
+
+    Attributes:
+        version: the version that it made.
+        counts: rows of the table by status, as they are again.
+        withdrawn: jobs of which nothing is left.
+        reinstated: jobs withdrawn earlier, whose rows are back.
+    """
+
+    version: int
+    counts: dict[str, int]
+    withdrawn: tuple[str, ...]
+    reinstated: tuple[str, ...]
+
+
+def read_history(output: str, storage: Storage) -> list[Change]:
+    """Return what became of an output's table, oldest first, as far as its log goes back.
+
+    Raises:
+        NothingToResume: there is no table.
+    """
+    table = _table_of(output, storage)
+    delta = table.open()
+    changes: list[Change] = []
+    for entry in reversed(list(delta.history())):
+        change = _change(entry)
+        before = changes[-1] if changes else None
+        if before and change.what == "job" and (before.what, before.job_id) == (change.what, change.job_id):
+            change = replace(
+                change, first=before.first, shards=before.shards + change.shards, failed=before.failed + change.failed
+            )
+            changes.pop()
+        changes.append(change)
+    present = _names(table.uri, storage)
+    return [replace(change, is_whole=not _missing_data(table, change.last, present)) for change in changes]
+
+
+def rollback(output: str, to: int, storage: Storage) -> Rollback:
+    """Make an output what it was at an earlier version, or at a later one that was rolled back.
+
+    Args:
+        output: folder or prefix of the output.
+        to: the version.
+        storage: how to reach it.
+
+    Raises:
+        NothingToResume: there is no table.
+        ConfigError: there is no such version, or files of it are gone.
+        LeaseHeld: a job is running, or a night.
+    """
+    table = _table_of(output, storage)
+    with _nobody_running(output, table, storage):
+        now = table.open()
+        try:
+            then = table.open(to)
+        except DeltaError as error:
+            raise ConfigError(f"--to {to}: {table.uri} has no such version; its newest is {now.version()}") from error
+        _refuse_gaps(output, table, to, storage)
+        transactions = _transactions_since(to, now)
+        turned = [
+            Transaction(name, now.transaction_version(name) + 1) for name in transactions if holds(now, name) != holds(then, name)
+        ]
+        now.restore(to, commit_properties=CommitProperties(app_transactions=turned, custom_metadata={ROLLBACK: str(to)}))
+        withdrawn, reinstated = _settle(output, table, {name.split("/")[0] for name in transactions}, storage)
+    return Rollback(table.open().version(), table.counts(), withdrawn, reinstated)
+
+
+def _transactions_since(version: int, now: DeltaTable) -> list[str]:
+    """Return the transactions in which `now` may differ from a version: of commits after it, or taken out since."""
+    entries, lowest = list(now.history()), version
+    for entry in entries:  # newest first
+        if ROLLBACK in entry and entry["version"] > lowest:
+            lowest = min(lowest, int(entry[ROLLBACK]))
+    later = [entry for entry in entries if entry["version"] > lowest and "job_id" in entry]
+    return sorted({transaction_id(entry["job_id"], int(entry["shard"])) for entry in later})
+
+
+def _settle(output: str, table: ResultsTable, touched: set[str], storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Withdraw the jobs of which the table holds nothing any more, and reinstate those of which it does again."""
+    gone = [plan for plan in load_plans(output, storage) if plan.job_id in touched and not table.committed(plan)]
+    back = [plan for plan in load_withdrawn(output, storage) if plan.job_id in touched and table.committed(plan)]
+    for plan in gone:
+        withdraw(plan, output, storage)
+    for plan in back:
+        reinstate(plan, output, storage)
+    return tuple(plan.job_id for plan in gone), tuple(plan.job_id for plan in back)
+
+
+@contextlib.contextmanager
+def _nobody_running(output: str, table: ResultsTable, storage: Storage) -> Iterator[None]:
+    """Hold the leases under which anybody would write to the table."""
+    with contextlib.ExitStack() as leases:
+        leases.enter_context(Lease(output, NIGHT_LEASE, storage))
+        for plan in load_plans(output, storage):
+            if len(table.committed(plan)) < plan.shards:
+                leases.enter_context(Lease(output, plan.job_id, storage))
+        yield
+
+
+def _table_of(output: str, storage: Storage) -> ResultsTable:
+    table = ResultsTable(output, storage)
+    if not table.exists():
+        raise NothingToResume(f"{output}: there are no results; check the output")
+    return table
+
+
+def _change(entry: dict[str, Any]) -> Change:
+    version = int(entry["version"])
+    at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
+    if "job_id" in entry:
+        return Change(version, version, at, "job", entry["job_id"], 1, int(entry["failed"]))
+    if ROLLBACK in entry:
+        return Change(version, version, at, "rollback", to=int(entry[ROLLBACK]))
+    if REMOVED in entry:
+        return Change(version, version, at, "removal", removed=int(entry[REMOVED]))
+    return Change(version, version, at, "created" if version == 0 else "upkeep")
+
+
+def _names(uri: str, storage: Storage) -> set[str]:
+    return {found.rpartition("/")[2] for found, _ in storage.walk(uri)}
+
+
+def _missing_data(table: ResultsTable, version: int, present: set[str]) -> list[str]:
+    try:
+        uris = table.open(version).file_uris()
+    except DeltaError:  # the log no longer goes back that far
+        return [f"the log of version {version}"]
+    return [uri for uri in uris if uri.rpartition("/")[2] not in present]
+
+
+def _refuse_gaps(output: str, table: ResultsTable, version: int, storage: Storage) -> None:
+    missing = _missing_data(table, version, _names(table.uri, storage))
+    if not missing:
+        named = _named_images(table.open(version), storage)
+        if named:
+            images = _names(join(normalise(output), "images"), storage)
+            missing = [uri for uri in named if uri.rpartition("/")[2] not in images]
+    if missing:
+        first = ", ".join(missing[:_NAMED])
+        raise ConfigError(
+            f"--to {version}: {len(missing):,} of its files are gone, such as {first}; "
+            "`repaint-batch history` shows the versions that are whole"
+        )
+
+
+def _named_images(delta: DeltaTable, storage: Storage) -> list[str]:
+    named: list[str] = []
+    for uri in delta.file_uris():
+        filesystem, path = storage.arrow(uri)
+        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"])["output_uri"]
+        named += column.drop_null().to_pylist()
+    return named
