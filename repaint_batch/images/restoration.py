@@ -18,7 +18,8 @@ from repaint_batch.images.encoding import encode, is_lossless, target_format
 from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.scaling import blurred, cut, enlarged
-from repaint_batch.images.windows import Window, plan_windows, trimmed
+from repaint_batch.images.covering import trimmed
+from repaint_batch.images.windows import Window, leaves, plan_windows
 
 _PART_PX = 256
 
@@ -30,6 +31,8 @@ class Prepared:
     Attributes:
         windows: (N, R, R, 3) float32 in [-1, 1], upright; 0 in the hole.
         keep_mask: (N, R, R) bool, True = known pixel.
+        plan: where the N windows lie, and in what order they are restored, see `repaint_batch.images.rounds`.
+        orientation: EXIF orientation of the picture; windows are upright, their places in `plan` are not.
         width_px: width of the picture as stored, before any orientation tag.
         height_px: its height.
         format: Pillow's name of the picture's format: PNG, JPEG, WEBP, ...
@@ -39,6 +42,8 @@ class Prepared:
 
     windows: np.ndarray
     keep_mask: np.ndarray
+    plan: tuple[Window, ...]
+    orientation: int
     width_px: int
     height_px: int
     format: str
@@ -87,7 +92,7 @@ def prepare(
     picture = read_picture(image, config)
     keep_mask = read_keep_mask(mask, picture, config)
     target_format(picture, output_format)
-    plan = plan_windows(keep_mask, resolution_px, config.context)
+    plan = plan_windows(keep_mask, resolution_px, config.context, config.max_windows)
     if len(plan) > config.max_windows:
         raise MaskInvalid(
             f"mask: its holes need {len(plan)} windows of {resolution_px} px, "
@@ -105,6 +110,8 @@ def prepare(
     return Prepared(
         windows=windows,
         keep_mask=known,
+        plan=plan,
+        orientation=picture.orientation,
         width_px=picture.size[0],
         height_px=picture.size[1],
         format=picture.format,
@@ -138,15 +145,16 @@ def compose(
     # From JPEG to JPEG there is no detour by RGB, which would change blocks that nothing was restored in.
     picture = read_picture(image, config, as_coded=output_format in ("source", "jpeg"))
     keep_mask = read_keep_mask(mask, picture, config)
-    plan = plan_windows(keep_mask, resolution_px, config.context)
+    plan = plan_windows(keep_mask, resolution_px, config.context, config.max_windows)
     if restored.shape != (len(plan), resolution_px, resolution_px, 3):
         raise ValueError(f"expected {len(plan)} windows of {resolution_px} px, got an array of shape {restored.shape}")
     if not np.isfinite(restored).all():
         raise SampleError("the prior returned NaN or infinity; try float32 precision")
     colours = _colours(picture, keep_mask, config)
+    final = leaves(plan)
     filling = _Filling(
-        windows=plan,
-        restored=[stored(window, picture.orientation).astype(np.float32) for window in restored],
+        windows=tuple(plan[i] for i in final),
+        restored=[stored(restored[i], picture.orientation).astype(np.float32) for i in final],
         feather_px=config.feather_px,
     )
     seam = Seam()
@@ -168,7 +176,7 @@ def compose(
 
 @dataclass(frozen=True, eq=False)
 class _Filling:
-    """Restored windows, (R, R, 3) each in the stored orientation, where they lie, and how wide their rim is blended."""
+    """Final windows, (R, R, 3) each in the stored orientation, where they lie, and how wide their rim is blended."""
 
     windows: tuple[Window, ...]
     restored: list[np.ndarray]
@@ -177,13 +185,9 @@ class _Filling:
     def is_coarse(self, box: Box) -> bool:
         """Return whether anything in `box` was solved at another scale; at scale 1 known pixels agree by themselves."""
         return any(
-            window.side_px != len(restored) and _common(_square(window), box) is not None
+            window.side_px != len(restored) and _common(window.square, box) is not None
             for window, restored in zip(self.windows, self.restored, strict=True)
         )
-
-
-def _square(window: Window) -> Box:
-    return (window.left, window.top, window.left + window.side_px, window.top + window.side_px)
 
 
 def _common(one: Box, other: Box) -> Box | None:
@@ -240,22 +244,49 @@ def _around(box: Box, reach: int, size: tuple[int, int]) -> Box:
 def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
     """Return (h, w, 3) restored RGB over `box` and (h, w) where there is any.
 
-    Windows that overlap share their pixels by weights that fall from 1 on a window's duty to 0 at its edge; a finer
-    window outweighs a coarser one.
+    A pixel is its window's on whose duty it is; of duties that overlap a finer window's outweighs a coarser one's. Windows of
+    one scale agree there by themselves: the later one was given what the earlier one restored. Around all duties, where
+    pixels are known and `_rim_correction` looks, windows share by weights that fall to 0 at their edges.
     """
-    height, width = box[3] - box[1], box[2] - box[0]
-    total = np.zeros((height, width, 3), dtype=np.float32)
-    weights = np.zeros((height, width), dtype=np.float32)
+    shape = (box[3] - box[1], box[2] - box[0])
+    on_duty, around = _Sum.zeros(shape), _Sum.zeros(shape)
     for window, restored in zip(filling.windows, filling.restored, strict=True):
-        common = _common(_square(window), box)
+        common = _common(window.square, box)
         if common is None:
             continue
-        weight = _weight(window, common) * np.float32((len(restored) / window.side_px) ** 2)
         place = (slice(common[1] - box[1], common[3] - box[1]), slice(common[0] - box[0], common[2] - box[0]))
-        total[place] += weight[..., None] * enlarged(restored, window, common)
-        weights[place] += weight
-    covered = weights > 0
-    return total / np.where(covered, weights, 1)[..., None], covered
+        weight = _weight(window, common) * np.float32((len(restored) / window.side_px) ** 2)
+        duty = _inside(window.duty, common)
+        values = enlarged(restored, window, common)
+        on_duty.add(place, values, np.where(duty, weight, 0))
+        around.add(place, values, np.where(duty, 0, weight))
+    rgb = np.where(on_duty.weights[..., None] > 0, on_duty.mean(), around.mean())
+    return rgb, (on_duty.weights > 0) | (around.weights > 0)
+
+
+@dataclass(frozen=True, eq=False)
+class _Sum:
+    """A weighted sum of (h, w, 3) pixels, and its (h, w) weights."""
+
+    values: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, int]) -> "_Sum":
+        return cls(np.zeros((*shape, 3), dtype=np.float32), np.zeros(shape, dtype=np.float32))
+
+    def add(self, place: tuple[slice, slice], values: np.ndarray, weight: np.ndarray) -> None:
+        self.values[place] += weight[..., None] * values
+        self.weights[place] += weight
+
+    def mean(self) -> np.ndarray:
+        return self.values / np.where(self.weights > 0, self.weights, 1)[..., None]
+
+
+def _inside(duty: Box, box: Box) -> np.ndarray:
+    """Return (h, w) bool over `box`: True inside `duty`."""
+    columns, rows = np.arange(box[0], box[2]), np.arange(box[1], box[3])
+    return np.outer((rows >= duty[1]) & (rows < duty[3]), (columns >= duty[0]) & (columns < duty[2]))
 
 
 def _weight(window: Window, box: Box) -> np.ndarray:

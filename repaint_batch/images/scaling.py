@@ -93,7 +93,12 @@ def enlarged(restored: np.ndarray, window: Window, box: Box) -> np.ndarray:
     end = float(len(restored))
     source = (outer[0] / scale, outer[1] / scale, min(outer[2] / scale, end), min(outer[3] / scale, end))
     inner = (slice(top - outer[1], bottom - outer[1]), slice(left - outer[0], right - outer[0]))
-    return np.stack([_resize(restored[..., i], size, _ENLARGE, source)[inner] for i in range(3)], axis=-1)
+    return resized(restored, size, source)[inner]
+
+
+def resized(pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, float, float]) -> np.ndarray:
+    """Return (height, width, 3) float32: the part of (h, w, 3) `pixels` inside `box` enlarged to `size` (width, height)."""
+    return np.stack([_resize(pixels[..., i], size, _ENLARGE, box) for i in range(pixels.shape[-1])], axis=-1)
 
 
 def blurred(values: np.ndarray, radius_px: int) -> np.ndarray:

@@ -1,24 +1,26 @@
 """Where a prior of R x R pixels is put to work on a picture of any size: the plan, from the mask alone.
 
-Holes are covered by few square windows, each with known surroundings. At scale 1 a window has the prior's own size and
-is cut pixel for pixel. Scratches, however long, are covered by a chain of such windows. A hole too thick for its middle
-to have anything known near it is handed to a window of twice the side, shrunk to the prior's size, and so on up to the
-whole picture: each hole is solved at the finest scale at which the prior sees around it.
+Holes are covered by few square windows, each with known surroundings, see `repaint_batch.images.covering`. At scale 1 a
+window has the prior's own size and is cut pixel for pixel. What only a larger window sees around is solved coarse to fine:
+that window's restoration is a draft, from which windows of half its side or less start, and so on down to scale 1 or as
+far as the number of windows allows.
 
-Work is done on a grid of cells of R/8 pixels; its cost is that of the cells that hold a hole, not of the picture.
+Windows of one scale that overlap agree because they are solved one after another: what an earlier one restored is known to
+a later one. Windows that do not touch share a round, so that batches stay full.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from repaint_batch.images.covering import Box, cover, trimmed
 
-_CELLS = 8
-"""Cells along a side of a window."""
-_THICK = 4
-"""A hole that holds a full square of a window's side over this is too thick to be tiled at the window's scale."""
+_COARSE = 1.5
+"""Scale from which a restoration is a draft: enlarged by less it is as good as one at scale 1."""
+_STEP = 1.4
+"""Least factor between the scales of a draft and what starts from it."""
 
 
 @dataclass(frozen=True)
@@ -29,209 +31,133 @@ class Window:
         left, top: corner in pixels of the picture as stored; the square may reach past a picture's right and lower end.
         side_px: side in the picture's pixels; the prior's resolution at scale 1, more for a coarse window.
         duty: box of the holes that this window was planned for.
+        round: windows of earlier rounds are restored before it.
+        parent: number in the plan of the coarser window whose restoration this one starts from; None: from noise.
     """
 
     left: int
     top: int
     side_px: int
     duty: Box
+    round: int = 0
+    parent: int | None = None
+
+    @property
+    def square(self) -> Box:
+        """The window as a box."""
+        return (self.left, self.top, self.left + self.side_px, self.top + self.side_px)
 
 
-def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.125) -> tuple[Window, ...]:
-    """Return the windows to sample for a mask; none for an empty one.
+def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.125, most: int = 512) -> tuple[Window, ...]:
+    """Return the windows to sample for a mask, none for an empty one; parents stand before their children.
 
     Args:
         keep_mask: (H, W) bool, True = known pixel.
         resolution_px: side R of the prior's input.
         context: share of a window's side that stays free of its duty at each edge, where the picture allows.
+        most: finer scales are left out if they would take more windows than this; there may be more all the same.
     """
     hole = ~keep_mask
     height, width = hole.shape
-    whole = trimmed(hole, (0, 0, width, height))
-    if whole is None:
-        return ()
-    longest = max(width, height)
-    if longest <= resolution_px:
-        # A tiny picture is enlarged, but not beyond recognition.
-        side = max(longest, math.ceil(resolution_px / 4))
-        return (_place(whole, side, width, height),)
-    cell = max(1, resolution_px // _CELLS)
-    left_over, full = _cells(hole, cell)
-    windows: list[Window] = []
-    side = resolution_px
-    while side < longest and left_over.any():
-        core = max(1, int(side * (1 - 2 * context)))
-        boxes, left_over = _boxes_at_scale(hole, left_over, full, cell, side, core)
-        for group in _grouped(boxes, core):
-            needed = math.ceil(max(group[2] - group[0], group[3] - group[1]) / (1 - 2 * context))
-            windows.append(_place(group, min(max(needed, resolution_px), side), width, height))
-        side *= 2
-    rest = _cells_box(hole, left_over, cell)
-    if rest is not None:
-        windows.append(_place(rest, longest, width, height))
-    return tuple(windows)
+    plan = [_place(duty, side, resolution_px, (0, 0, width, height)) for duty, side in cover(hole, resolution_px, context)]
+    drafts = [i for i, window in enumerate(plan) if window.side_px >= _COARSE * resolution_px]
+    while drafts and len(plan) <= most:
+        coarsest = max(plan[i].side_px for i in drafts)
+        finer = [
+            replace(child, parent=i)
+            for i in drafts
+            if plan[i].side_px == coarsest
+            for child in _children(plan[i], hole, resolution_px, context)
+        ]
+        if len(plan) + len(finer) > most:
+            break
+        drafts = [i for i in drafts if plan[i].side_px < coarsest]
+        drafts += [len(plan) + i for i, child in enumerate(finer) if child.side_px > resolution_px]
+        plan += finer
+    return _in_rounds(plan, resolution_px) if 1 < len(plan) <= most else tuple(plan)
 
 
-def _boxes_at_scale(
-    hole: np.ndarray, cells: np.ndarray, full: np.ndarray, cell: int, side: int, core: int
-) -> tuple[list[Box], np.ndarray]:
-    """Return boxes of at most `core` pixels that windows of `side` can solve, and the cells left to a coarser scale."""
-    boxes: list[Box] = []
-    coarser = np.zeros_like(cells)
-    square = max(1, side // _THICK // cell)
-    for rows, columns in _components(cells):
-        box = _component_box(hole, rows, columns, cell)
-        if box is None:
-            continue
-        if max(box[2] - box[0], box[3] - box[1]) <= core:
-            boxes.append(box)
-            continue
-        # The component alone, in a frame of its own.
-        top, left = rows.min(), columns.min()
-        part = np.zeros((rows.max() - top + 1, columns.max() - left + 1), dtype=bool)
-        part[rows - top, columns - left] = True
-        frame = (slice(top, top + part.shape[0]), slice(left, left + part.shape[1]))
-        thick = part & _dilated(_opened(part & full[frame], square))
-        coarser[frame] |= thick
-        for tile in _tiles(part & ~thick, max(1, core // cell)):
-            tile_box = trimmed(hole, _to_pixels(tile, left, top, cell))
-            if tile_box is not None:
-                boxes.append(tile_box)
-    return boxes, coarser
+def leaves(plan: Sequence[Window]) -> list[int]:
+    """Return the numbers of the windows whose restorations are final: those that nothing finer starts from."""
+    drafts = {window.parent for window in plan}
+    return [i for i in range(len(plan)) if i not in drafts]
 
 
-def _cells(hole: np.ndarray, cell: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which cells hold any hole pixel, and which hold nothing else."""
-    rows, columns = np.arange(0, hole.shape[0], cell), np.arange(0, hole.shape[1], cell)
-    # One strip at a time: `reduceat` along the first axis takes forty times as long.
-    some = np.stack([hole[row : row + cell].any(axis=0) for row in rows])
-    full = np.stack([hole[row : row + cell].all(axis=0) for row in rows])
-    return np.logical_or.reduceat(some, columns, axis=1), np.logical_and.reduceat(full, columns, axis=1)
+def donors(plan: Sequence[Window], number: int, resolution_px: int) -> list[int]:
+    """Return, in the order of their rounds, the windows whose restored duties are known to window `number`."""
+    mine = plan[number]
+    found = [
+        i
+        for i, other in enumerate(plan)
+        if other.round < mine.round and _share_pixels(mine, other, resolution_px) and _touch(mine.square, other.duty)
+    ]
+    return sorted(found, key=lambda i: plan[i].round)
 
 
-def trimmed(hole: np.ndarray, box: Box) -> Box | None:
-    """Return the smallest box around the hole pixels inside `box`."""
-    part = hole[box[1] : box[3], box[0] : box[2]]
-    rows = np.flatnonzero(part.any(axis=1))
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(part[rows[0] : rows[-1] + 1].any(axis=0))
-    left, top = box[0], box[1]
-    return (left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1)
+def _children(parent: Window, hole: np.ndarray, resolution_px: int, context: float) -> list[Window]:
+    """Return the windows of the next finer scale that share the duty of `parent` between them."""
+    side = resolution_px << int(math.log2(parent.side_px / resolution_px / _STEP))
+    pitch = side // resolution_px
+    core = max(1, min(int(side * (1 - 2 * context)), side - 2 * pitch))
+    left, top, right, bottom = parent.duty
+    found = []
+    for low in _evenly(top, bottom, core):
+        for near in _evenly(left, right, core):
+            duty = trimmed(hole, (near[0], low[0], near[1], low[1]))
+            if duty is not None:
+                found.append(_place(duty, side, resolution_px, _common(parent.square, hole.shape)))
+    return found
 
 
-def _to_pixels(tile: Box, left: int, top: int, cell: int) -> Box:
-    return ((left + tile[0]) * cell, (top + tile[1]) * cell, (left + tile[2]) * cell, (top + tile[3]) * cell)
+def _evenly(start: int, stop: int, most: int) -> list[tuple[int, int]]:
+    count = -(-(stop - start) // most)
+    cuts = [start + (stop - start) * i // count for i in range(count + 1)]
+    return list(zip(cuts[:-1], cuts[1:], strict=True))
 
 
-def _component_box(hole: np.ndarray, rows: np.ndarray, columns: np.ndarray, cell: int) -> Box | None:
-    left, top = int(columns.min()) * cell, int(rows.min()) * cell
-    return trimmed(hole, (left, top, (int(columns.max()) + 1) * cell, (int(rows.max()) + 1) * cell))
+def _common(square: Box, shape: tuple[int, ...]) -> Box:
+    return (square[0], square[1], min(square[2], shape[1]), min(square[3], shape[0]))
 
 
-def _cells_box(hole: np.ndarray, cells: np.ndarray, cell: int) -> Box | None:
-    rows, columns = np.nonzero(cells)
-    return _component_box(hole, rows, columns, cell) if len(rows) else None
+def _in_rounds(plan: Sequence[Window], resolution_px: int) -> tuple[Window, ...]:
+    """Return `plan` with rounds: a child's after its parent's, and those of windows that know each other's pixels apart."""
+    done: list[Window] = []
+    for window in plan:
+        taken = {
+            other.round
+            for other in done
+            if _share_pixels(window, other, resolution_px)
+            and (_touch(window.square, other.duty) or _touch(other.square, window.duty))
+        }
+        first = 0 if window.parent is None else done[window.parent].round + 1
+        done.append(replace(window, round=next(i for i in range(first, first + len(taken) + 1) if i not in taken)))
+    return tuple(done)
 
 
-def _components(cells: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Return (rows, columns) of every 8-connected group of cells, in reading order of their first cells.
-
-    Runs of a row are joined with those they touch in the row above (Rosenfeld and Pfaltz 1966).
-    """
-    edges = np.diff(np.pad(cells.astype(np.int8), ((0, 0), (1, 1))), axis=1)
-    run_rows, starts = np.nonzero(edges == 1)
-    stops = np.nonzero(edges == -1)[1]
-    parent = list(range(len(starts)))
-
-    def root(run: int) -> int:
-        while parent[run] != run:
-            parent[run] = parent[parent[run]]
-            run = parent[run]
-        return run
-
-    first = np.searchsorted(run_rows, np.arange(cells.shape[0] + 1)).tolist()
-    begin, end = starts.tolist(), stops.tolist()
-    for row in range(1, cells.shape[0]):
-        above, here = first[row - 1], first[row]
-        while above < first[row] and here < first[row + 1]:
-            if begin[above] <= end[here] and begin[here] <= end[above]:
-                one, other = root(above), root(here)
-                parent[max(one, other)] = min(one, other)
-            if end[above] < end[here]:
-                above += 1
-            else:
-                here += 1
-    labels = np.array([root(run) for run in range(len(parent))], dtype=np.int64)
-    lengths = stops - starts
-    cell_labels = np.repeat(labels, lengths)
-    rows, columns = np.nonzero(cells)
-    order = np.argsort(cell_labels, kind="stable")
-    cuts = np.flatnonzero(np.diff(cell_labels[order])) + 1
-    return [(rows[part], columns[part]) for part in np.split(order, cuts) if len(part)]
+def _share_pixels(one: Window, other: Window, resolution_px: int) -> bool:
+    """Return whether both windows see the picture in the same pixels: at one scale, on one grid."""
+    pitch, rest = divmod(one.side_px, resolution_px)
+    return (
+        one.side_px == other.side_px and not rest and (one.left - other.left) % pitch == 0 and (one.top - other.top) % pitch == 0
+    )
 
 
-def _opened(cells: np.ndarray, square: int) -> np.ndarray:
-    """Return the cells of all squares of `square` x `square` cells that are set throughout."""
-    for axis in (0, 1):
-        if cells.shape[axis] < square:
-            return np.zeros_like(cells)
-    fits: np.ndarray = cells
-    for axis in (0, 1):
-        fits = np.asarray(np.lib.stride_tricks.sliding_window_view(fits, square, axis=axis).all(axis=-1))
-    opened: np.ndarray = np.zeros(cells.shape, dtype=bool)
-    for row in range(square):
-        for column in range(square):
-            opened[row : row + fits.shape[0], column : column + fits.shape[1]] |= fits
-    return opened
+def _touch(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _dilated(cells: np.ndarray) -> np.ndarray:
-    padded = np.pad(cells, 1)
-    wide = padded[:, :-2] | padded[:, 1:-1] | padded[:, 2:]
-    return np.asarray(wide[:-2] | wide[1:-1] | wide[2:])
+def _place(duty: Box, side: int, resolution_px: int, frame: Box) -> Window:
+    """Return a window centred on its duty, moved into `frame` as far as it fits, on the grid of its scale if that has one."""
+    pitch = side // resolution_px if side % resolution_px == 0 else 1
 
+    def along(low: int, high: int, start: int, stop: int) -> int:
+        if stop - start <= side:
+            return start  # what is missing of the square is mirrored in behind the picture's end
+        at = min(max((low + high - side) // 2, start), stop - side)
+        for on_grid in (at - at % pitch, at + -at % pitch):
+            if max(high - side, start) <= on_grid <= low:
+                return on_grid
+        return at
 
-def _tiles(cells: np.ndarray, span: int) -> list[Box]:
-    """Return boxes of at most `span` x `span` cells that cover `cells`: bands from the top, each from its left."""
-    cells = cells.copy()
-    tiles = []
-    occupied: np.ndarray = np.asarray(cells.any(axis=1))
-    while occupied.any():
-        top = int(occupied.argmax())
-        band = cells[top : top + span]
-        columns = np.flatnonzero(band.any(axis=0))
-        while len(columns):
-            left = int(columns[0])
-            tiles.append((left, top, left + span, top + span))
-            columns = columns[columns >= left + span]
-        band[:] = False
-        occupied[top : top + span] = False
-    return tiles
-
-
-def _grouped(boxes: list[Box], core: int) -> list[Box]:
-    """Return boxes of at most `core` pixels that hold all `boxes`; each joins the first it does not overfill."""
-    groups: np.ndarray = np.empty((len(boxes), 4), dtype=np.int64)
-    count = 0
-    for box in sorted(boxes, key=lambda b: (b[1], b[0])):
-        low = np.minimum(groups[:count, :2], box[:2])
-        high = np.maximum(groups[:count, 2:], box[2:])
-        fits = np.flatnonzero(((high - low) <= core).all(axis=1))
-        if len(fits):
-            groups[fits[0]] = [*low[fits[0]], *high[fits[0]]]
-        else:
-            groups[count] = box
-            count += 1
-    return [(int(a), int(b), int(c), int(d)) for a, b, c, d in groups[:count]]
-
-
-def _place(duty: Box, side: int, width: int, height: int) -> Window:
-    """Return a window centred on its duty, moved into the picture as far as it fits."""
-
-    def along(low: int, high: int, size: int) -> int:
-        if size <= side:
-            return 0  # what is missing of the square is mirrored in behind the picture's end
-        return min(max((low + high - side) // 2, 0), size - side)
-
-    return Window(along(duty[0], duty[2], width), along(duty[1], duty[3], height), side, duty)
+    left = along(duty[0], duty[2], frame[0], frame[2])
+    return Window(left, along(duty[1], duty[3], frame[1], frame[3]), side, duty)

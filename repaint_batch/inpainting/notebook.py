@@ -60,14 +60,14 @@ def inpaint(
     if prepared.hole_fraction in (0, 1):
         what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
         raise MaskInvalid(f"the mask {what}; {hole} pixels are the ones to restore")
-    restored = pipeline.restore(
-        torch.from_numpy(prepared.windows).movedim(-1, 1),
-        torch.from_numpy(prepared.keep_mask)[:, None],
-        [sample_key(seed, "", window) for window in range(len(prepared.windows))],
+    keys = [sample_key(seed, "", window) for window in range(len(prepared.windows))]
+    (restored,) = restore_pictures(
+        pipeline,
+        [Unrestored.of(prepared, keys)],
         sampler=PRESETS[preset],
         batch_windows=min(_BATCH_WINDOWS, len(prepared.windows)),
     )
-    done = compose(picture, marks, restored.movedim(1, -1).numpy(), config, resolution_px, "source")
+    done = compose(picture, marks, restored, config, resolution_px, "source")
     result = Image.open(io.BytesIO(done.data))
     result.load()
     return result if isinstance(image, Image.Image) else _as_array(result, image)

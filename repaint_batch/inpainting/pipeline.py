@@ -21,7 +21,7 @@ from repaint_batch.priors.process import Process
 from repaint_batch.sampler.batching import batches
 from repaint_batch.sampler.noise import KeyedNoise
 from repaint_batch.sampler.path import Reverse
-from repaint_batch.sampler.presets import PRESETS, RePaint, Sampler
+from repaint_batch.sampler.presets import PRESETS, RePaint, Sampler, enter
 from repaint_batch.sampler.repaint import ChainState, OnStep
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -141,6 +141,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         *,
         sampler: Sampler,
         batch_windows: int,
+        coarse: Tensor | None = None,
         class_labels: Sequence[int] | None = None,
         on_batch: Callable[[int], None] | None = None,
         checkpoint: "Checkpoint | None" = None,
@@ -153,6 +154,8 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             keys: N 64-bit noise keys, see `repaint_batch.sampler.noise.sample_key`.
             sampler: algorithm and settings.
             batch_windows: windows in every network call; the last batch is padded to it.
+            coarse: (N, C, H, W) float32 in [-1, 1] that chains start from, see `repaint_batch.sampler.presets.enter`; None:
+                from noise.
             class_labels: N classes; None takes the prior's default, if it has one.
             on_batch: called after every batch with the number of windows that it restored.
             checkpoint: where an interrupted call left off, and who is told after every step of this one.
@@ -174,7 +177,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         done, state = checkpoint.load() if checkpoint else (None, None)
         restored = list(done.to(known.device).split(batch_windows)) if done is not None else []  # type: ignore[no-untyped-call]
         first = len(restored)
-        for number, batch in enumerate(batches(known, keep_mask.bool(), keys, batch_windows)):
+        for number, batch in enumerate(batches(known, keep_mask.bool(), keys, batch_windows, coarse)):
             if number < first:
                 continue
             labels = None
@@ -190,6 +193,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
                 sampler,
                 on_step=_saver(checkpoint, restored),
                 resume=state if number == first else None,
+                coarse=batch.coarse,
             )
             restored.append(x_0[: batch.count].to(known.device))
             if on_batch is not None:
@@ -205,18 +209,22 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         sampler: Sampler,
         on_step: OnStep | None = None,
         resume: ChainState | None = None,
+        coarse: Tensor | None = None,
     ) -> Tensor:
         device = self._execution_device
+        noise = KeyedNoise(keys, known.shape[1:], device)
         try:
             with torch.inference_mode():
                 if resume is not None:
                     # A clone: compiled networks tell tensors of inference mode from others.
                     resume = replace(resume, x_t=resume.x_t.to(device).clone())
+                elif coarse is not None:
+                    resume = enter(sampler, prior, coarse.to(device), noise)
                 return sampler.sample(
                     prior,
                     known.to(device=device, dtype=torch.float32),
                     keep_mask.to(device),
-                    KeyedNoise(keys, known.shape[1:], device),
+                    noise,
                     guidance=prior.guidance,
                     resume=resume,
                     on_step=on_step,

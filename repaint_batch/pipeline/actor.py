@@ -3,15 +3,15 @@
 import os
 import time
 
-import numpy as np
 import pyarrow as pa
 import torch
 
 from repaint_batch.config import JobConfig
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.engine import compile_network
+from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
-from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, recorded, windows_of
+from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, plan_of, recorded, windows_of
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.sampler.noise import candidate_seed, sample_key
 from repaint_batch.sampler.presets import PRESETS
@@ -40,13 +40,8 @@ class Restorer:
         self._to_compile = self._config.compute.compile
         self._sampler = PRESETS[self._config.sampler.preset]
 
-    @property
-    def nfe(self) -> int:
-        """Network evaluations that a window costs, all its candidates together."""
-        return self._sampler.nfe * self._config.sampler.candidates
-
     def restore(self, rows: list[Row], *, resumable: bool) -> None:
-        """Put restored windows in place of the known ones of a shard's rows, which are all pending and have some.
+        """Put restored windows in place of the known ones of a shard's rows, which are all pending and have some, and count NFE.
 
         Of a row with several candidates, all windows of the first come first, then those of the next.
 
@@ -57,32 +52,29 @@ class Restorer:
         if self._to_compile:
             compile_network(self._pipeline.prior, self._config.compute.batch_windows)
             self._to_compile = False
-        side, candidates = self._job.resolution_px, range(self._config.sampler.candidates)
-        known = torch.from_numpy(np.concatenate([windows_of(row, side) for row in rows for _ in candidates]))
-        known = known.permute(0, 3, 1, 2).contiguous()
-        keep = torch.from_numpy(np.concatenate([keep_masks_of(row, side) for row in rows for _ in candidates]))[:, None]
-        keys = [
-            sample_key(candidate_seed(row["seed"], candidate), row["sample_id"], window)
-            for row in rows
-            for candidate in candidates
-            for window in range(row["windows"])
-        ]
+        candidates = self._config.sampler.candidates
+        pictures = [self._unrestored(row, candidate) for row in rows for candidate in range(candidates)]
         plan, compute = self._job.plan, self._config.compute
         inflight = None
         if resumable:
             uri = inflight_uri(self._job.output, plan.job_id, rows[0]["shard"])
-            work = work_of(known, keep, keys, plan.prior_fingerprint, plan.sampler_fingerprint)
+            work = work_of(pictures, plan.prior_fingerprint, plan.sampler_fingerprint)
             inflight = InFlight(uri, Storage(self._config.storage), work, compute.checkpoint_s)
-        restored = self._pipeline.restore(
-            known, keep, keys, sampler=self._sampler, batch_windows=compute.batch_windows, checkpoint=inflight
+        restored = restore_pictures(
+            self._pipeline, pictures, sampler=self._sampler, batch_windows=compute.batch_windows, checkpoint=inflight
         )
-        pixels = restored.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        start = 0
-        for row in rows:
-            stop = start + row["windows"] * len(candidates)
-            row["__windows"] = pixels[start:stop].tobytes()
+        for number, row in enumerate(rows):
+            first = number * candidates
+            row["__windows"] = b"".join(pixels.tobytes() for pixels in restored[first : first + candidates])
             row["__keep"] = None
-            start = stop
+            row["nfe"] = candidates * nfe_of(pictures[first].plan, self._sampler)
+
+    def _unrestored(self, row: Row, candidate: int) -> Unrestored:
+        side = self._job.resolution_px
+        plan, orientation = plan_of(row)
+        seed = candidate_seed(row["seed"], candidate)
+        keys = [sample_key(seed, row["sample_id"], window) for window in range(row["windows"])]
+        return Unrestored(windows_of(row, side), keep_masks_of(row, side), plan, orientation, keys)
 
 
 class Inpainter:
@@ -115,5 +107,5 @@ class Inpainter:
         elapsed = time.perf_counter() - started
         for row in sampled:
             row["inpaint_s"] = elapsed * row["windows"] / total
-            row["nfe"], row["worker"] = row["windows"] * self._restorer.nfe, self._worker
+            row["worker"] = self._worker
         return pa.Table.from_pylist(rows, schema=self._job.work_schema)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import astuple
 
 import safetensors.torch
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from repaint_batch.config import fingerprint
 from repaint_batch.errors import SourceMissing
+from repaint_batch.inpainting.rounds import Unrestored
 from repaint_batch.results.plan import job_uri
 from repaint_batch.sampler.repaint import ChainState
 from repaint_batch.storage import Storage
@@ -67,7 +69,16 @@ def inflight_uri(output: str, job_id: str, shard: int) -> str:
     return job_uri(output, job_id, "inflight", f"{shard:010d}.safetensors")
 
 
-def work_of(known: Tensor, keep_mask: Tensor, keys: Sequence[int], *decides: str) -> str:
-    """Return the hash of windows, keys and whatever else decides their restoration."""
-    pixels = [hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest() for tensor in (known, keep_mask)]
-    return fingerprint(pixels, list(keys), decides)
+def work_of(pictures: Sequence[Unrestored], *decides: str) -> str:
+    """Return the hash of windows, their plans and keys, and whatever else decides their restoration."""
+    parts = [
+        (
+            hashlib.sha256(picture.windows.tobytes()).hexdigest(),
+            hashlib.sha256(picture.keep_mask.tobytes()).hexdigest(),
+            [astuple(window) for window in picture.plan],
+            picture.orientation,
+            list(picture.keys),
+        )
+        for picture in pictures
+    ]
+    return fingerprint(parts, decides)

@@ -6,12 +6,16 @@ on gets its status and reason here and is passed along untouched.
 
 import contextlib
 import hashlib
+<<<<<<< HEAD
 import math
+=======
+import json
+>>>>>>> 8f6a7b5 (Large holes coarse to fine: drafts, and windows in rounds that know what earlier ones restored)
 import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +25,12 @@ import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, WorkerKilled, redact
+<<<<<<< HEAD
 from repaint_batch.images.restoration import Restored, compose, prepare
+=======
+from repaint_batch.images.restoration import compose, prepare
+from repaint_batch.images.windows import Window
+>>>>>>> 8f6a7b5 (Large holes coarse to fine: drafts, and windows in rounds that know what earlier ones restored)
 from repaint_batch.manifest import image_bytes_or_uri
 from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.plan import Plan
@@ -34,6 +43,7 @@ WORK = [
     pa.field("__mask", pa.large_binary()),
     pa.field("__windows", pa.large_binary()),  # (N, R, R, 3) float32 in [-1, 1]; once sampled, of every candidate
     pa.field("__keep", pa.large_binary()),  # (N, R, R) bool, True = known pixel
+    pa.field("__plan", pa.string()),  # JSON: the picture's orientation and its N windows
 ]
 Row = dict[str, Any]
 
@@ -130,6 +140,7 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
     row["output_format"], row["hole_fraction"] = prepared.format, prepared.hole_fraction
     row["windows"] = len(prepared.windows)
     row["__windows"], row["__keep"] = prepared.windows.tobytes(), prepared.keep_mask.tobytes()
+    row["__plan"] = json.dumps([prepared.orientation, [astuple(window) for window in prepared.plan]])
 
 
 def _work_key(row: Row, job: Job, config: JobConfig) -> str:
@@ -147,6 +158,13 @@ def windows_of(row: Row, resolution_px: int) -> np.ndarray:
 def keep_masks_of(row: Row, resolution_px: int) -> np.ndarray:
     """Return a work row's keep masks, (N, R, R) bool."""
     return np.frombuffer(row["__keep"], np.bool_).reshape(-1, resolution_px, resolution_px)
+
+
+def plan_of(row: Row) -> tuple[tuple[Window, ...], int]:
+    """Return a work row's plan of windows, and the orientation of its picture."""
+    orientation, windows = json.loads(row["__plan"])
+    plan = (Window(left, top, side, tuple(duty), turn, parent) for left, top, side, duty, turn, parent in windows)
+    return tuple(plan), orientation
 
 
 def encode(work: pa.Table, job: Job) -> pa.Table:

@@ -46,7 +46,7 @@ class _Looker:
             return Look(sample_id, row, self._fault(error, values, picture), str(error))
         windows = 0
         if self.resolution_px is not None:
-            windows = len(plan_windows(keep_mask, self.resolution_px, self.config.images.context))
+            windows = len(plan_windows(keep_mask, self.resolution_px, self.config.images.context, self.config.images.max_windows))
             if windows > self.config.images.max_windows:
                 return Look(sample_id, row, "too many windows", f"{windows} windows of {self.resolution_px} px")
         return Look(

@@ -20,23 +20,40 @@ class Batch:
         keep_mask: (B, 1, H, W) bool, True = known pixel.
         keys: B 64-bit noise keys.
         count: how many of the B windows are real; the rest is padding.
+        coarse: (B, C, H, W) float32 in [-1, 1] that chains start from; None: from noise.
     """
 
     known: Tensor
     keep_mask: Tensor
     keys: tuple[int, ...]
     count: int
+    coarse: Tensor | None = None
 
 
-def batches(known: Tensor, keep_mask: Tensor, keys: Sequence[int], batch_windows: int) -> Iterator[Batch]:
-    """Yield `known` (N, C, H, W), `keep_mask` (N, 1, H, W) and N `keys` in batches of exactly `batch_windows`."""
+def batches(
+    known: Tensor, keep_mask: Tensor, keys: Sequence[int], batch_windows: int, coarse: Tensor | None = None
+) -> Iterator[Batch]:
+    """Yield N windows in batches of exactly `batch_windows`.
+
+    Args:
+        known: (N, C, H, W).
+        keep_mask: (N, 1, H, W).
+        keys: N of them.
+        batch_windows: B.
+        coarse: (N, C, H, W), see `Batch`.
+    """
     for start in range(0, len(keys), batch_windows):
         part = slice(start, start + batch_windows)
         count = len(keys[part])
         padding = batch_windows - count
         yield Batch(
-            torch.cat([known[part], known.new_zeros((padding, *known.shape[1:]))]),
+            _padded(known[part], padding),
             torch.cat([keep_mask[part], keep_mask.new_ones((padding, *keep_mask.shape[1:]))]),
             (*keys[part], *([0] * padding)),
             count,
+            None if coarse is None else _padded(coarse[part], padding),
         )
+
+
+def _padded(windows: Tensor, padding: int) -> Tensor:
+    return torch.cat([windows, windows.new_zeros((padding, *windows.shape[1:]))])

@@ -3,6 +3,7 @@
 A sampler here is a frozen value. Its fields decide the result and go into the fingerprint; `nfe` is its price.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypedDict, Unpack
@@ -13,11 +14,14 @@ from torch import Tensor
 from repaint_batch.errors import PriorError
 from repaint_batch.sampler.langevin import annealed_langevin, langevin
 from repaint_batch.sampler.levels import power_grid
-from repaint_batch.sampler.noise import Noise
-from repaint_batch.sampler.path import Jump, Step, jump_times, steps
+from repaint_batch.sampler.noise import Noise, Role
+from repaint_batch.sampler.path import Jump, Reverse, Step, jump_times, steps
 from repaint_batch.sampler.prior import Guidance, Prior
 from repaint_batch.sampler.projected import projected
 from repaint_batch.sampler.repaint import ChainState, OnStep, repaint
+
+
+_ENTRY_TIME = 0.25
 
 
 class Options(TypedDict, total=False):
@@ -41,6 +45,17 @@ class Sampler(Protocol):
     @property
     def positions(self) -> int:
         """Steps of its path, as `ChainState.position` counts them."""
+
+    @property
+    def entry(self) -> int:
+        """Position at which a chain enters that starts from a coarser picture, see `enter`."""
+
+    @property
+    def entry_nfe(self) -> int:
+        """Network evaluations that such a chain costs."""
+
+    def alpha_bar(self, prior: Prior, position: int) -> float:
+        """Return the signal variance of x_t at a position from which the next step is one down."""
 
     def describe(self) -> dict[str, Any]:
         """Return the algorithm's name and every setting, as JSON-serialisable values."""
@@ -81,6 +96,17 @@ class RePaint:
     @property
     def positions(self) -> int:
         return len(self.path)
+
+    @property
+    def entry(self) -> int:
+        return _entry([step.index / self.num_steps if isinstance(step, Reverse) else 1.0 for step in self.path])
+
+    @property
+    def entry_nfe(self) -> int:
+        return sum(isinstance(step, Reverse) for step in self.path[self.entry :])
+
+    def alpha_bar(self, prior: Prior, position: int) -> float:
+        return float(prior.schedule.respaced(self.num_steps).alpha_bar[_level(self.path, position)])
 
     def describe(self) -> dict[str, Any]:
         return {"sampler": "repaint", **asdict(self)}
@@ -134,6 +160,19 @@ class Projected:
     def positions(self) -> int:
         return len(self.path)
 
+    @property
+    def entry(self) -> int:
+        levels = [step.index if isinstance(step, Reverse) else self.num_steps for step in self.path]
+        return _entry([((level + 1) / self.num_steps) ** self.power for level in levels])
+
+    @property
+    def entry_nfe(self) -> int:
+        return sum(isinstance(step, Reverse) for step in self.path[self.entry :])
+
+    def alpha_bar(self, prior: Prior, position: int) -> float:
+        grid = power_grid(self.num_steps, self.power, len(prior.schedule))
+        return float(prior.schedule.alpha_bar[grid[::-1][_level(self.path, position)]])
+
     def describe(self) -> dict[str, Any]:
         return {"sampler": "projected", **asdict(self)}
 
@@ -179,6 +218,18 @@ class Langevin:
     def positions(self) -> int:
         return self.nfe
 
+    @property
+    def entry(self) -> int:
+        return _entry(_shares(self.num_levels, self.power)) * (self.corrections + 1)
+
+    @property
+    def entry_nfe(self) -> int:
+        return self.nfe - self.entry
+
+    def alpha_bar(self, prior: Prior, position: int) -> float:
+        indices = power_grid(self.num_levels, self.power, len(prior.schedule))
+        return float(prior.schedule.alpha_bar[indices[position // (self.corrections + 1)]])
+
     def describe(self) -> dict[str, Any]:
         return {"sampler": "langevin", **asdict(self)}
 
@@ -223,6 +274,17 @@ class AnnealedLangevin:
     def positions(self) -> int:
         return self.num_steps
 
+    @property
+    def entry(self) -> int:
+        return _entry(_shares(self.num_steps, self.power))
+
+    @property
+    def entry_nfe(self) -> int:
+        return self.num_steps - self.entry
+
+    def alpha_bar(self, prior: Prior, position: int) -> float:
+        return float(prior.schedule.alpha_bar[power_grid(self.num_steps, self.power, len(prior.schedule))[position]])
+
     def describe(self) -> dict[str, Any]:
         return {"sampler": "annealed-langevin", **asdict(self)}
 
@@ -240,6 +302,41 @@ class AnnealedLangevin:
             pull=self.pull,
             **options,
         )
+
+
+def enter(sampler: Sampler, prior: Prior, picture: Tensor, noise: Noise) -> ChainState:
+    """Return the state of a chain that starts from `picture`: at half scale right, with its finest detail yet to be made.
+
+    It is noised up to a quarter of the trained time, where a schedule that is usual has about as much noise as signal: what
+    is twice as coarse as a pixel stands out of the noise, what is as fine as one drowns.
+
+    Args:
+        sampler: whose path is entered at `Sampler.entry`.
+        prior: its schedule says how much noise that is.
+        picture: (B, C, H, W) float32 in [-1, 1].
+        noise: the chain's own; its draws are those that the step before would have left behind.
+
+    Source: Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022.
+    """
+    position = sampler.entry
+    alpha_bar = sampler.alpha_bar(prior, position)
+    z = noise(position - 1, Role.REVERSE if position else Role.INITIAL)
+    return ChainState(position, math.sqrt(alpha_bar) * picture + math.sqrt(1 - alpha_bar) * z)
+
+
+def _entry(shares: Sequence[float]) -> int:
+    """Return the first position whose share of the trained time is at most `_ENTRY_TIME`; the last one if none is."""
+    return next((i for i, share in enumerate(shares) if share <= _ENTRY_TIME), len(shares) - 1)
+
+
+def _shares(count: int, power: float) -> list[float]:
+    return [((count - i) / count) ** power for i in range(count)]
+
+
+def _level(path: Sequence[Step], position: int) -> int:
+    step = path[position]
+    assert isinstance(step, Reverse)  # as `_entry` finds it
+    return step.index
 
 
 PRESETS: dict[str, Sampler] = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repaint_batch.images.windows import Window, plan_windows
+from repaint_batch.images.windows import Window, leaves, plan_windows
 
 R = 32
 
