@@ -83,7 +83,9 @@ class ImagesConfig(Model):
     feather_px: int = Field(default=8, ge=0, le=256)
     """Width of a hole's rim over which a restoration solved at another scale is blended to its surroundings."""
     max_windows: PositiveInt = 512
-    """Most windows that one picture may cost; a mask of dust over a large picture needs thousands."""
+    """Most windows that one picture may cost; a mask of dust over a large picture needs thousands.
+
+    Large holes are solved coarse to fine, and no finer than this allows."""
     frames: Literal["refuse", "first"] = "refuse"
     """What to do with animations and pages: refuse them, or restore the first and drop the rest."""
     max_bytes: PositiveInt = 256 * 2**20

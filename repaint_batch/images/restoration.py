@@ -14,11 +14,11 @@ from repaint_batch.errors import MaskInvalid, SampleError
 from repaint_batch.images.checking import Seam, largest_known_difference
 from repaint_batch.images.codec import Box, Picture, read_picture
 from repaint_batch.images.colour import Colours
+from repaint_batch.images.covering import trimmed
 from repaint_batch.images.encoding import encode, is_lossless, target_format
 from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.scaling import blurred, cut, enlarged
-from repaint_batch.images.covering import trimmed
 from repaint_batch.images.windows import Window, leaves, plan_windows
 
 _PART_PX = 256

@@ -84,4 +84,4 @@ def _enlarged_draft(draft: np.ndarray, parent: Window, child: Window) -> np.ndar
     span = child.side_px / pitch
     # On its grid a child may stick out of its parent by a pixel.
     box = (max(left, 0), max(top, 0), min(left + span, side), min(top + span, side))
-    return np.clip(resized(draft, (side, side), box), -1, 1)
+    return np.asarray(np.clip(resized(draft, (side, side), box), -1, 1))

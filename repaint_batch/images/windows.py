@@ -101,18 +101,16 @@ def _children(parent: Window, hole: np.ndarray, resolution_px: int, context: flo
     core = max(1, min(int(side * (1 - 2 * context)), side - 2 * pitch))
     left, top, right, bottom = parent.duty
     found = []
-    for low in _evenly(top, bottom, core):
-        for near in _evenly(left, right, core):
+    for low in _spans(top, bottom, core):
+        for near in _spans(left, right, core):
             duty = trimmed(hole, (near[0], low[0], near[1], low[1]))
             if duty is not None:
                 found.append(_place(duty, side, resolution_px, _common(parent.square, hole.shape)))
     return found
 
 
-def _evenly(start: int, stop: int, most: int) -> list[tuple[int, int]]:
-    count = -(-(stop - start) // most)
-    cuts = [start + (stop - start) * i // count for i in range(count + 1)]
-    return list(zip(cuts[:-1], cuts[1:], strict=True))
+def _spans(start: int, stop: int, longest: int) -> list[tuple[int, int]]:
+    return [(low, min(low + longest, stop)) for low in range(start, stop, longest)]
 
 
 def _common(square: Box, shape: tuple[int, ...]) -> Box:

@@ -12,6 +12,7 @@ from repaint_batch.config import ImagesConfig, PriorConfig, parse_config
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
 from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.inpainting.pipeline import RePaintPipeline
+from repaint_batch.inpainting.rounds import Unrestored, restore_pictures
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS

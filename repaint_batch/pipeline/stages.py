@@ -6,11 +6,8 @@ on gets its status and reason here and is passed along untouched.
 
 import contextlib
 import hashlib
-<<<<<<< HEAD
-import math
-=======
 import json
->>>>>>> 8f6a7b5 (Large holes coarse to fine: drafts, and windows in rounds that know what earlier ones restored)
+import math
 import os
 import threading
 import time
@@ -25,12 +22,8 @@ import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, WorkerKilled, redact
-<<<<<<< HEAD
 from repaint_batch.images.restoration import Restored, compose, prepare
-=======
-from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.images.windows import Window
->>>>>>> 8f6a7b5 (Large holes coarse to fine: drafts, and windows in rounds that know what earlier ones restored)
 from repaint_batch.manifest import image_bytes_or_uri
 from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.plan import Plan

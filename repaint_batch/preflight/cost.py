@@ -3,7 +3,8 @@
     nfe = windows x candidates x NFE of the preset,   money = hours x price,
     hours = windows x candidates x seconds_per_window / 3600
 
-Hours are those of the actors together; divided by their number they are the time to wait.
+That is the most it can be: windows that start from a coarser one cost about half. Hours are those of the actors together;
+divided by their number they are the time to wait.
 """
 
 import time

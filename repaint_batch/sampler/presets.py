@@ -20,7 +20,6 @@ from repaint_batch.sampler.prior import Guidance, Prior
 from repaint_batch.sampler.projected import projected
 from repaint_batch.sampler.repaint import ChainState, OnStep, repaint
 
-
 _ENTRY_TIME = 0.25
 
 

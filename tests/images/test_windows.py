@@ -1,13 +1,14 @@
 """Windows cover every hole, at the finest scale that sees around it, and cost what the mask alone says."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repaint_batch.images.windows import Window, leaves, plan_windows
+from repaint_batch.images.windows import Window, donors, leaves, plan_windows
 
 R = 32
 
@@ -19,12 +20,16 @@ def mask_of(width: int, height: int, *boxes: tuple[int, int, int, int]) -> np.nd
     return keep
 
 
-def on_duty(windows: tuple[Window, ...], shape: tuple[int, int]) -> np.ndarray:
+def on_duty(windows: Sequence[Window], shape: tuple[int, int]) -> np.ndarray:
     covered = np.zeros(shape, dtype=bool)
     for window in windows:
         left, top, right, bottom = window.duty
         covered[top:bottom, left:right] = True
     return covered
+
+
+def roots(windows: Sequence[Window]) -> list[Window]:
+    return [window for window in windows if window.parent is None]
 
 
 @st.composite
@@ -44,15 +49,16 @@ def masks(draw: st.DrawFn) -> np.ndarray:
 @settings(max_examples=150, deadline=None)
 def test_every_unknown_pixel_is_on_the_duty_of_a_window_that_holds_it(keep: np.ndarray, resolution: int, context: float) -> None:
     windows = plan_windows(keep, resolution, context)
-    assert (on_duty(windows, keep.shape) | keep).all()
+    assert (on_duty([windows[i] for i in leaves(windows)], keep.shape) | keep).all()
     height, width = keep.shape
     for window in windows:
         left, top, right, bottom = window.duty
         assert 0 <= window.left <= left < right <= window.left + window.side_px
         assert 0 <= window.top <= top < bottom <= window.top + window.side_px
         assert not keep[top:bottom, left:right].all(), "a window without anything to do"
-        assert window.left + min(window.side_px, width) <= width
-        assert window.top + min(window.side_px, height) <= height
+        pitch = max(1, window.side_px // resolution)  # a grid of pixels wider than the picture's own may stick out
+        assert window.left + min(window.side_px, width) < width + pitch
+        assert window.top + min(window.side_px, height) < height + pitch
         assert resolution <= window.side_px <= max(resolution, width, height) or max(width, height) < resolution
 
 
@@ -97,24 +103,70 @@ def test_a_scratch_is_a_chain_at_full_scale() -> None:
 
 @pytest.mark.parametrize("side", [40, 100, 200])
 def test_a_thick_hole_is_one_coarse_window_with_context(side: int) -> None:
-    (window,) = plan_windows(mask_of(600, 500, (100, 90, 100 + side, 90 + side)), R)
+    (window,) = roots(plan_windows(mask_of(600, 500, (100, 90, 100 + side, 90 + side)), R))
     assert window.side_px == math.ceil(side / 0.75)
     assert window.left <= 100 - side // 8
     assert window.left + window.side_px >= 100 + side + side // 8
 
 
+def test_what_is_scarcely_too_large_for_a_window_is_enlarged_and_left_at_that() -> None:
+    (window,) = plan_windows(mask_of(600, 500, (100, 90, 135, 125)), R)
+    assert R < window.side_px < 1.5 * R
+
+
+def test_a_large_hole_is_solved_down_to_its_finest_scale() -> None:
+    windows = plan_windows(mask_of(600, 500, (100, 90, 300, 290)), R)
+    assert {windows[i].side_px for i in leaves(windows)} == {R}
+    assert [w.side_px for w in roots(windows)] == [math.ceil(200 / 0.75)]
+    assert len(leaves(windows)) <= 100, "81 would do; a row and a column for the remainders"
+
+
+def test_finer_scales_are_left_out_where_they_take_too_many_windows() -> None:
+    keep = mask_of(600, 500, (100, 90, 300, 290))
+    whole = plan_windows(keep, R)
+    some = plan_windows(keep, R, most=len(whole) - 1)
+    assert 1 < len(some) < len(whole)
+    assert min(w.side_px for w in some) > R
+    assert plan_windows(keep, R, most=1) == tuple(roots(whole))
+
+
+@given(masks(), st.sampled_from([8, 16, 32]), st.sampled_from([0.0, 0.125, 0.3]))
+@settings(max_examples=100, deadline=None)
+def test_windows_of_a_round_do_not_need_each_other(keep: np.ndarray, resolution: int, context: float) -> None:
+    windows = plan_windows(keep, resolution, context)
+    for i, window in enumerate(windows):
+        known = [windows[other] for other in donors(windows, i, resolution)]
+        assert [one.round for one in known] == sorted(one.round for one in known)
+        assert all(one.round < window.round and one.side_px == window.side_px for one in known)
+        if window.parent is None:
+            continue
+        parent = windows[window.parent]
+        assert window.parent < i
+        assert parent.round < window.round
+        assert 1.4 <= parent.side_px / window.side_px < 2.81
+        pitch = window.side_px // resolution
+        inside = (parent.square[0] - pitch, parent.square[1] - pitch, parent.square[2] + pitch, parent.square[3] + pitch)
+        assert all(inside[axis] <= window.square[axis] for axis in (0, 1))
+        assert all(window.square[axis] <= inside[axis] for axis in (2, 3))
+
+
+def test_neighbours_on_a_scratch_take_turns() -> None:
+    windows = plan_windows(mask_of(2000, 300, (50, 100, 1950, 103)), R)
+    assert {window.round for window in windows} == {0, 1}
+    assert all(donors(windows, i, R) for i, window in enumerate(windows) if window.round == 1)
+
+
 def test_a_blot_on_a_scratch_does_not_coarsen_the_scratch() -> None:
-    keep = mask_of(1000, 400, (20, 200, 980, 203), (400, 150, 500, 250))
-    sides = sorted(w.side_px for w in plan_windows(keep, R))
-    assert sides[-1] >= 100 / 0.75
-    assert sides[-2] == R
-    coarse = [w for w in plan_windows(keep, R) if w.side_px > R]
-    assert len(coarse) == 1
-    assert coarse[0].duty[2] - coarse[0].duty[0] < 130
+    coarse, *chain = sorted(
+        roots(plan_windows(mask_of(1000, 400, (20, 200, 980, 203), (400, 150, 500, 250)), R)), key=lambda w: -w.side_px
+    )
+    assert coarse.side_px >= 100 / 0.75
+    assert coarse.duty[2] - coarse.duty[0] < 130
+    assert {w.side_px for w in chain} == {R}
 
 
 def test_a_long_wide_band_is_tiled_at_the_scale_of_its_width() -> None:
-    windows = plan_windows(mask_of(4000, 1000, (0, 100, 4000, 200)), R)
+    windows = roots(plan_windows(mask_of(4000, 1000, (0, 100, 4000, 200)), R))
     assert all(100 / 0.75 <= w.side_px <= 512 for w in windows)
     assert len(windows) <= 4000 / (0.7 * 512) + 1
 
@@ -127,5 +179,6 @@ def test_dense_masks_need_about_one_window_a_core() -> None:
     assert len(windows) <= math.ceil(960 / 48) * math.ceil(1280 / 48)
 
 
-def test_everything_unknown_is_one_window() -> None:
-    assert plan_windows(np.zeros((300, 400), dtype=bool), R) == (Window(0, 0, 400, (0, 0, 400, 300)),)
+def test_everything_unknown_starts_from_one_window() -> None:
+    windows = plan_windows(np.zeros((300, 400), dtype=bool), R)
+    assert roots(windows) == [Window(0, 0, 400, (0, 0, 400, 300))]

@@ -1,13 +1,17 @@
 """A chain that is picked up ends in the same bytes as one that was never interrupted."""
 
 import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from repaint_batch.config import PriorConfig
+from repaint_batch.images.windows import Window
 from repaint_batch.inpainting import RePaintPipeline
+from repaint_batch.inpainting.rounds import Unrestored
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
@@ -51,7 +55,7 @@ def test_a_killed_chain_goes_on(
 ) -> None:
     known, keep, keys = windows
     pipeline = RePaintPipeline.from_prior(load_prior(PriorConfig(source=tiny_prior), Storage()))
-    uri, work = inflight_uri(place.uri, "job", 3), work_of(known, keep, keys, "prior")
+    uri, work = inflight_uri(place.uri, "job", 3), work_on(windows, "prior")
     whole = pipeline.restore(known, keep, keys, sampler=sampler, batch_windows=BATCH)
 
     dying = DiesAt(uri, place.storage, work, every_s=0)
@@ -68,14 +72,29 @@ def test_a_killed_chain_goes_on(
     assert len(steps) == total - dies_at, "no step is done twice and none is left out"
 
 
+def work_on(windows: tuple[Tensor, Tensor, list[int]], prior: str, **changed: Any) -> str:
+    """Return the hash of the work on five windows of one picture."""
+    known, keep, keys = windows
+    plan = tuple(Window(16 * i, 0, 16, (16 * i, 0, 16 * i + 16, 16)) for i in range(WINDOWS))
+    picture = Unrestored(known.movedim(1, -1).numpy(), keep[:, 0].numpy(), plan, 1, keys)
+    return work_of([replace(picture, **changed)], prior)
+
+
 def test_the_state_of_other_work_is_not_used(place: Place, windows: tuple[Tensor, Tensor, list[int]]) -> None:
     known, keep, keys = windows
     state = ChainState(4, torch.ones(2, 3, 16, 16))
-    InFlight(f"{place.uri}/state", place.storage, work_of(known, keep, keys, "prior"), every_s=0).save([], state)
-    others = (known, keep, keys, "another"), (-known, keep, keys, "prior"), (known, keep, keys[::-1], "prior")
-    for other in (work_of(*parts) for parts in others):
+    InFlight(f"{place.uri}/state", place.storage, work_on(windows, "prior"), every_s=0).save([], state)
+    others = (
+        work_on(windows, "another"),
+        work_on((-known, keep, keys), "prior"),
+        work_on((known, ~keep, keys), "prior"),
+        work_on((known, keep, keys[::-1]), "prior"),
+        work_on(windows, "prior", orientation=3),
+        work_on(windows, "prior", plan=(Window(0, 0, 16, (0, 0, 16, 16)),) * WINDOWS),
+    )
+    for other in others:
         assert InFlight(f"{place.uri}/state", place.storage, other, every_s=0).load() == (None, None)
-    same = InFlight(f"{place.uri}/state", place.storage, work_of(known, keep, keys, "prior"), every_s=0)
+    same = InFlight(f"{place.uri}/state", place.storage, work_on(windows, "prior"), every_s=0)
     restored, found = same.load()
     assert restored is None
     assert found is not None
