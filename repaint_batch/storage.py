@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import fsspec
 import pyarrow.fs
@@ -25,7 +25,9 @@ import pyarrow.fs
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import SourceMissing, StorageError, UriRefused
 
-_PAGE_KEYS = 1000  # the most that S3 lists at once
+if TYPE_CHECKING:
+    from repaint_batch.s3 import S3Objects
+
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -114,46 +116,40 @@ class Storage:
         return (Storage, (self.config,))
 
     @cached_property
-    def _s3(self) -> Any:
-        client_kwargs = {"region_name": self.config.region} if self.config.region else {}
-        return fsspec.filesystem(
-            "s3",
-            endpoint_url=self.endpoint_url,
-            client_kwargs=client_kwargs,
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            config_kwargs={"retries": {"max_attempts": 5, "mode": "standard"}, "read_timeout": 60},
-        )
+    def _s3(self) -> "S3Objects":
+        from repaint_batch.s3 import S3Objects  # a second that whoever has local files need not wait
+
+        return S3Objects(self.endpoint_url, self.config.region)
 
     @cached_property
     def _local(self) -> Any:
         return fsspec.filesystem("file", auto_mkdir=True, use_listings_cache=False)
 
-    def _locate(self, uri: str) -> tuple[Any, str]:
-        if scheme_of(uri) == "s3":
-            return self._s3, uri.removeprefix("s3://")
-        return self._local, normalise(uri)
-
     def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         """Return pyarrow's view of the same filesystem, and the path in it."""
-        filesystem, path = self._locate(uri)
-        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(filesystem)), path
+        if _is_s3(uri):
+            return self._s3.arrow(), _path(uri)
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self._local)), _path(uri)
 
     def read(self, uri: str, max_bytes: int | None = None) -> bytes:
         """Return the object's bytes.
 
         Raises:
             SourceMissing: it does not exist, may not be read, or is larger than `max_bytes`.
-            StorageError: the store failed after retries.
+            StorageError: the store failed after retries, or never sent what it was given.
         """
-        filesystem, path = self._locate(uri)
+
+        def check_size(size: int) -> None:
+            if max_bytes is not None and size > max_bytes:
+                raise SourceMissing(f"{uri}: {size} bytes, more than the {max_bytes} that images.max_bytes allows")
+
+        path = _path(uri)
         try:
-            if max_bytes is not None:
-                size = filesystem.info(path)["size"]
-                if size > max_bytes:
-                    raise SourceMissing(f"{uri}: {size} bytes, more than the {max_bytes} that images.max_bytes allows")
-            data: bytes = filesystem.cat_file(path)
-            return data
+            if _is_s3(uri):
+                return self._s3.read(path, check_size)
+            with open(path, "rb") as file:
+                check_size(os.fstat(file.fileno()).st_size)
+                return file.read()
         except FileNotFoundError as error:
             raise SourceMissing(f"{uri}: no such object") from error
         except (PermissionError, IsADirectoryError) as error:
@@ -163,10 +159,10 @@ class Storage:
 
     def write(self, uri: str, data: bytes) -> None:
         """Put `data` at `uri` in one request; a reader sees all of it or nothing."""
-        filesystem, path = self._locate(uri)
-        try:
+        path = _path(uri)
+        with _telling(uri, "write"):
             if _is_s3(uri):
-                filesystem.pipe_file(path, data)
+                self._s3.write(path, data)
                 return
             os.makedirs(posixpath.dirname(path), exist_ok=True)
             part = f"{path}.{uuid.uuid4().hex[:12]}.part"
@@ -175,56 +171,47 @@ class Storage:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        except OSError as error:
-            raise StorageError(f"{uri}: write failed: {error}") from error
 
     def upload(self, uri: str, path: str | Path) -> None:
         """Put the local file `path` at `uri`, whatever its size; a reader sees all of it or nothing."""
-        filesystem, target = self._locate(uri)
-        try:
+        target = _path(uri)
+        with _telling(uri, "write"):
             if _is_s3(uri):
-                filesystem.put_file(str(path), target)
+                self._s3.upload(target, str(path))
                 return
             os.makedirs(posixpath.dirname(target), exist_ok=True)
             part = f"{target}.{uuid.uuid4().hex[:12]}.part"
             shutil.copyfile(path, part)
             os.replace(part, target)
-        except OSError as error:
-            raise StorageError(f"{uri}: write failed: {error}") from error
 
     def create(self, uri: str, data: bytes) -> bool:
         """Put `data` at `uri` unless something is there; return whether it was this call that did.
 
-        `data` must not be empty: s3fs overwrites silently with nothing.
+        Where the store's answer was lost, False may mean that it was this call after all: read it, if that matters. `data`
+        must not be empty: s3fs overwrites silently with nothing.
         """
         if not data:
             raise ValueError("an empty object cannot be created exclusively")
-        filesystem, path = self._locate(uri)
-        try:
+        path = _path(uri)
+        with _telling(uri, "write"):
             if _is_s3(uri):
-                filesystem.pipe_file(path, data, mode="create")
-                return True
+                return self._s3.create(path, data)
             os.makedirs(posixpath.dirname(path), exist_ok=True)
             # A link to a finished file, so that nobody sees it half-written.
             part = f"{path}.{uuid.uuid4().hex[:12]}.part"
             Path(part).write_bytes(data)
             try:
                 os.link(part, path)
+            except FileExistsError:
+                return False
             finally:
                 os.unlink(part)
             return True
-        except FileExistsError:
-            return False
-        except OSError as error:
-            # SeaweedFS's refusal of If-None-Match arrives as EINVAL.
-            if _is_s3(uri) and self.exists(uri):
-                return False
-            raise StorageError(f"{uri}: write failed: {error}") from error
 
     def exists(self, uri: str) -> bool:
         """Return whether an object or folder is at `uri`."""
-        filesystem, path = self._locate(uri)
-        return bool(filesystem.exists(path))
+        with _telling(uri, "look"):
+            return self._s3.exists(_path(uri)) if _is_s3(uri) else os.path.exists(_path(uri))
 
     def list(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (URI, info) of every object at or below `uri`, in key order; nothing where there is nothing.
@@ -240,42 +227,20 @@ class Storage:
         that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``. The info has
         ``name``, ``size`` in bytes and ``modified`` in seconds since 1970, by the store's clock.
         """
-        filesystem, path = self._locate(uri)
         if not _is_s3(uri):
-            yield from _walk_local(path)
+            yield from _walk_local(_path(uri))
             return
-        try:
-            bucket, _, key = path.partition("/")
-            if key and filesystem.isfile(path):
-                found = filesystem.info(path)
-                yield uri, {**found, "modified": found["LastModified"].timestamp()}
-            page: dict[str, Any] = {}
-            while True:
-                prefix = f"{key.rstrip('/')}/" if key else ""
-                page = filesystem.call_s3("list_objects_v2", Bucket=bucket, Prefix=prefix, MaxKeys=_PAGE_KEYS, **page)
-                for found in page.get("Contents", []):
-                    if not found["Key"].endswith("/"):
-                        name = f"{bucket}/{found['Key']}"
-                        modified = found["LastModified"].timestamp()
-                        info = {"name": name, "size": found["Size"], "modified": modified, "ETag": found.get("ETag")}
-                        yield f"s3://{name}", {**info, "type": "file"}
-                if not page.get("IsTruncated"):
-                    return
-                page = {"ContinuationToken": page["NextContinuationToken"]}
-        except FileNotFoundError:
-            return  # no such bucket
-        except OSError as error:
-            raise StorageError(f"{uri}: listing failed: {error}") from error
+        with _telling(uri, "listing"), contextlib.suppress(FileNotFoundError):  # no such bucket
+            for found in self._s3.walk(_path(uri)):
+                yield f"s3://{found['name']}", found
 
     def delete(self, uri: str) -> None:
         """Remove the object at `uri`; nothing happens where there is none."""
-        filesystem, path = self._locate(uri)
-        try:
-            filesystem.rm_file(path)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise StorageError(f"{uri}: delete failed: {error}") from error
+        with _telling(uri, "delete"), contextlib.suppress(FileNotFoundError):
+            if _is_s3(uri):
+                self._s3.delete(_path(uri))
+            else:
+                os.unlink(_path(uri))
 
     def delta_options(self) -> dict[str, str]:
         """Return the storage options that deltalake needs for the same store."""
@@ -287,6 +252,19 @@ class Storage:
         if self.config.region:
             options["AWS_REGION"] = self.config.region
         return options
+
+
+def _path(uri: str) -> str:
+    """Return ``bucket/key``, or an absolute path."""
+    return uri.removeprefix("s3://") if scheme_of(uri) == "s3" else normalise(uri)
+
+
+@contextlib.contextmanager
+def _telling(uri: str, action: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"{uri}: {action} failed: {error}") from error
 
 
 def _walk_local(path: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -262,7 +262,7 @@ def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: St
             for table in tables:
                 if writer is None:
                     check_schema(table.schema, target)
-                    writer = pq.ParquetWriter(path, table.schema, compression="zstd")
+                    writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
                 elif table.schema != writer.schema:
                     raise ManifestError(f"{target}: the sources' columns differ: {table.schema} after {writer.schema}")
                 writer.write_table(table, row_group_size=group_rows)

@@ -126,7 +126,7 @@ def absolute_uri(value: str | dict[str, Any] | None, base: str) -> str | dict[st
 def _open(uri: str, storage: Storage) -> pq.ParquetFile:
     filesystem, path = storage.arrow(uri)
     try:
-        return pq.ParquetFile(path, filesystem=filesystem)
+        return pq.ParquetFile(path, filesystem=filesystem, page_checksum_verification=True)
     except FileNotFoundError as error:
         raise ManifestError(f"{uri}: no such manifest; check input.manifest") from error
     except (pa.ArrowInvalid, OSError) as error:

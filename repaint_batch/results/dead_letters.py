@@ -79,7 +79,7 @@ def write_dead_letters(output: str, to: str, storage: Storage) -> int:
         return 0
     table = pa.concat_tables(parts, promote_options="default")
     buffer = io.BytesIO()
-    pq.write_table(table, buffer)
+    pq.write_table(table, buffer, write_page_checksum=True)
     storage.write(normalise(to), buffer.getvalue())
     return len(table)
 
