@@ -24,11 +24,12 @@ from repaint_batch.errors import ConfigError
 from repaint_batch.inpainting.engine import missing_compiler
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.pipeline.dataset import ActorResources
+from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stages import Job
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.lease import Lease
-from repaint_batch.results.plan import Plan, freeze, make_plan
+from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
 from repaint_batch.results.table import CommitFeed, ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.schema import passthrough
@@ -93,21 +94,25 @@ def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> 
     started = time.perf_counter()
     storage = Storage(config.storage)
     plan, manifest, prior = plan_job(config, storage, retry_of=retry_of)
-    plan = freeze(plan, config.output.uri, storage)
-    table = ResultsTable(config.output.uri, storage)
-    own_columns = tuple(passthrough(manifest.schema))
-    table.create(own_columns)
-    feed = CommitFeed(table, plan)
-    pending = [shard for shard in range(plan.shards) if shard not in feed.shards]
-    if pending:
-        job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
-        del prior
-        with (
-            Lease(job.output, plan.job_id, storage) as lease,
-            ray_session(config.compute) as resources,
-            watched(watch, plan, feed),
-        ):
-            restore(job, table, resources, lease.check)
+    with contextlib.ExitStack() as session:
+        if not load_plans(config.output.uri, storage):  # what goes on, or runs again, has been looked at
+            resources = session.enter_context(ray_session(config.compute))
+            look_first(config, manifest, prior.resolution_px, resources)
+        plan = freeze(plan, config.output.uri, storage)
+        table = ResultsTable(config.output.uri, storage)
+        own_columns = tuple(passthrough(manifest.schema))
+        table.create(own_columns)
+        feed = CommitFeed(table, plan)
+        pending = [shard for shard in range(plan.shards) if shard not in feed.shards]
+        if pending:
+            job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
+            del prior
+            with (
+                Lease(job.output, plan.job_id, storage) as lease,
+                ray_session(config.compute) as resources,
+                watched(watch, plan, feed),
+            ):
+                restore(job, table, resources, lease.check)
     return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
 
 

@@ -1,8 +1,8 @@
 """Faults that a row can cause, planted in every worker process of the tests' cluster.
 
 Ray runs `install` when a worker starts. From then on a picture that ends in KILL_DECODE kills the process that decodes it,
-and a sample_id that begins with one of the other marks does its harm when the actor takes up its windows. The kill is a real
-SIGKILL: nothing in the process gets to catch it.
+one that ends in KILL_LOOK the process that looks at it before the run, and a sample_id that begins with one of the other
+marks does its harm when the actor takes up its windows. The kill is a real SIGKILL: nothing in the process gets to catch it.
 """
 
 import os
@@ -10,15 +10,16 @@ import signal
 import time
 from typing import Any
 
-KILL_DECODE = b"KILL-DECODE"
+KILL_DECODE, KILL_LOOK = b"KILL-DECODE", b"KILL-LOOK"
 KILL_ACTOR, RAISE_IN_ACTOR, HANG_ACTOR = "kill-actor", "raise-in-actor", "hang-actor"
 
 
 def install() -> None:
     """Plant the faults in this process."""
     from repaint_batch.pipeline import stages
+    from repaint_batch.preflight import looking
 
-    prepare, windows_of = stages.prepare, stages.windows_of
+    prepare, windows_of, read_picture = stages.prepare, stages.windows_of, looking.read_picture
 
     def prepare_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_DECODE):
@@ -35,4 +36,10 @@ def install() -> None:
             time.sleep(3600)
         return windows_of(row, resolution_px)
 
+    def read_or_die(image: bytes, *arguments: Any) -> Any:
+        if image.endswith(KILL_LOOK):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return read_picture(image, *arguments)
+
+    looking.read_picture = read_or_die
     stages.prepare, stages.windows_of = prepare_or_die, windows_or_die

@@ -10,6 +10,7 @@ from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.run import plan_job, run_job
 from repaint_batch.pipeline.stages import Job
 from repaint_batch.results.lease import Holder, Lease
+from repaint_batch.results.plan import freeze
 from repaint_batch.results.status import read_status
 from repaint_batch.results.table import ResultsTable
 
@@ -21,7 +22,7 @@ from .conftest import Recorder
 
 def test_a_second_driver_is_refused_until_the_job_is_done(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     config = job(local_place, write_manifest(local_place, rows(2)), tiny_prior)
-    plan, _, _ = plan_job(config, local_place.storage)
+    plan = freeze(plan_job(config, local_place.storage)[0], config.output.uri, local_place.storage)
     elsewhere = replace(Holder.of_this_process(), host="another-machine", machine="another boot")
     with Lease(config.output.uri, plan.job_id, local_place.storage, elsewhere, ttl_s=4, renewal_s=0.3):
         with pytest.raises(LeaseHeld, match=f"job {plan.job_id} .* on another-machine is running this job"):
