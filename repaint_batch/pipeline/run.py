@@ -17,7 +17,6 @@ from typing import Protocol
 
 import ray
 from deltalake.exceptions import DeltaError
-from ray.exceptions import RayError
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError
@@ -129,8 +128,10 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
         try:
             with _quiet_core() if local else contextlib.nullcontext():
                 ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
-        except (ConnectionError, RayError, ValueError) as error:
-            raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}") from error
+        except Exception as error:  # Ray raises bare ones too
+            if address:
+                raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}") from error
+            raise ConfigError(f"Ray did not start on this machine, which may be too busy; try again: {error}") from error
     try:
         yield actor_resources(compute, ray.cluster_resources())
     finally:

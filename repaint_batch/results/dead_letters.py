@@ -38,7 +38,7 @@ def retry_config(output: str, plan: Plan, rows: pa.Table, name: str, storage: St
     """Write manifest rows of a job to the output, under `name`; return the job's config with them as its manifest."""
     uri = join(normalise(output), "dead-letters", f"{name}.parquet")
     buffer = io.BytesIO()
-    pq.write_table(rows, buffer)
+    pq.write_table(rows, buffer, write_page_checksum=True)
     storage.write(uri, buffer.getvalue())
     config = plan.job_config()
     allow = (*config.storage.allow, plan.base)
