@@ -96,25 +96,35 @@ def pack(chosen: Sequence[tuple[Row, Thumbnails]]) -> Packed:
     """Return the gallery's data, see the module's docstring."""
     blocks: list[list[str]] = [[]]
     used = 0
-    places: list[list[int]] = []  # for each row: block, start, then the lengths of before, after and hole; 0 for none
-    for _, pictures in chosen:
-        texts = [_base64(part) for part in pictures.parts]
+    # For each row: block, start, then the lengths of before, after and hole; 0 for none.
+    places: list[list[int]] = [[] for _ in chosen]
+    # The worst seams, with which the page opens, lie in the block that a browser has first.
+    for place in sorted(range(len(chosen)), key=lambda number: -_seam(chosen[number][0])):
+        texts = [_base64(part) for part in chosen[place][1].parts]
         total = sum(map(len, texts))
         if used + total > BLOCK_CHARS and used:
             blocks.append([])
             used = 0
-        places.append([len(blocks) - 1, used, *map(len, texts)])
+        places[place] = [len(blocks) - 1, used, *map(len, texts)]
         blocks[-1] += texts
         used += total
-    own = [name for name in (chosen[0][0] if chosen else {}) if name not in RESULTS.names]
-    columns = {name: [_plain(row.get(name)) for row, _ in chosen] for name in RESULTS.names if name != "output"}
-    data = {
-        "columns": columns,
-        "own": {name: [_words(row.get(name)) for row, _ in chosen] for name in own},
-        "places": places,
+    data = {**values_of([row for row, _ in chosen]), "places": places}
+    return Packed(_base64(packed_json(data)), ["".join(block) for block in blocks], len(chosen))
+
+
+def values_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """Return the values of results rows, by columns: those of the results, and the manifest's own as text."""
+    own = [name for name in (rows[0] if rows else {}) if name not in RESULTS.names]
+    return {
+        "columns": {name: [_plain(row.get(name)) for row in rows] for name in RESULTS.names if name != "output"},
+        "own": {name: [_words(row.get(name)) for row in rows] for name in own},
     }
+
+
+def packed_json(data: dict[str, Any]) -> bytes:
+    """Return `data` as gzipped JSON."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Packed(_base64(gzip.compress(text.encode(), 6, mtime=0)), ["".join(block) for block in blocks], len(chosen))
+    return gzip.compress(text.encode(), 6, mtime=0)
 
 
 def _base64(data: bytes | None) -> str:

@@ -30,9 +30,10 @@ from repaint_batch.schema import RESULTS
 Pictures = Callable[[Row], tuple[bytes | None, bytes | None, bytes | None]]
 """Fetches (source, mask, output) of a results row, encoded; None for what there is not."""
 
-SCRIPTS = ("gallery.js", "viewer.js", "page.js")
+SCRIPTS = ("gallery.js", "embedded.js", "viewer.js", "page.js")
 """Files of the templates that make the page's one script, in order."""
 
+_CAPPED = "The gallery holds the {:,} rows most worth a look: failed, then by seam score."
 FAILED_SHOWN = 200
 """Failed rows that the page lists in full; the gallery's filter shows the others."""
 
@@ -133,8 +134,7 @@ def _thumbnails(row: Row, pictures: Pictures, images: ImagesConfig, room: int) -
 
 
 def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFacts) -> str:
-    script = "\n".join(source(name) for name in SCRIPTS)
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    script, script_hash = joined_script(SCRIPTS)
     failed = [row for row, _ in selection.chosen() if row["status"] == "failed"]
     return render(
         "page.html.j2",
@@ -146,12 +146,21 @@ def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFact
         pending=max(0, facts.rows - numbers.rows),
         failed=failed[:FAILED_SHOWN],
         slowest=sorted(numbers.spans, key=lambda span: -span.seconds)[:10],
-        capped=selection.seen > MAX_ROWS,
+        kinds=(("", "All"), ("ok", "Restored"), ("skipped", "Skipped"), ("failed", "Failed")),
+        kinds_legend="Status",
+        capped=_CAPPED.format(packed.count) if selection.seen > MAX_ROWS else None,
         packed=packed,
-        script=Markup(script),  # files of this package
-        script_hash=f"sha256-{digest}",
+        script=script,
+        script_hash=script_hash,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     )
+
+
+def joined_script(names: Iterable[str]) -> tuple[Markup, str]:
+    """Return files of the templates as one script, and what a Content-Security-Policy calls it by."""
+    script = "\n".join(source(name) for name in names)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return Markup(script), f"sha256-{digest}"  # files of this package
 
 
 def _cost(numbers: Figures, facts: JobFacts) -> dict[str, Any] | None:

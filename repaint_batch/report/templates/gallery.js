@@ -11,36 +11,11 @@ function make(tag, className, text) {
   return element;
 }
 
-// ---------------------------------------------------------------------------------------------------------- the data
-
-function bytesOf(base64) {
-  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(base64);
-  const text = atob(base64);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i);
-  return bytes;
-}
-
-async function readRows() {
-  const packed = new Blob([bytesOf($("rows").textContent)]).stream();
-  return JSON.parse(await new Response(packed.pipeThrough(new DecompressionStream("gzip"))).text());
-}
-
-const blocks = new Map();
-const TYPES = ["image/webp", "image/webp", "image/png"];
 const BEFORE = 0, AFTER = 1, HOLE = 2;
 
-// A row's picture as a data URI cut from its block, or null. Pieces start on base64's own boundaries.
-function pictureOf(row, part) {
-  const place = data.places[row];
-  if (!place[2 + part]) return null;
-  if (!blocks.has(place[0])) blocks.set(place[0], $("pictures-" + place[0]).textContent);
-  let start = place[1];
-  for (let before = 0; before < part; before++) start += place[2 + before];
-  return `data:${TYPES[part]};base64,` + blocks.get(place[0]).slice(start, start + place[2 + part]);
-}
-
 let data, columns, searchable, times;
+// Which of the radio buttons a row falls under.
+let kindOf = (row) => columns.status[row];
 let shown = [];
 let showHoles = false;
 
@@ -73,16 +48,12 @@ function falling(values, a, b) {
   return (values[b] ?? -Infinity) - (values[a] ?? -Infinity) || 0;
 }
 
-function statusChosen() {
-  return document.querySelector("input[name=status]:checked").value;
-}
-
 function choose() {
-  const status = statusChosen();
+  const kind = document.querySelector("input[name=status]:checked").value;
   const words = $("search").value.trim().toLowerCase().split(/\s+/).filter(Boolean);
   shown = [];
   for (let row = 0; row < searchable.length; row++) {
-    if (status && columns.status[row] !== status) continue;
+    if (kind && kindOf(row) !== kind) continue;
     if (words.every((word) => searchable[row].includes(word))) shown.push(row);
   }
   const order = ORDERS[$("sort").value];
@@ -137,6 +108,8 @@ function draw() {
       let next = null;
       for (const [other, element] of drawn) if (other > index && (!next || other < next[0])) next = [other, element];
       $("grid").insertBefore(item, next ? next[1] : null);
+    } else if (item.dataset.late) {
+      fill(item, shown[index]);
     }
     place(item, index);
   }
@@ -159,27 +132,40 @@ function cell(index) {
   button.type = "button";
   button.tabIndex = index === current ? 0 : -1;
   button.dataset.index = index;
-  const pair = make("span", "pair");
-  pair.append(frame(row, BEFORE), frame(row, AFTER));
-  const facts = make("span", "facts", factsOf(row));
-  if (columns.status[row] === "failed") facts.classList.add("failed");
-  button.append(pair, make("span", "name", columns.sample_id[row]), facts);
+  button.append(make("span", "pair"), make("span", "name", columns.sample_id[row]), make("span", "facts", factsOf(row)));
+  if (columns.status[row] === "failed") button.lastChild.classList.add("failed");
   item.append(button);
+  fill(item, row);
+  decorate(item, row);
   return item;
+}
+
+// What a page with more to say about a row adds to its place in the grid.
+let decorate = () => {};
+
+function fill(item, row) {
+  const late = [BEFORE, AFTER].some((part) => pictureOf(row, part) === undefined);
+  if (late) item.dataset.late = "true";
+  else delete item.dataset.late;
+  item.querySelector(".pair").replaceChildren(frame(row, BEFORE), frame(row, AFTER));
 }
 
 function frame(row, part) {
   const element = make("span", "frame");
   const uri = pictureOf(row, part);
-  if (!uri) {
-    element.textContent = part === BEFORE ? "no source" : "no output";
+  const none = () => { element.textContent = part === BEFORE ? "no source" : "no output"; };
+  if (uri === undefined) return element;
+  if (uri === null) {
+    none();
     return element;
   }
   element.append(picture(uri));
+  element.firstChild.onerror = none;
   const hole = showHoles && part === BEFORE && pictureOf(row, HOLE);
   if (hole) {
     const overlay = picture(hole);
     overlay.className = "hole";
+    overlay.onerror = () => overlay.remove();
     element.append(overlay);
   }
   return element;

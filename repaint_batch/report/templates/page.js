@@ -1,6 +1,6 @@
 // ----------------------------------------------------------------------------------------- tabs, links, and the start
 
-const TABS = ["pictures", "run", "failed"];
+const TABS = [...document.querySelectorAll("[role=tab]")].map((button) => button.id.replace("tab-", ""));
 
 function tab(name) {
   for (const other of TABS) {
@@ -32,7 +32,7 @@ function follow() {
     $("found").textContent = "The linked sample is not in this report.";
     return;
   }
-  tab("pictures");
+  if (TABS.length) tab("pictures");
   view(row);
 }
 
@@ -75,18 +75,26 @@ function listen() {
   $("stage").addEventListener("pointermove", drag);
 }
 
-function badge(status, count) {
-  const label = document.querySelector(`input[name=status][value="${status}"] + .label`);
-  label.append(make("small", "", number(count)));
+function badges() {
+  for (const input of document.querySelectorAll("input[name=status]")) {
+    if (!input.value) continue;
+    const label = input.nextElementSibling;
+    let count = 0;
+    for (let row = 0; row < columns.sample_id.length; row++) count += kindOf(row) === input.value;
+    if (!label.querySelector("small")) label.append(make("small"));
+    label.querySelector("small").textContent = number(count);
+  }
 }
 
 async function start() {
-  document.querySelector(".tabs").hidden = false;
-  document.querySelector(".tabs").addEventListener("keydown", tabKey);
+  if (TABS.length) {
+    document.querySelector(".tabs").hidden = false;
+    document.querySelector(".tabs").addEventListener("keydown", tabKey);
+  }
   for (const name of TABS) {
     $("tab-" + name).addEventListener("click", () => { tab(name); history.replaceState(null, "", "#" + name); });
   }
-  tab(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "pictures");
+  if (TABS.length) tab(TABS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "pictures");
   $("opening").hidden = false;
   if (!window.DecompressionStream) {
     $("opening").textContent = "The gallery needs a browser of 2023 or later; the other tabs work in this one.";
@@ -100,9 +108,8 @@ async function start() {
   searchable = columns.sample_id.map((name, row) =>
     [name, columns.error_class[row], columns.reason[row], columns.image_uri[row], ...own.map((values) => values[row])]
       .filter(Boolean).join("\n").toLowerCase());
-  const counts = { ok: 0, skipped: 0, failed: 0 };
-  for (const status of columns.status) counts[status]++;
-  for (const status in counts) badge(status, counts[status]);
+  prepare();
+  badges();
   $("opening").hidden = true;
   $("gallery").hidden = false;
   listen();

@@ -12,6 +12,7 @@ function view(row) {
   stage(row);
   reason(row);
   details(row);
+  viewed(row);
   const hash = "#sample=" + encodeURIComponent(columns.sample_id[row]);
   if (location.hash !== hash) history.replaceState(null, "", hash);
   if (!$("viewer").open) {
@@ -20,6 +21,9 @@ function view(row) {
   }
   $("viewer").scrollTop = 0;
 }
+
+// What a page with more to say about a row adds to the viewer.
+let viewed = () => {};
 
 function stage(row) {
   const uris = [pictureOf(row, BEFORE), pictureOf(row, AFTER), pictureOf(row, HOLE)];
