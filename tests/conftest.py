@@ -11,7 +11,10 @@ import pytest
 from repaint_batch.config import StorageConfig
 from repaint_batch.storage import Storage
 
+from .browser import chromium, open_page
 from .seaweed import S3Service, run_seaweed
+
+__all__ = ["chromium", "open_page"]  # fixtures
 
 # One thread a test: the machine's cores are shared by workers, and results do not depend on it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import check, demo, history, jobs, manifest, prior, report, upkeep
+from repaint_batch.cli import check, demo, history, jobs, manifest, prior, report, review, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ for command in (
     jobs.resume,
     jobs.retry_failed,
     report.report,
+    review.review,
     check.export,
     upkeep.verify,
     upkeep.replay,

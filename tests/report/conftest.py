@@ -1,8 +1,4 @@
-"""Small real pictures, a report made of them, and a real browser to open pages in."""
-
-import shutil
-from collections.abc import Callable, Iterator
-from typing import Any
+"""Small real pictures, and a report made of them."""
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +8,6 @@ from repaint_batch.report.page import Pictures, write_report
 from repaint_batch.schema import RESULTS
 
 from .fabricated import EVIL, Written, facts, png, result_row, results
-
-CHROMIUM_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="session")
@@ -51,44 +38,3 @@ def written(tmp_path_factory: pytest.TempPathFactory, pictures: Pictures) -> Wri
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(path, results([{**row, EVIL: EVIL} for row in rows], schema), pictures, facts(60))
     return Written(path.as_uri(), path, rows)
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Any]:
-    """A headless Chromium, driven by Playwright."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install '.[test]'")
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    found = next((path for path in map(shutil.which, names) if path), None)
-    if found is None:
-        pytest.skip("no Chromium on the PATH: apt-get install chromium")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=CHROMIUM_FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(chromium: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a URL at a width and a colour scheme; fails the test on any error or request of the page."""
-    contexts, faults = [], []
-
-    def opened(url: str, *, width: int = 1280, scheme: str = "light", ready: bool = True) -> Any:
-        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: faults.append(f"error: {error}"))
-        page.on("console", lambda message: faults.append(f"console: {message.text}"))
-        page.on("dialog", lambda dialog: faults.append(f"dialog: {dialog.message}"))
-        page.on(
-            "request",
-            lambda request: request.url.startswith(("file:", "data:")) or faults.append(f"request: {request.url}"),
-        )
-        page.goto(url, wait_until="commit")
-        if ready:
-            page.wait_for_selector("html[data-ready]")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert not faults

@@ -4,7 +4,6 @@ import functools
 import io
 import time
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from repaint_batch.report import page as page_module
 from repaint_batch.report.demo import DemoCard, DemoSummary, write_demo_report
 from repaint_batch.report.page import write_report
 
+from ..browser import until, violations
 from .fabricated import EVIL, Written, facts, png, result_row, results
 
 OpenPage = Callable[..., Any]
@@ -23,14 +23,6 @@ OpenPage = Callable[..., Any]
 
 def names(page: Any) -> list[str]:
     return page.locator("#grid .name").all_inner_texts()
-
-
-def until(page: Any, condition: str, timeout_s: float = 20.0) -> None:
-    """Wait for a JavaScript condition; Playwright's own waiting needs eval, which the page's policy forbids."""
-    end = time.monotonic() + timeout_s
-    while not page.evaluate(condition):
-        assert time.monotonic() < end, f"still not so: {condition}"
-        page.wait_for_timeout(50)
 
 
 def found(page: Any) -> str:
@@ -196,14 +188,6 @@ def test_figures_and_failures_need_no_script(chromium: Any, written: Written) ->
 def test_no_page_violates_accessibility_rules(
     open_page: OpenPage, written: Written, demo_url: str, width: int, scheme: str
 ) -> None:
-    pytest.importorskip("axe_playwright_python", reason="axe-core is not installed: pip install '.[test]'")
-    axe = (resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8")
-
-    def violations(page: Any, where: str) -> list[str]:
-        page.evaluate(axe)
-        answer = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        return [f"{where}: {fault['impact']} {fault['id']}" for fault in answer["violations"]]
-
     page = open_page(written.url, width=width, scheme=scheme)
     faults = violations(page, "pictures")
     for tab in ("run", "failed", "pictures"):

@@ -1,0 +1,46 @@
+"""The command that lets people decide: review."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from repaint_batch.config import StorageConfig
+from repaint_batch.results.reviews import count_verdicts
+from repaint_batch.storage import Storage
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def review(
+    output: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")],
+    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine alone; 0 takes a free one.")] = 0,
+    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")] = None,
+) -> None:
+    """Look at pictures in a browser and accept, reject or redo them, until Ctrl-C.
+
+    Decisions go to the output, into the table `reviews` beside the results. Afterwards `retry-failed --rejected` runs the
+    redos and `export --accepted` takes what is good. On another machine: ssh -L 8765:127.0.0.1:8765 HOST, and --port 8765.
+
+    Example: repaint-batch review ./restored
+    """
+    # Pictures and templates take half a second to import.
+    from repaint_batch.review.desk import Desk
+    from repaint_batch.review.server import ReviewServer
+
+    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
+    desk = Desk(output, storage)
+    with ReviewServer(desk, port) as server:
+        console.print(f"open {escape(server.url)} in a browser; Ctrl-C ends the review")
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            console.print()
+    desk.tidy()
+    counts = count_verdicts(output, storage)
+    console.print(f"{counts['accept']:,} accepted, {counts['reject']:,} rejected, {counts['redo']:,} to redo")
+    if counts["redo"]:
+        console.print(f"`repaint-batch retry-failed {escape(output)} --rejected` runs the redos")
+    if counts["accept"]:
+        console.print(f"`repaint-batch export {escape(output)} --accepted --to FOLDER` takes the accepted ones")

@@ -1,0 +1,142 @@
+// ------------------------------------------------------------------------------------------------ deciding about pictures
+
+const DONE = { accept: "Accepted", reject: "Rejected", redo: "Redo" };
+
+kindOf = (row) => data.verdicts[row] || "open";
+
+function prepare() {
+  for (const verdict of [...Object.keys(DONE), "undo"]) $(verdict).addEventListener("click", () => press(verdict));
+  document.addEventListener("keydown", verdictKey);
+  addEventListener("beforeunload", (event) => { if (queue.length || sending) event.preventDefault(); });
+  tally();
+}
+
+decorate = (item, row) => {
+  const verdict = data.verdicts[row];
+  item.querySelector(".mark")?.remove();
+  if (verdict) item.firstChild.append(make("span", "mark " + verdict, markOf(row)));
+};
+
+function markOf(row) {
+  const asked = data.asked[row];
+  return DONE[data.verdicts[row]] + (asked ? `: ${asked.preset}, seed ${asked.seed}` : "");
+}
+
+viewed = (row) => {
+  const asked = data.asked[row];
+  for (const verdict in DONE) $(verdict).setAttribute("aria-pressed", data.verdicts[row] === verdict);
+  $("redo").disabled = columns.status[row] !== "ok";
+  $("undo").disabled = !data.verdicts[row];
+  $("seed").value = asked ? asked.seed : data.next_seed[row];
+  $("preset").value = asked ? asked.preset : data.made_by[row];
+};
+
+// The row that keys are about: the one in the viewer, or the one in the grid that has the focus.
+function rowAtHand() {
+  if (open !== null) return open;
+  const focused = document.activeElement;
+  return focused.dataset.index ? shown[Number(focused.dataset.index)] : null;
+}
+
+function verdictKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target.matches("#seed, #search, select")) return;
+  const verdict = { a: "accept", x: "reject", r: "redo", u: "undo" }[event.key.toLowerCase()];
+  if (verdict && rowAtHand() !== null) {
+    event.preventDefault();
+    press(verdict);
+  } else if (event.key.toLowerCase() === "p" && open !== null) {
+    event.preventDefault();
+    $("preset").selectedIndex = ($("preset").selectedIndex + 1) % $("preset").length;
+  }
+}
+
+function press(pressed) {
+  const row = rowAtHand();
+  if (row === null || (pressed === "redo" && columns.status[row] !== "ok")) return;
+  if (pressed === "redo" && open !== null && !$("seed").reportValidity()) return;
+  const verdict = pressed === "undo" ? null : pressed;
+  data.verdicts[row] = verdict;
+  data.asked[row] = null;
+  if (verdict === "redo") {
+    data.asked[row] = open === null
+      ? { preset: data.made_by[row], seed: data.next_seed[row] }
+      : { preset: $("preset").value, seed: $("seed").value || data.next_seed[row] };
+  }
+  queue.push({
+    sample_id: columns.sample_id[row],
+    output_sha256: columns.output_sha256[row],
+    verdict: verdict || "undecided",
+    ...(data.asked[row] || {}),
+  });
+  send();
+  const at = shown.indexOf(row);
+  if (drawn.has(at)) decorate(drawn.get(at), row);
+  tally();
+  $("said").textContent = verdict ? `${columns.sample_id[row]}: ${markOf(row)}` : `${columns.sample_id[row]}: undone`;
+  // On to the next picture, as somebody with hundreds of them wants it.
+  if (open === null) focusOn(verdict ? at + 1 : at);
+  else if (verdict && at >= 0 && at + 1 < shown.length) view(shown[at + 1]);
+  else view(row);
+}
+
+function tally() {
+  const counts = { accept: 0, reject: 0, redo: 0 };
+  for (const verdict of data.verdicts) if (verdict) counts[verdict]++;
+  const all = data.verdicts.length, done = counts.accept + counts.reject + counts.redo;
+  $("tally").textContent = `${number(done)} of ${number(all)} decided: ` +
+    `${number(counts.accept)} accepted, ${number(counts.reject)} rejected, ${number(counts.redo)} to redo`;
+  for (const verdict in counts) document.querySelector(`.stack .${verdict}`).style.flexGrow = counts[verdict];
+  document.querySelector(".stack .open").style.flexGrow = all - done;
+  badges();
+}
+
+// ---------------------------------------------------------------------------------------- sending what was decided
+
+// Batches go one after the other, each with a number: one that is sent again, because no answer came, counts once.
+const session = crypto.randomUUID();
+const AGAIN_MS = 2000, MOST = 500;
+const queue = [];
+let sending = false;
+let sent = 0;
+
+async function send() {
+  if (sending) return;
+  sending = true;
+  while (queue.length) {
+    const decisions = queue.splice(0, MOST);
+    sent += 1;
+    saved(`Saving ${number(decisions.length)}…`);
+    await deliver(JSON.stringify({ session, number: sent, decisions }));
+  }
+  sending = false;
+}
+
+async function deliver(body) {
+  for (;;) {
+    try {
+      const answer = await fetch("decisions", { method: "POST", headers: { "Content-Type": "application/json" }, body });
+      if (answer.ok) {
+        const { stale } = await answer.json();
+        saved(stale.length
+          ? `Restored anew since this page was opened, so nothing was saved about: ${stale.join(", ")}. Reload to see them.`
+          : "Every decision is saved.", stale.length > 0);
+        return;
+      }
+      const words = await answer.text();
+      if (answer.status !== 503) {
+        saved(`Not saved: ${words} Reload the page.`, true);
+        return;
+      }
+      saved(`Not saved yet, trying again: ${words}`, true);
+    } catch {
+      saved("Not saved yet: the server does not answer. Is `repaint-batch review` still running?", true);
+    }
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
+  }
+}
+
+function saved(words, bad = false) {
+  $("saved").textContent = words;
+  $("saved").classList.toggle("failed-text", bad);
+}

@@ -1,0 +1,1 @@
+"""Pictures looked at and decided about, one by one, in a browser."""
