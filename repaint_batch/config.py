@@ -162,11 +162,15 @@ class NetworkConfig(Model):
     """Shape of the UNet2DModel to train."""
 
     block_out_channels: tuple[PositiveInt, ...] = (48, 96, 128)
+    """Channels at each resolution, from the full one down by halves."""
     layers_per_block: PositiveInt = 1
+    """Residual layers at each."""
     attention_px: tuple[PositiveInt, ...] = (8,)
     """Resolutions, in pixels, at which blocks attend."""
     attention_head_dim: PositiveInt = 32
+    """Channels of an attention head."""
     norm_num_groups: PositiveInt = 8
+    """Groups of a group normalisation; divides every number of channels."""
 
 
 class TrainConfig(Model):
@@ -177,6 +181,7 @@ class TrainConfig(Model):
     output: str
     """Local folder for checkpoints, log, samples and the finished prior."""
     image_size_px: PositiveInt = 32
+    """Side of the square pictures that the prior will know."""
     crops: CropConfig | None = None
     """None: every picture whole, shrunk to a square on white. Otherwise random crops."""
     holdout_one_in: PositiveInt = 20
@@ -185,14 +190,21 @@ class TrainConfig(Model):
     init_from: str | None = None
     """Prior whose weights training starts from."""
     steps: PositiveInt = 20_000
+    """Steps of the optimiser."""
     batch_size: PositiveInt = 64
+    """Pictures in a step."""
     learning_rate: PositiveFloat = 6e-4
+    """AdamW's at its highest, from which it falls to 0 along a cosine."""
     warmup_steps: PositiveInt = 200
+    """Steps over which the learning rate rises to it."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)
+    """Share that the averaged weights, which become the prior, keep of themselves in a step."""
     seed: int = Field(default=0, ge=0)
+    """Seed of the first weights, of crops and of noise."""
     checkpoint_every: PositiveInt = 250
     """Steps between checkpoints; a killed run goes on from the last one."""
     name: str = "prior"
+    """Name on the model card."""
     licence: str = "unknown"
     """Licences of the pictures, for the model card."""
     storage: StorageConfig = StorageConfig()

@@ -5,13 +5,14 @@ Exit codes: 0 all rows ok or skipped; 3 finished with failed rows; 2 a config, m
 """
 
 import importlib
+import os
 import sys
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import check, demo, history, jobs, manifest, prior, report, review, upkeep
+from repaint_batch.cli import check, config, demo, history, jobs, manifest, prior, report, review, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.add_typer(manifest.app, name="manifest")
 for command in (
+    config.config,
     check.check,
     jobs.plan,
     jobs.run,
@@ -69,8 +71,10 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return its exit code."""
     errors = Console(stderr=True, soft_wrap=True)
-    if arguments and arguments[0] in _HEAVY:
-        _load(arguments[0])
+    # A shell that asks for completions tells what has been typed so far in a variable.
+    typed = arguments or os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]
+    if typed and typed[0] in _HEAVY:
+        _load(typed[0])
     try:
         code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0

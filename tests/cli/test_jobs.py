@@ -65,9 +65,3 @@ def test_mistyped_arguments_exit_with_2(capsys: pytest.CaptureFixture[str]) -> N
     assert run(["runn", "x"]) == 2
     assert run(["run"]) == 2
     assert "No such command" in printed(capsys)
-
-
-def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
-    for command in ("run", "plan", "status", "resume", "retry-failed", "demo"):
-        assert run([command, "--help"]) == 0
-        assert f"Example: repaint-batch {command}" in printed(capsys)

@@ -84,13 +84,6 @@ def test_problems_exit_with_1(output: str) -> None:
     assert found["first_problems"][0]["sample_id"] == "picture-0000"
 
 
-@pytest.mark.parametrize("name", ["verify", "replay", "clean", "dead-letters", "history", "rollback"])
-def test_help_has_examples(name: str) -> None:
-    code, text = said(name, "--help")
-    assert code == 0
-    assert f"Example: repaint-batch {name}" in text
-
-
 def test_what_cannot_be_honoured(output: str, tmp_path: Path) -> None:
     assert said("replay", output, "picture-0001")[0] == 2, "a failed row has no bytes to compare"
     assert said("replay", output, "nobody")[0] == 1
