@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 _LISTED = 20
+_TRACED = 8  # windows that a trace shows
 _HOUR_S = 3600.0
 
 OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
@@ -52,6 +54,9 @@ def verify(
 def replay(
     output: OutputUri,
     sample_id: Annotated[str, typer.Argument(help="The row.")],
+    trace: Annotated[
+        Path | None, typer.Option(help="Show it from noise to picture: an animation .gif, or a film strip .png.")
+    ] = None,
     endpoint_url: Endpoint = None,
 ) -> None:
     """Restore one row again, in this process, and compare its bytes with the recorded ones; nothing is written.
@@ -59,12 +64,27 @@ def replay(
     They are equal on the kind of machine, and with the versions of the libraries, that the row was restored on; another
     processor or GPU rounds differently. Exit code: 0 equal, 1 different.
 
-    Example: repaint-batch replay ./restored picture-0001
+    Example: repaint-batch replay ./restored picture-0001 --trace picture-0001.gif
     """
     # torch takes seconds to import: only those who replay wait for it.
     from repaint_batch.pipeline.replay import replay as replay_row
+    from repaint_batch.report.trace import Recorder, check_trace, write_trace
 
-    done = replay_row(output, sample_id, _storage(endpoint_url))
+    recorders: list[Recorder] = []
+
+    def record(positions: int, windows: int) -> Recorder:
+        frames = 12 if trace and trace.suffix.lower() == ".png" else 60
+        recorders.append(Recorder(positions, frames, pictures=min(windows, _TRACED)))
+        return recorders[-1]
+
+    if trace is not None:
+        check_trace(trace)
+    done = replay_row(output, sample_id, _storage(endpoint_url), record if trace is not None else None)
+    if trace is not None and recorders:
+        write_trace(recorders[0].arrays, trace)
+        console.print(f"trace: {escape(str(trace))}")
+    elif trace is not None:
+        console.print("nothing was sampled, so there is no trace")
     if done.difference is None:
         console.print(f"{escape(sample_id)}: equal, {done.row['output_bytes']:,} bytes, sha256 {done.row['output_sha256']}")
         raise typer.Exit(0)

@@ -9,6 +9,7 @@ import torch
 from repaint_batch.config import JobConfig
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.engine import compile_network
+from repaint_batch.inpainting.pipeline import Checkpoint
 from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, plan_of, recorded, windows_of
@@ -40,7 +41,12 @@ class Restorer:
         self._to_compile = self._config.compute.compile
         self._sampler = PRESETS[self._config.sampler.preset]
 
-    def restore(self, rows: list[Row], *, resumable: bool) -> None:
+    @property
+    def positions(self) -> int:
+        """Steps of the sampler's path."""
+        return self._sampler.positions
+
+    def restore(self, rows: list[Row], *, resumable: bool, watcher: Checkpoint | None = None) -> None:
         """Put restored windows in place of the known ones of a shard's rows, which are all pending and have some, and count NFE.
 
         Of a row with several candidates, all windows of the first come first, then those of the next.
@@ -48,6 +54,7 @@ class Restorer:
         Args:
             rows: work rows.
             resumable: save the state now and then to the job's folder, and go on from one that is there.
+            watcher: shown every state, where the restoration is not resumable.
         """
         if self._to_compile:
             compile_network(self._pipeline.prior, self._config.compute.batch_windows)
@@ -55,7 +62,7 @@ class Restorer:
         candidates = self._config.sampler.candidates
         pictures = [self._unrestored(row, candidate) for row in rows for candidate in range(candidates)]
         plan, compute = self._job.plan, self._config.compute
-        inflight = None
+        inflight = watcher
         if resumable:
             uri = inflight_uri(self._job.output, plan.job_id, rows[0]["shard"])
             work = work_of(pictures, plan.prior_fingerprint, plan.sampler_fingerprint)

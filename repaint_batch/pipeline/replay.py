@@ -5,17 +5,20 @@ bytes as one that shared its batches, on the same kind of machine with the same 
 of torch rounds differently.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
+from torch import Tensor
 
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import Restorer, load_for
-from repaint_batch.pipeline.stages import Job, Row, decode, encode
+from repaint_batch.pipeline.stages import Job, Row, decode, encode, plan_of
 from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.table import ResultsTable
+from repaint_batch.sampler.repaint import ChainState, OnStep
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
 
@@ -53,8 +56,32 @@ class Replay:
         )
 
 
-def replay(output: str, sample_id: str, storage: Storage) -> Replay:
+Watch = Callable[[int, int], OnStep]
+"""Asked once, with the steps of the path and the windows of the first round, for what is shown every state of the first batch."""
+
+
+class _Watcher:
+    """Shows the states of the first batch, in which a row's windows come first, and keeps none."""
+
+    def __init__(self, on_step: OnStep) -> None:
+        self._on_step = on_step
+
+    def load(self) -> tuple[None, None]:
+        return None, None
+
+    def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
+        if not restored:
+            self._on_step(state)
+
+
+def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = None) -> Replay:
     """Return a row as recorded and as it comes out of its manifest, prior and settings now; nothing is written.
+
+    Args:
+        output: folder or prefix of the output.
+        sample_id: the row.
+        storage: how to reach it.
+        watch: who wants to see the restoration; not asked where there is none to see.
 
     Raises:
         NothingToResume: the table has no such row.
@@ -75,7 +102,10 @@ def replay(output: str, sample_id: str, storage: Storage) -> Replay:
     work = decode(manifest, job, row["shard"], row["attempt"], {})
     rows: list[Row] = work.to_pylist()
     if rows[0]["status"] == "pending" and rows[0]["windows"]:
-        Restorer(job, prior, max(1, round(plan.job_config().compute.num_cpus or 1))).restore(rows, resumable=False)
+        restorer = Restorer(job, prior, max(1, round(plan.job_config().compute.num_cpus or 1)))
+        first = sum(window.parent is None for window in plan_of(rows[0])[0])
+        watcher = _Watcher(watch(restorer.positions, first)) if watch else None
+        restorer.restore(rows, resumable=False, watcher=watcher)
     again = encode(pa.Table.from_pylist(rows, schema=job.work_schema), job).to_pylist()[0]
     return Replay(row, again)
 

@@ -27,6 +27,7 @@ class Recorder:
     Args:
         positions: steps of the path, `Sampler.positions`.
         frames: states to keep.
+        pictures: of the batch to keep, from the first; by default all of them.
 
     Attributes:
         kept: position and x_t, (B, C, H, W) float32, of each.
@@ -34,6 +35,7 @@ class Recorder:
 
     positions: int
     frames: int = 12
+    pictures: int | None = None
     kept: list[tuple[int, np.ndarray]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -43,7 +45,7 @@ class Recorder:
     def __call__(self, state: ChainState) -> None:
         """Take a state, as a sampler's `on_step`."""
         if state.position in self._wanted:
-            self.kept.append((state.position, state.x_t.detach().float().cpu().numpy().copy()))
+            self.kept.append((state.position, state.x_t[: self.pictures].detach().float().cpu().numpy().copy()))
 
     @property
     def arrays(self) -> list[np.ndarray]:
@@ -98,19 +100,23 @@ def write_gif(frames: Sequence[np.ndarray], path: str | Path, *, picture_px: int
     Path(path).write_bytes(buffer.getvalue())
 
 
+def check_trace(path: str | Path) -> None:
+    """Raise ConfigError unless `path` ends in what a trace can be written as."""
+    if Path(path).suffix.lower() not in (".gif", ".png"):
+        raise ConfigError(f"--trace: {path} ends in neither .gif (animation) nor .png (film strip); choose one of them")
+
+
 def write_trace(frames: Sequence[np.ndarray], path: str | Path, labels: Sequence[str] = ()) -> None:
     """Write frames to `path`: an animation if it ends in .gif, a film strip if in .png.
 
     Raises:
         ConfigError: it ends in something else.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix == ".gif":
+    check_trace(path)
+    if Path(path).suffix.lower() == ".gif":
         write_gif(frames, path)
-    elif suffix == ".png":
-        Path(path).write_bytes(encoded(filmstrip(frames, labels=labels)))
     else:
-        raise ConfigError(f"--trace: {path} ends in neither .gif (animation) nor .png (film strip); choose one of them")
+        Path(path).write_bytes(encoded(filmstrip(frames, labels=labels)))
 
 
 def _checked(frames: Sequence[np.ndarray]) -> Sequence[np.ndarray]:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from repaint_batch.cli import run
 from repaint_batch.config import StorageConfig
@@ -41,6 +42,13 @@ def test_a_day_in_the_life_of_an_output(output: str, tmp_path: Path) -> None:
     code, text = said("replay", output, "picture-0000")
     assert code == 0
     assert "picture-0000: equal" in text
+
+    trace = tmp_path / "trace.gif"
+    code, text = said("replay", output, "picture-0002", "--trace", str(trace))
+    assert (code, f"trace: {trace}" in text) == (0, True), text
+    with Image.open(trace) as gif:
+        assert (gif.n_frames, gif.size) == (30, (192, 192)), "one picture, every step of the cheapest preset"
+    assert said("replay", output, "picture-0002", "--trace", "trace.mp4")[0] == 2
 
     lost = Path(output, "images", "lost-0.png")
     lost.write_bytes(b"12345")
