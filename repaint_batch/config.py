@@ -34,8 +34,10 @@ class InputConfig(Model):
 class OutputConfig(Model):
     uri: str
     """Folder or ``s3://bucket/prefix`` that holds the results table, the plans and, if asked for, image files."""
-    images: Literal["table", "files"] = "table"
-    """Where restored bytes go: a column of the results table, or one object an image with its URI in the table."""
+    images: Literal["table", "files", "webdataset"] = "table"
+    """Where restored bytes go: a column of the results table, files at their sources' own paths, or a tar a shard.
+
+    The table names every file and tar."""
     format: OutputFormat = "source"
     """Encoding of restored pictures; ``source`` keeps the format of the picture that came in."""
 

@@ -18,6 +18,7 @@ RESULTS = pa.schema(
         pa.field("mask_uri", pa.string()),
         pa.field("output", pa.binary()),  # restored picture, encoded; null if output_uri is set or the row failed
         pa.field("output_uri", pa.string()),
+        pa.field("output_offset", pa.int64()),  # where its bytes start in a tar at output_uri; null if that is the picture
         pa.field("output_sha256", pa.string()),
         pa.field("output_bytes", pa.int64()),
         pa.field("output_format", pa.string()),  # Pillow's name: PNG, JPEG, WEBP, ...

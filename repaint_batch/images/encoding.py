@@ -14,6 +14,7 @@ from repaint_batch.config import OutputFormat
 from repaint_batch.errors import ImageInvalid
 from repaint_batch.images import jpeg, png, tiff
 from repaint_batch.images.codec import Box, Picture
+from repaint_batch.images.exif import without_thumbnail
 
 _PNG_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "I;16B", "LA;16", "RGB;16", "RGBA;16")
 _WEBP_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
@@ -164,7 +165,7 @@ def _metadata(picture: Picture) -> dict[str, object]:
 
 def _exif(picture: Picture) -> bytes:
     if picture.format != "TIFF":
-        return _bytes(picture.image.info.get("exif", b""))
+        return without_thumbnail(_bytes(picture.image.info.get("exif", b"")))
     directory: TiffImagePlugin.ImageFileDirectory_v2 = picture.image.tag_v2  # type: ignore[attr-defined]
     exif = Image.Exif()
     for tag in directory:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from PIL import Image, JpegImagePlugin
 
+from repaint_batch.images.exif import MARK, without_thumbnail
+
 Box = tuple[int, int, int, int]
 
 _SOI = b"\xff\xd8"
@@ -108,9 +110,12 @@ def _with_stored_chroma(image: Image.Image, source: bytes, restored: Sequence[tu
 
 
 def with_metadata_of(source: bytes, encoded: bytes) -> bytes:
-    """Return the JPEG file `encoded` with the metadata segments of `source` in place of its own."""
+    """Return the JPEG file `encoded` with the metadata segments of `source` in place of its own, but no thumbnail."""
     parts = [_SOI]
-    parts += [source[start:end] for marker, start, end in segments(source) if _is_owners(source, marker, start)]
+    for marker, start, end in segments(source):
+        if _is_owners(source, marker, start):
+            head, content = source[start : start + 4], source[start + 4 : end]
+            parts += [head, without_thumbnail(content) if content.startswith(MARK) else content]
     at = len(_SOI)
     for marker, start, end in segments(encoded):
         if not _is_owners(encoded, marker, start):

@@ -1,4 +1,4 @@
-"""PNG files as lists of chunks: a picture's pixels are exchanged, every other chunk stays as it is, byte for byte.
+"""PNG files as lists of chunks: a picture's pixels are exchanged, every other chunk stays as it is but for a thumbnail in EXIF.
 
 Source: PNG specification, third edition (W3C 2025), sections 5 (chunks), 7 (pixel serialisation) and 9 (filters).
 """
@@ -8,6 +8,8 @@ import zlib
 from collections.abc import Iterator
 
 import numpy as np
+
+from repaint_batch.images.exif import without_thumbnail
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -53,6 +55,8 @@ def with_pixels_of(source: bytes, encoded: bytes) -> bytes:
         if kind == b"IDAT":
             parts += pixels
             pixels = []
+        elif kind == b"eXIf":
+            parts.append(chunk(kind, without_thumbnail(whole[8:-4])))
         elif kind != b"IHDR" and kind not in _ANIMATION:
             parts.append(whole)
     return b"".join(parts)

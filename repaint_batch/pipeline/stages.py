@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -26,10 +25,11 @@ from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.images.windows import Window
 from repaint_batch.manifest import image_bytes_or_uri
 from repaint_batch.results.attempts import AttemptLog
+from repaint_batch.results.outputs import file_uri, write_tar
 from repaint_batch.results.plan import Plan
 from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS, passthrough
-from repaint_batch.storage import Storage, UriPolicy, join, normalise
+from repaint_batch.storage import Storage, UriPolicy, normalise
 
 WORK = [
     pa.field("__image", pa.large_binary()),  # encoded, as read
@@ -161,16 +161,21 @@ def plan_of(row: Row) -> tuple[tuple[Window, ...], int]:
 
 
 def encode(work: pa.Table, job: Job) -> pa.Table:
-    """Return a shard's results: restored windows pasted, encoded, hashed; with ``output.images: files``, uploaded too."""
+    """Return a shard's results: restored windows pasted, encoded, hashed; pictures kept outside the table are uploaded too."""
     config = job.config
     storage = Storage(config.storage)
-    results = []
-    for row in work.to_pylist():
+    rows = work.to_pylist()
+    for row in rows:
         if row["status"] == "pending":
             with _guarded(row, "encode_s"):
                 _encode_row(row, job, config, storage)
-        row["finished_at"] = datetime.now(UTC)
-        results.append({name: row[name] for name in job.results_schema.names})
+    if config.output.images == "webdataset":
+        done = [row for row in rows if row["output"] is not None]
+        write_tar(job.output, done, [row["output"] for row in done], work["attempt"][0].as_py(), storage)
+        for row in done:
+            row["output"] = None
+    finished_at = datetime.now(UTC)
+    results = [{name: row[name] for name in job.results_schema.names} | {"finished_at": finished_at} for row in rows]
     return pa.Table.from_pylist(results, schema=job.results_schema)
 
 
@@ -187,9 +192,7 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
         status, reason = "skipped", "the mask has no hole; the picture passes through unchanged"
     row["output_sha256"], row["output_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
     if config.output.images == "files":
-        # The work key makes the name unique to its contents, so a second attempt can only write the same bytes.
-        name = f"{quote(row['sample_id'], safe='')[:150]}-{row['work_key']}.{row['output_format'].lower()}"
-        row["output_uri"] = join(job.output, "images", name)
+        row["output_uri"] = file_uri(job.output, row, job.plan.base)
         storage.write(row["output_uri"], data)
     else:
         row["output"] = data

@@ -7,8 +7,9 @@ from typing import Any
 import pyarrow as pa
 from deltalake import QueryBuilder
 
-from repaint_batch.errors import RepaintBatchError, UriRefused
+from repaint_batch.errors import RepaintBatchError
 from repaint_batch.manifest import image_bytes_or_uri, read_rows
+from repaint_batch.results.outputs import read_output
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, UriPolicy, normalise
@@ -53,12 +54,8 @@ class Sources:
             return None
 
     def _output_of(self, row: Row) -> bytes | None:
-        if row.get("output") is not None or row["output_uri"] is None:
-            return row.get("output")
         try:
-            if not normalise(row["output_uri"]).startswith(f"{self._output}/"):
-                raise UriRefused(f"{row['output_uri']} is outside {self._output}")
-            return self._storage.read(row["output_uri"])
+            return read_output(row, self._output, self._storage) or None
         except (RepaintBatchError, OSError):
             return None
 

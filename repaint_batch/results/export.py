@@ -5,7 +5,6 @@ picture's hash is checked on its way. Nothing in an id can lead out of the targe
 """
 
 import hashlib
-import io
 import json
 import re
 import tarfile
@@ -19,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
+from repaint_batch.results.outputs import SUFFIXES, add_member, facts_of, name_of, read_output
 from repaint_batch.results.reviews import Reviews
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS
@@ -27,17 +27,8 @@ from repaint_batch.storage import Storage, join, normalise
 ExportFormat = Literal["folder", "parquet", "webdataset"]
 Names = Literal["id", "source"]
 
-SUFFIXES = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg"),
-    "WEBP": (".webp",),
-    "TIFF": (".tif", ".tiff"),
-    "BMP": (".bmp",),
-    "GIF": (".gif",),
-}
 _SHARD_BYTES = 256 * 2**20
 _BATCH_ROWS = 16
-_SEGMENT_BYTES = 200
 _KEPT = ("sample_id", "status", "image_uri", "width_px", "height_px", "hole_fraction", "windows", "seed")
 _VALUES = {pa.string(): "string", pa.float64(): "float64", pa.bool_(): "bool", pa.int64(): "int64", pa.int32(): "int32"}
 
@@ -120,32 +111,11 @@ def export(
             if accepted and (row["sample_id"], row["output_sha256"]) not in chosen:
                 not_accepted += 1
                 continue
-            data = _picture(row, storage)
+            data = _picture(row, output, storage)
             written.add(row, data)
             pictures, size = pictures + 1, size + len(data)
     written.close()
     return Exported(pictures, size, left_out, not_accepted, written.objects)
-
-
-def name_of(text: str, picture_format: str) -> str:
-    """Return the relative path at which a picture called `text` is kept, with the suffix of its format.
-
-    Different names stay different. What would lead out of the folder, or cannot be a file's name, is percent-encoded; what
-    is too long is cut and given a hash.
-    """
-    segments = []
-    for segment in text.split("/"):
-        safe = re.sub(r'[\x00-\x1f\x7f%\\:*?"<>|]', lambda match: f"%{ord(match[0]):02X}", segment)
-        if set(safe) <= {"."}:  # "", ".", ".." are no names
-            safe = safe.replace(".", "%2E") or "%"
-        if len(safe.encode()) > _SEGMENT_BYTES:
-            digest = hashlib.sha256(segment.encode()).hexdigest()[:16]
-            safe = f"{safe.encode()[: _SEGMENT_BYTES - 40].decode(errors='ignore')}~{digest}"
-        segments.append(safe)
-    suffixes = SUFFIXES[picture_format]
-    if not text.lower().endswith(suffixes) or not segments[-1].lower().endswith(suffixes):
-        segments[-1] += suffixes[0]
-    return "/".join(segments)
 
 
 def _rows(uri: str, storage: Storage) -> Iterator[dict[str, Any]]:
@@ -154,8 +124,8 @@ def _rows(uri: str, storage: Storage) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _picture(row: dict[str, Any], storage: Storage) -> bytes:
-    data: bytes = row["output"] if row["output"] is not None else storage.read(row["output_uri"])
+def _picture(row: dict[str, Any], output: str, storage: Storage) -> bytes:
+    data = read_output(row, output, storage)
     if hashlib.sha256(data).hexdigest() != row["output_sha256"]:
         where = row["output_uri"] or "its row"
         raise StorageError(f"{row['sample_id']}: the picture in {where} is not what was committed; put it back, or run again")
@@ -265,9 +235,9 @@ class _WebDataset:
         if self._tar is None:
             self._tar = tarfile.TarFile(self._path, "w", format=tarfile.USTAR_FORMAT)
         key = f"{self._number:09d}"
-        facts = {name: value for name, value in row.items() if name != "output"}
-        self._put(f"{key}{SUFFIXES[row['output_format']][0]}", data)
-        self._put(f"{key}.json", json.dumps(facts, default=str, ensure_ascii=False).encode())
+        self._bytes += len(data)
+        add_member(self._tar, f"{key}{SUFFIXES[row['output_format']][0]}", data)
+        add_member(self._tar, f"{key}.json", facts_of(row))
         self._number += 1
         if self._bytes >= _SHARD_BYTES:
             self._finish()
@@ -275,13 +245,6 @@ class _WebDataset:
     def close(self) -> None:
         self._finish()
         self._scratch.cleanup()
-
-    def _put(self, name: str, data: bytes) -> None:
-        assert self._tar is not None
-        entry = tarfile.TarInfo(name)
-        entry.size = len(data)
-        self._tar.addfile(entry, io.BytesIO(data))
-        self._bytes += len(data)
 
     def _finish(self) -> None:
         if self._tar is None:

@@ -20,9 +20,10 @@ from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import is_lossless
 from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.manifest import image_bytes_or_uri, read_rows
+from repaint_batch.results.outputs import read_output
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.storage import Storage, UriPolicy, join, normalise
+from repaint_batch.storage import Storage, UriPolicy, normalise
 
 _KEPT = 100
 _STATUSES = ("ok", "skipped", "failed")
@@ -168,7 +169,7 @@ class _Verifier:
                 yield "row", "it failed, and has a picture all the same"
         else:
             try:
-                data = self._output_of(row)
+                data = read_output(row, self._output, self._storage)
             except RepaintBatchError as error:
                 yield "object", str(error)
                 return
@@ -185,14 +186,6 @@ class _Verifier:
             if facts != (row["output_format"], row["width_px"], row["height_px"]):
                 yield "picture", f"{facts} where the row says {row['output_format'], row['width_px'], row['height_px']}"
             yield from self._differs(row, data, source, config, policy)
-
-    def _output_of(self, row: Row) -> bytes:
-        if row["output_uri"] is None:
-            data: bytes = row["output"] or b""
-            return data
-        # Rows are data: what they name is read if it is this output's own.
-        uri = UriPolicy(join(self._output, "images")).resolve(row["output_uri"])
-        return self._storage.read(uri)
 
     def _differs(self, row: Row, data: bytes, source: Row, config: JobConfig, policy: UriPolicy) -> Iterator[tuple[str, str]]:
         try:

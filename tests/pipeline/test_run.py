@@ -14,6 +14,7 @@ from repaint_batch.pipeline.run import actor_resources, run_job
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.status import read_status
 from repaint_batch.results.table import ResultsTable
+from repaint_batch.results.verify import verify
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, hole, job, picture, rows, write_manifest
@@ -118,6 +119,17 @@ def test_images_as_files(place: Place, tiny_prior: str, recorder: Recorder) -> N
         assert row["output_uri"].startswith(f"{config.output.uri}/images/")
         assert hashlib.sha256(place.storage.read(row["output_uri"])).hexdigest() == row["output_sha256"]
         assert ".." not in row["output_uri"].removeprefix(config.output.uri).split("/")
+
+
+def test_images_as_tars(place: Place, tiny_prior: str, recorder: Recorder) -> None:
+    config = job(place, write_manifest(place, rows(5)), tiny_prior, output={"images": "webdataset"}, compute={"shard_rows": 3})
+    assert run_job(config, recorder).counts["ok"] == 5
+    found = table_rows(config, place)
+    assert len({row["output_uri"] for row in found.values()}) == 2, "one a shard"
+    assert all(row["output"] is None and row["finished_at"] for row in found.values())
+    verified = verify(config.output.uri, place.storage)
+    assert not verified.problems
+    assert verified.rows["ok"] == 5
 
 
 def test_an_output_belongs_to_one_job(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:

@@ -10,12 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
 from repaint_batch.results import export as module
-from repaint_batch.results.export import export, name_of
+from repaint_batch.results.export import export
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import join, normalise
@@ -135,17 +133,6 @@ def test_ids_cannot_leave_the_folder_or_collide(local_place: Place) -> None:
     created = {path for path in Path(local_place.uri).rglob("*") if path.is_file()} - before
     assert all(path.resolve().is_relative_to(target) for path in created)
     assert sorted(path.read_bytes() for path in created) == sorted(b"%d" % n for n in range(len(ids)))
-
-
-@settings(max_examples=300)
-@given(st.text(max_size=40) | st.lists(st.sampled_from(["..", ".", "", "a", "%", "\\", "a.png"])).map("/".join))
-def test_names_are_relative_paths(text: str) -> None:
-    name = name_of(text, "PNG")
-    segments = name.split("/")
-    assert not {"", ".", ".."} & set(segments)
-    assert not set(name) & {"\\", "\0", ":"}
-    assert name.lower().endswith(".png")
-    assert all(len(segment.encode()) <= 255 for segment in segments)
 
 
 def test_a_changed_picture_is_not_passed_on(local_place: Place) -> None:

@@ -1,0 +1,141 @@
+"""Restored pictures outside the table: what their objects are called, and how their bytes are found again.
+
+``output.images: files`` puts every picture below ``OUTPUT/images/`` at its source's own path, ``webdataset`` those of a shard
+into one tar. Names are unique to their contents or to their attempt: a second attempt, or a later night, never writes over
+what an earlier version of the table refers to.
+"""
+
+import hashlib
+import io
+import json
+import re
+import tarfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from repaint_batch.errors import SourceMissing, StorageError
+from repaint_batch.storage import Storage, UriPolicy, join, normalise
+
+SUFFIXES = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg"),
+    "WEBP": (".webp",),
+    "TIFF": (".tif", ".tiff"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+}
+_SEGMENT_BYTES = 200
+_NAME_BYTES = 700
+"""S3 takes keys of 1024, and the output's own prefix comes before."""
+_FOLDER = "images"
+
+
+def name_of(text: str, picture_format: str) -> str:
+    """Return the relative path at which a picture called `text` is kept, with the suffix of its format.
+
+    Different names stay different. What would lead out of the folder, or cannot be a file's name, is percent-encoded; what
+    is too long is cut and given a hash.
+    """
+    segments = []
+    for segment in text.split("/"):
+        safe = re.sub(r'[\x00-\x1f\x7f%\\:*?"<>|]', lambda match: f"%{ord(match[0]):02X}", segment)
+        if set(safe) <= {"."}:  # "", ".", ".." are no names
+            safe = safe.replace(".", "%2E") or "%"
+        if len(safe.encode()) > _SEGMENT_BYTES:
+            safe = f"{safe.encode()[: _SEGMENT_BYTES - 40].decode(errors='ignore')}~{_digest(segment)}"
+        segments.append(safe)
+    suffixes = SUFFIXES[picture_format]
+    if not text.lower().endswith(suffixes) or not segments[-1].lower().endswith(suffixes):
+        segments[-1] += suffixes[0]
+    return "/".join(segments)
+
+
+def file_uri(output: str, row: Mapping[str, Any], base: str) -> str:
+    """Return where the picture of a row is put: its source's path below `base`, or its sample_id, and its work key.
+
+    The work key makes the name unique to its contents, so a second attempt can only write the same bytes.
+
+    Args:
+        output: normalised folder or prefix of the output.
+        row: sample_id, image_uri, output_format and work_key.
+        base: folder or prefix of the manifest.
+    """
+    text = row["sample_id"]
+    if row["image_uri"]:
+        uri = re.sub(r"^file:/*/", "/", row["image_uri"])
+        text = re.sub(r"^(s3:/)?/+", "", uri.removeprefix(f"{base}/"))
+    name = name_of(text, row["output_format"])
+    if len(name.encode()) > _NAME_BYTES:
+        name = name_of(_digest(name), row["output_format"])
+    stem, dot, suffix = name.rpartition(".")
+    return join(output, _FOLDER, f"{stem}~{row['work_key']}{dot}{suffix}")
+
+
+def write_tar(output: str, rows: Sequence[dict[str, Any]], pictures: Sequence[bytes], attempt: str, storage: Storage) -> None:
+    """Write the pictures of a shard as one WebDataset tar, and note in `rows` where each one is.
+
+    A sample is NUMBER.png or the like, and NUMBER.json with its row: an id could hold dots, which end a key there.
+
+    Args:
+        output: normalised folder or prefix of the output.
+        rows: of one shard, each with a picture.
+        pictures: as encoded.
+        attempt: id of this attempt, which makes the tar's name its own.
+        storage: how to reach the output.
+    """
+    if not rows:
+        return
+    shard = rows[0]["shard"]
+    uri = join(output, _FOLDER, f"restored-{shard:06d}-{attempt}.tar")
+    data = io.BytesIO()
+    with tarfile.TarFile(fileobj=data, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for number, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
+            key = f"{shard:06d}{number:06d}"
+            row["output_uri"] = uri
+            row["output_offset"] = add_member(tar, f"{key}{SUFFIXES[row['output_format']][0]}", picture)
+            add_member(tar, f"{key}.json", facts_of(row))
+    storage.write(uri, data.getvalue())
+
+
+def add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a file to a tar, and return where its bytes start."""
+    entry = tarfile.TarInfo(name)
+    entry.size = len(data)
+    start = tar.offset
+    tar.addfile(entry, io.BytesIO(data))
+    return start + tarfile.BLOCKSIZE
+
+
+def facts_of(row: Mapping[str, Any]) -> bytes:
+    """Return a row as JSON, without its picture and what only a job needs."""
+    facts = {name: value for name, value in row.items() if name != "output" and not name.startswith("__")}
+    return json.dumps(facts, default=str, ensure_ascii=False).encode()
+
+
+def read_output(row: Mapping[str, Any], output: str, storage: Storage) -> bytes:
+    """Return the picture of a row: output, output_uri, output_offset and output_bytes.
+
+    Rows are data: what they name is read if it is this output's own.
+
+    Raises:
+        SourceMissing: there is none, or it is gone; UriRefused: it is no object of this output.
+        StorageError: the store failed.
+    """
+    if row["output_uri"] is None:
+        return row["output"] or b""
+    uri = UriPolicy(join(normalise(output), _FOLDER)).resolve(row["output_uri"])
+    if row.get("output_offset") is None:
+        return storage.read(uri)
+    filesystem, path = storage.arrow(uri)
+    try:
+        with filesystem.open_input_file(path) as file:
+            file.seek(row["output_offset"])
+            return bytes(file.read(row["output_bytes"]))
+    except FileNotFoundError as error:
+        raise SourceMissing(f"{uri}: no such object") from error
+    except OSError as error:
+        raise StorageError(f"{uri}: read failed: {error}") from error
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
