@@ -17,6 +17,7 @@ from ..corpus import save_tiny_prior
 def ray_cluster(s3_service: object) -> Iterator[None]:
     """A local cluster, started after the S3 service so that workers inherit its credentials."""
     ray.init(
+        address="local",  # not whatever cluster another test has started
         num_cpus=4,
         object_store_memory=160 * 2**20,
         include_dashboard=False,
