@@ -108,7 +108,9 @@ class ComputeConfig(Model):
     batch_windows: PositiveInt = 16
     """Windows in one network call. Part of the fingerprint: rounding depends on it."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the network; the sampler's state is always float32."""
+    """Arithmetic of the network; the sampler's state is always float32.
+
+    bfloat16 pays on GPUs and on CPUs that compute in it (AVX-512 BF16, AMX); on others it is slower than float32."""
     compile: bool = False
     """Compile the network; pays for jobs of many minutes, and needs a C++ compiler on every node."""
     address: str | None = None

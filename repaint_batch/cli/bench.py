@@ -82,13 +82,14 @@ def bench(
     Example: repaint-batch bench --output bench.json
     """
     found: dict[str, Any] = {"machine": _machine(), "engines": _engines(prior, quick)}
+    precision = found["engines"]["fastest_precision"]
     console.print("planning")
     with tempfile.TemporaryDirectory() as folder:
         planned = measure_planning(100_000 if quick else 1_000_000, Path(folder))
     console.print("cost of sampling as rows grow")
     grown = measure_sampling((100, 1000) if quick else (100, 1000, 10_000))
     found["planning"], found["growth"] = asdict(planned), [asdict(one) for one in grown]
-    job = measure_job(prior, shards=3 if quick else 8, preset="draft" if quick else "fast")
+    job = measure_job(prior, shards=3 if quick else 8, preset="draft" if quick else "fast", precision=precision)
     found["job"] = asdict(job) | {
         "steady_efficiency": job.steady_efficiency,
         "busy_share": job.busy_share,
@@ -128,21 +129,26 @@ def _engines(source: str, quick: bool) -> dict[str, Any]:
     theirs.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     contest = Contest(demo_windows(theirs.resolution_px, _BATCH_WINDOWS), Stretch())
     contest.add_deprecated(theirs)
-    contest.add("ours, float32", _prior(source, "float32"))
-    best, best_prior = "ours, bfloat16", _prior(source, "bfloat16")
-    contest.add(best, best_prior)
+    ours: dict[str, LoadedPrior] = {}
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        ours[f"ours, {precision}"] = _prior(source, precision)
     reason = "left out by --quick" if quick else missing_compiler()
-    compile_s = None
+    compile_s: dict[str, float] = {}
     if reason is None:
-        best, best_prior = "ours, bfloat16, compiled", _prior(source, "bfloat16")
-        console.print("compiling the network")
-        started = time.perf_counter()
-        compile_network(best_prior, _BATCH_WINDOWS)
-        compile_s = time.perf_counter() - started
-        contest.add(best, best_prior)
+        for precision in precisions:
+            name = f"ours, {precision}, compiled"
+            ours[name] = _prior(source, precision)
+            console.print(f"compiling the network in {precision}")
+            started = time.perf_counter()
+            compile_network(ours[name], _BATCH_WINDOWS)
+            compile_s[name] = time.perf_counter() - started
     else:
         console.print(f"not compiled: {reason}")
+    for name, own in ours.items():
+        contest.add(name, own)
     costs = contest.run(1 if quick else 7, console.print)
+    best = min(ours, key=lambda name: costs[name].evaluation_s)
     return {
         "batch_windows": _BATCH_WINDOWS,
         "stretch": asdict(contest.stretch),
@@ -150,7 +156,8 @@ def _engines(source: str, quick: bool) -> dict[str, Any]:
         "flops_per_evaluation": costs[DEPRECATED].flops,
         "costs": describe(costs, PRESETS["paper"].nfe),
         "rounds": {name: [asdict(one) for one in cost.rounds] for name, cost in costs.items()},
-        "fast_preset": _fast(contest, costs, best, best_prior),
+        "fastest_precision": min(precisions, key=lambda precision: costs[f"ours, {precision}"].evaluation_s),
+        "fast_preset": _fast(contest, costs, best, ours[best]),
     }
 
 
@@ -166,12 +173,12 @@ def _fast(contest: Contest, costs: dict[str, EngineCost], best: str, best_prior:
     return {"engine": best, "nfe": nfe, "batch_s": seconds, "paper_batch_s": paper_s, "speed_up": paper_s / seconds}
 
 
-def measure_job(source: str, *, shards: int, preset: str) -> JobCost:
+def measure_job(source: str, *, shards: int, preset: str, precision: Precision) -> JobCost:
     """Return what a Ray job of `shards` batches of the demo's pictures costs, and the bare loop over the same ones."""
     from repaint_batch.pipeline.run import run_job
 
     sampler = PRESETS[preset]
-    loaded = _prior(source, "bfloat16")
+    loaded = _prior(source, precision)
     windows = demo_windows(loaded.resolution_px, _BATCH_WINDOWS)
     pipeline = RePaintPipeline.from_prior(loaded)
 
@@ -185,7 +192,7 @@ def measure_job(source: str, *, shards: int, preset: str) -> JobCost:
 
     console.print(f"a job of {shards} shards, and the same windows in a bare loop")
     with tempfile.TemporaryDirectory() as folder:
-        config = _job_config(Path(folder), source, shards, preset)
+        config = _job_config(Path(folder), source, shards, preset, precision)
         bare()
         before = [bare() for _ in range(max(1, shards // 4))]
         summary = run_job(config, progress)
@@ -199,7 +206,7 @@ def measure_job(source: str, *, shards: int, preset: str) -> JobCost:
     return JobCost(shards, summary.seconds, shard_s, sampling_s, bare_s)
 
 
-def _job_config(folder: Path, source: str, shards: int, preset: str) -> JobConfig:
+def _job_config(folder: Path, source: str, shards: int, preset: str, precision: Precision) -> JobConfig:
     with as_file(files("repaint_batch") / "assets" / "demo.parquet") as path:
         rows = pq.read_table(path, columns=["image", "mask"]).slice(0, _BATCH_WINDOWS)
     many = pa.concat_tables([rows] * -(-shards * _BATCH_WINDOWS // len(rows))).slice(0, shards * _BATCH_WINDOWS)
@@ -210,7 +217,7 @@ def _job_config(folder: Path, source: str, shards: int, preset: str) -> JobConfi
         output=OutputConfig(uri=str(folder / "out")),
         prior=PriorConfig(source=source),
         sampler=SamplerConfig(preset=preset),
-        compute=ComputeConfig(shard_rows=_BATCH_WINDOWS, batch_windows=_BATCH_WINDOWS, precision="bfloat16"),
+        compute=ComputeConfig(shard_rows=_BATCH_WINDOWS, batch_windows=_BATCH_WINDOWS, precision=precision),
     )
 
 

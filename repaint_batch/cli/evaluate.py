@@ -1,7 +1,8 @@
 """``repaint-batch evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +19,10 @@ from repaint_batch.evaluate import oracle, restored
 from repaint_batch.evaluate.features import perceptual
 from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
+from repaint_batch.evaluate.precision import evaluate_precision
 from repaint_batch.evaluate.scores import EVERY_MASK, Score
-from repaint_batch.priors.load import load_prior
+from repaint_batch.inpainting.engine import compile_network, missing_compiler
+from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
 from repaint_batch.sampler.presets import PRESETS, Langevin, Projected, RePaint, Sampler
 from repaint_batch.storage import Storage
 
@@ -92,6 +95,9 @@ def evaluate(
         take(restored.evaluate_pictures(samplers, run, report=console.print, show=show))
         output.mkdir(parents=True, exist_ok=True)
         sheets = [_sheet(output, run, mask, rows) for mask, rows in shown.items()]
+        if precision == "float32" and not quick:
+            engines = _engines(prior, run.batch_windows, console)
+            take(evaluate_precision(engines, run, PRESETS["fast"], report=console.print))
     if not scores:
         raise ConfigError("nothing to evaluate: --skip-oracle leaves --pictures, which is missing")
     write_evaluation(output, scores, samplers, settings, sheets)
@@ -121,13 +127,34 @@ def _picture_run(
 ) -> restored.PictureRun:
     if precision not in ("float32", "bfloat16", "float16"):
         raise ConfigError(f"--precision {precision}: not one of float32, bfloat16, float16")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    prior = load_prior(PriorConfig(source=source), Storage(StorageConfig()), device=device, precision=precision)  # type: ignore[arg-type]
+    prior = _prior(source, precision)  # type: ignore[arg-type]
     names, originals = restored.read_held_out(folder, prior.resolution_px, count, every=every)
     names = [name.rsplit("/", 1)[-1] for name in names]
     batch = min(16, len(names) * seeds)
     distance = perceptual(lpips) if lpips else None
     return restored.PictureRun(prior, names, originals, seeds=seeds, batch_windows=batch, lpips=distance)
+
+
+def _engines(source: str, batch_windows: int, console: Console) -> dict[str, Callable[[], LoadedPrior]]:
+    """Return what a job may be told to run the network with instead of float32."""
+
+    def compiled(precision: Precision) -> LoadedPrior:
+        prior = _prior(source, precision)
+        compile_network(prior, batch_windows)
+        return prior
+
+    precisions: list[Precision] = ["bfloat16", "float16"] if torch.cuda.is_available() else ["bfloat16"]
+    found: dict[str, Callable[[], LoadedPrior]] = {name: partial(_prior, source, name) for name in precisions}
+    missing = missing_compiler()
+    if missing:
+        console.print(f"not compiled: {missing}")
+        return found
+    return found | {"float32, compiled": partial(compiled, "float32"), "bfloat16, compiled": partial(compiled, "bfloat16")}
+
+
+def _prior(source: str, precision: Precision) -> LoadedPrior:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return load_prior(PriorConfig(source=source), Storage(StorageConfig()), device=device, precision=precision)
 
 
 def _sheet(output: Path, run: restored.PictureRun, mask: MaskName, rows: list[tuple[str, Tensor]]) -> Sheet:

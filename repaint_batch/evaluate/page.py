@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from repaint_batch.evaluate import oracle, restored
+from repaint_batch.evaluate import oracle, precision, restored
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score
 from repaint_batch.sampler.presets import Sampler
 
@@ -28,6 +28,11 @@ _PARTS: dict[str, tuple[str, str, Sequence[Metric]]] = {
         "On a trained prior and pictures it has not seen",
         "Features are those available offline, so distances between sets compare rows of this table alone.",
         restored.METRICS,
+    ),
+    "precision": (
+        "What compilation and lower precision change",
+        "The preset fast with the same noise, beside the network as it is written, in float32.",
+        precision.METRICS,
     ),
 }
 _ARROWS = {"low": "↓", "high": "↑", "one": "→1"}

@@ -33,8 +33,8 @@ class Score:
     """One figure.
 
     Attributes:
-        part: "oracle" or "pictures".
-        sampler: its name.
+        part: "oracle", "pictures" or "precision".
+        sampler: its name; of "precision", that of the engine.
         nfe: network evaluations of it.
         mask: of the paper's six, or "all" for their mean.
         metric: name of a `Metric`.
