@@ -82,6 +82,7 @@ def bench(
     Example: repaint-batch bench --output bench.json
     """
     found: dict[str, Any] = {"machine": _machine(), "engines": _engines(prior, quick)}
+    _write(output, found)
     precision = found["engines"]["fastest_precision"]
     console.print("planning")
     with tempfile.TemporaryDirectory() as folder:
@@ -89,6 +90,7 @@ def bench(
     console.print("cost of sampling as rows grow")
     grown = measure_sampling((100, 1000) if quick else (100, 1000, 10_000))
     found["planning"], found["growth"] = asdict(planned), [asdict(one) for one in grown]
+    _write(output, found)
     job = measure_job(prior, shards=3 if quick else 8, preset="draft" if quick else "fast", precision=precision)
     found["job"] = asdict(job) | {
         "steady_efficiency": job.steady_efficiency,
@@ -97,10 +99,16 @@ def bench(
         f"efficiency_{_JOB_S}_s": job.efficiency(),
     }
     _print(found["engines"], planned, grown, job)
+    _write(output, found)
+    if output is not None:
+        Console().print(f"written: {output}")
+
+
+def _write(output: Path | None, found: dict[str, Any]) -> None:
+    """Write what was found so far: a run of an hour that is stopped leaves what it had."""
     if output is not None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(found, indent=1) + "\n")
-        Console().print(f"written: {output}")
 
 
 def _machine() -> dict[str, Any]:
