@@ -1,0 +1,223 @@
+"""What the README tells people to type, typed: on a real S3 service and a real Ray cluster, in the order of the page."""
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import re
+import runpy
+import shlex
+import shutil
+import signal
+import sys
+import threading
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+from PIL import Image
+
+from repaint_batch import cli
+from repaint_batch.config import StorageConfig
+from repaint_batch.results.reviews import count_verdicts
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.review.server import ReviewServer
+from repaint_batch.storage import Storage
+
+from .corpus import encoded, hole, picture, save_tiny_prior
+from .seaweed import S3Service
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+ELSEWHERE = {
+    'pip install -e . && repaint-batch demo': ".ci/run installs the package and runs the demo, which takes minutes",
+    'pip install -e ".[test]" && pytest': ".ci/run does it in a clean virtual environment; here it would run itself",
+    "npm install --ignore-scripts --prefix data": "the pictures of the bundled prior are no part of the tests' installation",
+    "python jobs/train_prior.py --config configs/prior-emoji.yaml": "takes hours; tests/priors trains a small one",
+}
+"""Beginnings of lines that are not run here, with the reason."""
+
+
+def blocks(language: str) -> list[str]:
+    """Return the README's fenced blocks in a language, in order."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+
+
+def lines() -> list[str]:
+    """Return every command of the README, without comments."""
+    return [line.partition(" #")[0].strip() for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(scope="module")
+def cluster(s3_service: S3Service) -> Iterator[None]:
+    """A local cluster, unless another test's is up in this process."""
+    own = not ray.is_initialized()
+    if own:
+        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+        ray.init(
+            num_cpus=4, object_store_memory=160 * 2**20, include_dashboard=False, log_to_driver=False, runtime_env=environment
+        )
+    yield
+    if own:
+        ray.shutdown()
+
+
+class Desk:
+    """Where the README's reader sits: a folder, a bucket in place of ``s3://my-corpus``, four pictures, a small prior."""
+
+    def __init__(self, folder: Path, service: S3Service) -> None:
+        self.folder, self.service = folder, service
+        self.bucket = f"s3://readme-{uuid.uuid4().hex[:12]}"
+        self.storage = Storage(StorageConfig(endpoint_url=service.endpoint_url, region="us-east-1"))
+        service.filesystem().mkdir(self.bucket.removeprefix("s3://"))
+        for number in range(4):
+            self.storage.write(f"{self.bucket}/pictures/{number}.png", encoded(picture(number)))
+            self.storage.write(f"{self.bucket}/masks/{number}.png", encoded(hole(number)))
+        prior = Path(save_tiny_prior(folder / "prior"))
+        for file in prior.rglob("*.*"):
+            self.storage.upload(f"{self.bucket}/priors/mine/{file.relative_to(prior)}", file)
+        for name in ("jobs", "configs"):
+            shutil.copytree(ROOT / name, folder / name)
+        reach = f"\nstorage:\n  endpoint_url: {service.endpoint_url}\n  region: us-east-1\n"
+        (folder / "job.yaml").write_text(self.here(blocks("yaml")[0]) + reach)
+        resume = folder / "configs" / "resume-s3.yaml"
+        resume.write_text(self.here(resume.read_text()) + f"\nendpoint_url: {service.endpoint_url}\n")
+        Image.fromarray(picture(0, 48)).save(folder / "damaged.png")
+        Image.fromarray(hole(0, 48)).save(folder / "mask.png")
+
+    @property
+    def output(self) -> str:
+        return f"{self.bucket}/restored"
+
+    def here(self, text: str) -> str:
+        """Return text of the README with the names of this place."""
+        return text.replace("s3://my-corpus", self.bucket).replace("SAMPLE_ID", "0.png")
+
+    def type(self, line: str) -> tuple[int, str]:
+        """Run a command; return its exit code and what it printed."""
+        words = shlex.split(self.here(line))
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            if words[:3] == ["ray", "job", "submit"]:  # that it arrives is what tests/pipeline/test_resume.py shows
+                code = run_script(words[words.index("--") + 2 :])
+            else:
+                assert words[0] == "repaint-batch", f"{line}: neither run here nor listed in ELSEWHERE"
+                code = cli.run(words[1:])
+        return code, said.getvalue()
+
+
+def run_script(words: list[str]) -> int:
+    before = sys.argv
+    sys.argv = words
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+    finally:
+        sys.argv = before
+    return 0
+
+
+@pytest.fixture
+def desk(tmp_path: Path, s3_service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3_service.endpoint_url)
+    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    return Desk(tmp_path, s3_service)
+
+
+def reviewer(served: Callable[..., None]) -> Callable[..., None]:
+    """Return `ReviewServer.serve_forever` with somebody who accepts three pictures, wants one redone, and presses Ctrl-C."""
+
+    def decide(server: ReviewServer) -> None:
+        with urllib.request.urlopen(server.url + "rows") as answer:
+            columns = json.loads(gzip.decompress(answer.read()))["columns"]
+        decisions = [
+            {"sample_id": sample_id, "output_sha256": digest, "verdict": "redo" if sample_id == "3.png" else "accept"}
+            for sample_id, digest in zip(columns["sample_id"], columns["output_sha256"], strict=True)
+        ]
+        body = json.dumps({"session": str(uuid.uuid4()), "number": 1, "decisions": decisions}).encode()
+        headers = {"Content-Type": "application/json", "Origin": f"http://{server.hosts[0]}"}
+        urllib.request.urlopen(urllib.request.Request(server.url + "decisions", body, headers)).close()
+
+    def serve(server: ReviewServer, **options: Any) -> None:
+        def visit() -> None:
+            try:
+                decide(server)
+            finally:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        threading.Thread(target=visit, daemon=True).start()
+        served(server, **options)
+
+    return serve
+
+
+@pytest.mark.usefixtures("cluster")
+def test_every_command_of_the_readme_runs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ReviewServer, "serve_forever", reviewer(ReviewServer.serve_forever))
+    typed = [line for line in lines() if not line.startswith(tuple(ELSEWHERE))]
+    said = {}
+    for line in typed:
+        code, said[line] = desk.type(line)
+        assert code == 0, f"{line}\n{said[line]}"
+    assert len(typed) > 15
+    for beginning, words in {
+        "repaint-batch manifest build": "4 rows in",
+        "repaint-batch run": "4 ok, 0 skipped, 0 failed",
+        "repaint-batch resume": "already finished",
+        "ray job submit": "already finished",
+        "repaint-batch review": "3 accepted, 0 rejected, 1 to redo",
+        "repaint-batch verify": "no problems",
+        "repaint-batch replay": "0.png: equal",
+    }.items():
+        found = [answer for line, answer in said.items() if line.startswith(beginning)]
+        assert found, f"the README no longer says {beginning}"
+        assert all(words in " ".join(answer.split()) for answer in found), found
+    rows = {row["sample_id"]: row for row in ResultsTable(desk.output, desk.storage).rows()}
+    assert {sample_id: row["seed"] for sample_id, row in rows.items()} == {"0.png": 0, "1.png": 0, "2.png": 0, "3.png": 1}
+    assert count_verdicts(desk.output, desk.storage) == {"accept": 3}, "nobody has decided about the redo yet"
+    assert sorted(path.name for path in (desk.folder / "good").iterdir()) == ["0.png", "1.png", "2.png"]
+    for name in ("pairs.png", "paper.svg", "from-noise.gif"):
+        assert (desk.folder / name).stat().st_size > 500, name
+
+    one_picture, all_rows = blocks("python")
+    exec(one_picture, {})
+    assert Image.open("restored.png").size == (48, 48)
+    found_rows: dict[str, Any] = {}
+    exec(desk.here(all_rows), found_rows)
+    assert len(found_rows["rows"]) == 4
+
+
+def test_what_is_not_run_here_is_in_the_readme_and_has_a_reason() -> None:
+    for beginning, reason in ELSEWHERE.items():
+        assert any(line.startswith(beginning) for line in lines()), f"{beginning}: no longer in the README"
+        assert reason
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert 'pip install -e ".[test]" && pytest\n' in ci
+    assert "repaint-batch demo" in ci
+
+
+def test_the_house_table_names_every_room() -> None:
+    table = README.partition("## The house")[2].partition("## ")[0]
+    named = set(re.findall(r"`([a-z0-9_]+)(?:/|\.py)`", table))
+    rooms = {path.stem for path in (ROOT / "repaint_batch").iterdir() if not path.name.startswith(("_", "."))}
+    assert named == rooms - {"assets", "py"}
+
+
+def test_files_that_the_readme_names_are_there() -> None:
+    for name in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(r"`(infra/[A-Za-z./]+)`", README):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_table_of_presets_is_theirs() -> None:
+    from repaint_batch.sampler.presets import PRESETS
+
+    told = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (\d+) \|", README, re.MULTILINE))
+    assert {name: int(nfe) for name, nfe in told.items()} == {name: sampler.nfe for name, sampler in PRESETS.items()}
