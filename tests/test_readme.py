@@ -208,7 +208,7 @@ def test_the_house_table_names_every_room() -> None:
     table = README.partition("## The house")[2].partition("## ")[0]
     named = set(re.findall(r"`([a-z0-9_]+)(?:/|\.py)`", table))
     rooms = {path.stem for path in (ROOT / "repaint_batch").iterdir() if not path.name.startswith(("_", "."))}
-    assert named == rooms - {"assets", "py"}
+    assert named - {"repaint_batch"} == rooms - {"assets", "py"}
 
 
 def test_files_that_the_readme_names_are_there() -> None:
