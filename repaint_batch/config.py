@@ -233,14 +233,14 @@ def load_config(path: str | Path, model: type[ModelT]) -> ModelT:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}:{where} is not valid YAML: {getattr(error, 'problem', error)}") from error
+        raise ConfigError(f"{path}:{where} is not valid YAML: {getattr(error, 'problem', error)}; mend it there") from error
     return parse_config(values, model, str(path))
 
 
 def parse_config(values: Any, model: type[ModelT], where: str) -> ModelT:
     """Return `values` as a validated `model`; `where` names their origin in errors."""
     if not isinstance(values, dict):
-        raise ConfigError(f"{where}: expected a mapping of sections ({', '.join(model.model_fields)})")
+        raise ConfigError(f"{where}: expected sections ({', '.join(model.model_fields)}); see `repaint-batch config`")
     try:
         return model.model_validate(values)
     except ValidationError as error:
@@ -258,7 +258,7 @@ def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
         known = f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
         return f"{key}: unknown key{known}"
     if fault["type"] == "missing":
-        return f"{key}: missing, and there is no default"
+        return f"{key}: missing, and there is no default; `repaint-batch config` says what it is"
     return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {redact(repr(fault['input']))[:80]})"
 
 

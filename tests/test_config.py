@@ -42,7 +42,7 @@ def test_defaults_need_only_input_and_output(tmp_path: Path) -> None:
         (GOOD + "compute: {shard_rows: 0}\n", "compute.shard_rows: Input should be greater than 0"),
         (GOOD + "storage: {endpoint_url: 'http://key:secret@host'}\n", "storage.endpoint_url: an endpoint must not carry"),
         ("input: {manifest: m.parquet}\n", "output: missing, and there is no default"),
-        ("- a list\n", "expected a mapping of sections (input, output"),
+        ("- a list\n", "expected sections (input, output"),
         ("input: [unclosed\n", "line 2 is not valid YAML"),
     ],
 )

@@ -78,7 +78,7 @@ def open_manifest(uri: str, storage: Storage) -> Manifest:
         ids.append(file_ids)
     for file, schema in zip(files[1:], schemas[1:], strict=True):
         if not schema.equals(schemas[0]):
-            raise ManifestError(f"{file.uri}: its columns differ from those of {files[0].uri}")
+            raise ManifestError(f"{file.uri}: its columns differ from those of {files[0].uri}; write all files with the same")
     all_ids = pa.chunked_array([chunk for column in ids for chunk in column.chunks], type=pa.large_string())
     _check_ids(all_ids, uri)
     digest = hashlib.blake2b(digest_size=8)
@@ -157,7 +157,7 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
         raise ManifestError(f"{uri}: missing column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}")
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
-        raise ManifestError(f"{uri}: column {', '.join(repeated)} stands there twice")
+        raise ManifestError(f"{uri}: column {', '.join(repeated)} stands there twice; rename one")
     id_type = schema.field("sample_id").type
     if not (pa.types.is_string(id_type) or pa.types.is_large_string(id_type) or pa.types.is_integer(id_type)):
         raise ManifestError(f"{uri}: sample_id is {id_type}; it must be a string or an integer")
@@ -177,7 +177,7 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
 
 def _check_ids(ids: pa.ChunkedArray, uri: str) -> None:
     if len(ids) == 0:
-        raise ManifestError(f"{uri}: no rows")
+        raise ManifestError(f"{uri}: no rows; check what wrote it")
     distinct = pc.count_distinct(ids).as_py()
     if distinct < len(ids):
         counts = pa.table({"id": ids}).group_by("id").aggregate([("id", "count")])

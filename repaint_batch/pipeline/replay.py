@@ -97,7 +97,8 @@ def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = 
     manifest = _manifest_row(plan, row, storage)
     prior = load_for(plan.job_config())
     if prior.fingerprint != plan.prior_fingerprint:
-        raise ConfigError(f"prior.source: {plan.config['prior']['source']} has other weights than when {sample_id} was restored")
+        source = plan.config["prior"]["source"]
+        raise ConfigError(f"prior.source: {source} has other weights than when {sample_id} was restored; put those back")
     job = Job(plan, normalise(output), tuple(passthrough(manifest.schema)), prior.resolution_px)
     work = decode(manifest, job, row["shard"], row["attempt"], {})
     rows: list[Row] = work.to_pylist()

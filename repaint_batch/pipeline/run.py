@@ -130,7 +130,7 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
                 ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
         except Exception as error:  # Ray raises bare ones too
             if address:
-                raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}") from error
+                raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}; check it and RAY_ADDRESS") from error
             raise ConfigError(f"Ray did not start on this machine, which may be too busy; try again: {error}") from error
     try:
         yield actor_resources(compute, ray.cluster_resources())
@@ -164,11 +164,11 @@ def actor_resources(compute: ComputeConfig, cluster: dict[str, float]) -> ActorR
     cpus = compute.num_cpus if compute.num_cpus is not None else (1.0 if gpus else 0.75)
     least, most = compute.actors if isinstance(compute.actors, tuple) else (compute.actors, compute.actors)
     if least > most:
-        raise ConfigError(f"compute.actors: least {least} is more than most {most}")
+        raise ConfigError(f"compute.actors: least {least} is more than most {most}; write [least, most]")
     fitting = cluster.get("GPU", 0.0) / gpus if gpus else cluster.get("CPU", 0.0) / cpus
     if fitting < 1:
         kind, want, have = ("GPU", gpus, cluster.get("GPU", 0)) if gpus else ("CPU", cpus, cluster.get("CPU", 0))
-        raise ConfigError(f"compute: an actor takes {want:g} {kind}, the cluster has {have:g}")
+        raise ConfigError(f"compute: an actor takes {want:g} {kind}, the cluster has {have:g}; lower compute.num_{kind.lower()}s")
     most = max(least, min(most, int(fitting)))
     return ActorResources(least, most, cpus, gpus, threads=max(1, round(cpus)))
 

@@ -87,4 +87,5 @@ def _from_hub(repo: str, revision: str | None, suffixes: tuple[str, ...]) -> Pat
     try:
         return Path(snapshot_download(repo, revision=revision, allow_patterns=[f"*{suffix}" for suffix in suffixes]))
     except Exception as error:  # the hub's client has some twenty kinds; each is the same refusal here
-        raise PriorError(f"prior.source: {repo} at {revision} cannot be fetched from the hub: {error}") from error
+        what = f"prior.source: {repo} at {revision} cannot be fetched from the hub: {error}"
+        raise PriorError(f"{what}; fetch it where there is a network, and name the folder") from error

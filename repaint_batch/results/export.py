@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
 from repaint_batch.results.outputs import SUFFIXES, add_member, facts_of, name_of, read_output
-from repaint_batch.results.reviews import Reviews
+from repaint_batch.results.reviews import PictureKey, Reviews
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage, join, normalise
@@ -91,10 +91,7 @@ def export(
         raise NothingToResume(f"{output}: there are no results; check the output")
     if next(storage.walk(target), None) is not None:
         raise ConfigError(f"{target} is not empty; choose another --to, so that old and new pictures do not mix")
-    decided = Reviews(output, storage).latest() if accepted else {}
-    chosen = {picture for picture, decision in decided.items() if decision.verdict == "accept"}
-    if accepted and not chosen:
-        raise NothingToResume(f"{output}: no picture is accepted yet; `repaint-batch review {output}` is where that is done")
+    chosen = _accepted(output, storage) if accepted else None
     delta = table.open()
     schema = pa.schema(delta.schema().to_arrow())
     makers: dict[str, Callable[[], _Target]] = {
@@ -108,7 +105,7 @@ def export(
             if row["status"] == "failed":
                 left_out += 1
                 continue
-            if accepted and (row["sample_id"], row["output_sha256"]) not in chosen:
+            if chosen is not None and (row["sample_id"], row["output_sha256"]) not in chosen:
                 not_accepted += 1
                 continue
             data = _picture(row, output, storage)
@@ -116,6 +113,14 @@ def export(
             pictures, size = pictures + 1, size + len(data)
     written.close()
     return Exported(pictures, size, left_out, not_accepted, written.objects)
+
+
+def _accepted(output: str, storage: Storage) -> set[PictureKey]:
+    decided = Reviews(output, storage).latest()
+    chosen = {picture for picture, decision in decided.items() if decision.verdict == "accept"}
+    if not chosen:
+        raise NothingToResume(f"{output}: no picture is accepted yet; `repaint-batch review {output}` is where that is done")
+    return chosen
 
 
 def _rows(uri: str, storage: Storage) -> Iterator[dict[str, Any]]:

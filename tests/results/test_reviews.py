@@ -10,6 +10,7 @@ import deltalake
 import pytest
 
 from repaint_batch.errors import NothingToResume
+from repaint_batch.results import reviews as module
 from repaint_batch.results.export import export
 from repaint_batch.results.reviews import Decision, Reviews, Verdict, count_verdicts, redo_configs
 from repaint_batch.results.table import ResultsTable
@@ -70,8 +71,6 @@ def test_many_decide_at_once_while_a_job_commits(place: Place, tiny_prior: str) 
 
 
 def test_the_newest_counts_even_where_a_clock_is_behind(local_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    from repaint_batch.results import reviews as module
-
     class Ahead(datetime):
         @classmethod
         def now(cls, tz: Any = None) -> datetime:
@@ -142,11 +141,12 @@ def test_nothing_accepted_is_said(local_place: Place, tiny_prior: str, tmp_path:
         export(config.output.uri, str(tmp_path / "plain"), local_place.storage, accepted=True)
 
 
-def test_many_small_files_are_joined(local_place: Place) -> None:
+def test_many_small_files_are_joined(local_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MANY_FILES", 6)
     reviews, who = Reviews(local_place.uri, local_place.storage), session()
-    for number in range(1, 67):
+    for number in range(1, 9):
         reviews.record(who, number, [decision(number)])
     reviews.tidy()
-    assert len(deltalake.DeltaTable(reviews.uri).file_uris()) < 5
-    assert len(reviews.latest()) == 66
-    assert not reviews.record(who, 66, [decision(66)]), "joining forgets no batch"
+    assert len(deltalake.DeltaTable(reviews.uri).file_uris()) == 1
+    assert len(reviews.latest()) == 8
+    assert not reviews.record(who, 8, [decision(8)]), "joining forgets no batch"
