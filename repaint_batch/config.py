@@ -121,6 +121,8 @@ class ComputeConfig(Model):
     """Seconds of sampling that a killed actor may lose."""
     shard_deadline_s: PositiveFloat = 6 * 3600
     """Longest that a stage may work on one shard; then its process is ended and the shard tried again."""
+    log: Literal["quiet", "json"] = "quiet"
+    """Whether what happens to shards and failed rows goes to Ray's logs on every node, one JSON object a line."""
     price_per_gpu_hour: PositiveFloat | None = None
     """What an actor costs an hour, in any currency, for `repaint-batch check`."""
     budget: PositiveFloat | None = None

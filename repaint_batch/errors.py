@@ -17,6 +17,7 @@
     ├── CommitFailed         the results table certainly does not hold the shard
     ├── CommitUnknown        the results table may or may not hold the shard; ask it before retrying
     ├── LeaseHeld            another driver is running this job
+    ├── Stopped              told to stop before the end; the command line exits with 4
     └── NothingToResume      the output holds no job to go on with
 
 A message names what is wrong, where, and what to do about it, and never a secret: see `redact`. A bug raises something
@@ -92,6 +93,10 @@ class CommitUnknown(RepaintBatchError):
 
 class LeaseHeld(RepaintBatchError):
     """Another driver is running this job."""
+
+
+class Stopped(RepaintBatchError):
+    """The work was told to stop before its end; what is done stays done."""
 
 
 class NothingToResume(RepaintBatchError):

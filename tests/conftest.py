@@ -89,6 +89,25 @@ def place(request: pytest.FixtureRequest) -> Place:
     return found
 
 
+@pytest.fixture(scope="session")
+def ray_cluster(s3_service: object) -> Iterator[None]:
+    """A local cluster, started after the S3 service so that workers inherit its credentials."""
+    import ray
+
+    ray.init(
+        num_cpus=4,
+        object_store_memory=160 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={
+            "worker_process_setup_hook": "tests.pipeline.saboteur.install",
+            "env_vars": {"PYTHONPATH": str(Path(__file__).parents[1])},
+        },
+    )
+    yield
+    ray.shutdown()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table of golden cases; it stands here because only this file is loaded where tests run on workers."""
     reports = [report for reports in terminalreporter.stats.values() for report in reports]

@@ -1,7 +1,7 @@
 """The command line: parsing, exit codes, printing. Everything else is below.
 
 Exit codes: 0 all rows ok or skipped; 3 finished with failed rows; 2 a config, manifest or argument that cannot be honoured;
-1 anything else.
+4 stopped before the end, as by `ray job stop`, to go on later; 1 anything else.
 """
 
 import importlib
@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import check, config, demo, history, jobs, manifest, prior, report, review, upkeep
-from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, redact
+from repaint_batch.cli import check, config, demo, history, jobs, manifest, night, prior, report, review, upkeep
+from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, Stopped, redact
 
 app = typer.Typer(
     name="repaint-batch",
@@ -32,6 +32,7 @@ for command in (
     jobs.status,
     jobs.resume,
     jobs.retry_failed,
+    night.night,
     report.report,
     review.review,
     check.export,
@@ -80,7 +81,7 @@ def run(arguments: list[str]) -> int:
         return code if isinstance(code, int) else 0
     except RepaintBatchError as error:
         errors.print(f"[bold red]error:[/] {escape(redact(str(error)))}", highlight=False)
-        return 2 if isinstance(error, ConfigError | ManifestError) else 1
+        return 2 if isinstance(error, ConfigError | ManifestError) else 4 if isinstance(error, Stopped) else 1
     except typer.Exit as leaving:
         return leaving.exit_code
     except (typer.Abort, KeyboardInterrupt):

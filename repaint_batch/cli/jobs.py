@@ -20,7 +20,7 @@ from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 _WATCH_S = 2.0
-_REPORTED_ROWS = 10_000  # a page of more is asked for with `repaint-batch report`
+REPORTED_ROWS = 10_000  # a page of more is asked for with `repaint-batch report`
 
 ConfigPath = Annotated[str, typer.Argument(help="YAML file of the job, e.g. configs/restore-local.yaml.")]
 OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
@@ -150,7 +150,7 @@ def _execute(config: JobConfig, retry_of: str | None) -> int:
         console.print(f"job {summary.plan.job_id} finished: {counts}; {rate}; results in {config.output.uri}")
     if summary.counts["failed"]:
         console.print(f"{summary.counts['failed']} rows failed; `repaint-batch retry-failed {config.output.uri}` runs them again")
-    if summary.shards_run and sum(summary.counts.values()) <= _REPORTED_ROWS:
+    if summary.shards_run and sum(summary.counts.values()) <= REPORTED_ROWS:
         where, _ = write_output_report(config.output.uri, Storage(config.storage))
         console.print(f"report: {where}")
     return summary.exit_code

@@ -10,6 +10,7 @@ import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from repaint_batch.errors import ManifestError
 from repaint_batch.storage import Storage, normalise
@@ -91,19 +92,19 @@ class FolderPairs:
         # The table is made to be thrown away: nothing of it has to survive a crash.
         self._db.executescript(
             "pragma journal_mode = off; pragma synchronous = off; pragma temp_store = file; pragma cache_size = -32768;"
-            "create table pictures (path text primary key, uri text, key text) without rowid;"
-            "create table masks (uri text primary key, path text, key text) without rowid;"
+            "create table pictures (path text primary key, uri text, key text, identity text) without rowid;"
+            "create table masks (uri text primary key, path text, key text, identity text) without rowid;"
         )
         pictures = (
-            (path, uri, mask_path(pattern, path))
-            for uri, path in _listed(self._images, PICTURE_SUFFIXES, storage, without=self._masks)
+            (path, uri, mask_path(pattern, path), identity)
+            for uri, path, identity in _listed(self._images, PICTURE_SUFFIXES, storage, without=self._masks)
         )
-        self._fill("insert into pictures values (?, ?, ?)", pictures)
+        self._fill("insert into pictures values (?, ?, ?, ?)", pictures)
         masked = (
-            (uri, path, path if self._exact else posixpath.splitext(path)[0])
-            for uri, path in _listed(self._masks, MASK_SUFFIXES, storage, without=self._images)
+            (uri, path, path if self._exact else posixpath.splitext(path)[0], identity)
+            for uri, path, identity in _listed(self._masks, MASK_SUFFIXES, storage, without=self._images)
         )
-        self._fill("insert into masks values (?, ?, ?)", masked)
+        self._fill("insert into masks values (?, ?, ?, ?)", masked)
         self._db.execute("create index mask_keys on masks (key)")
         self._settle()
 
@@ -111,6 +112,12 @@ class FolderPairs:
         """Yield (path below the pictures' folder, URI of the picture, URI of the mask) in the order of the paths."""
         yield from self._db.execute(
             "select p.path, p.uri, m.uri from pictures p join masks m on m.key = p.key order by p.path"
+        )
+
+    def identified(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """Yield the pairs as before, and after each its identities: what changes with the picture and with the mask."""
+        yield from self._db.execute(
+            "select p.path, p.uri, m.uri, p.identity, m.identity from pictures p join masks m on m.key = p.key order by p.path"
         )
 
     def unpaired(self) -> Unpaired:
@@ -156,13 +163,19 @@ class FolderPairs:
 
 def listed_pictures(folder: str, storage: Storage) -> Iterator[tuple[str, str]]:
     """Yield (path below the folder, URI) of every picture in a folder or prefix, in the store's order."""
-    for uri, path in _listed(normalise(folder), PICTURE_SUFFIXES, storage):
+    for uri, path, _ in _listed(normalise(folder), PICTURE_SUFFIXES, storage):
         yield path, uri
 
 
-def _listed(folder: str, suffixes: tuple[str, ...], storage: Storage, without: str = "") -> Iterator[tuple[str, str]]:
-    """Yield (URI, path below `folder`) of what ends in `suffixes`, leaving out the folder `without` inside it."""
+def _listed(folder: str, suffixes: tuple[str, ...], storage: Storage, without: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield (URI, path below `folder`, identity) of what ends in `suffixes`, but not what lies in `without` inside it."""
     apart = f"{without}/" if without.startswith(f"{folder}/") else None
-    for uri, _ in storage.walk(folder):
+    for uri, info in storage.walk(folder):
         if uri.lower().endswith(suffixes) and not (apart and uri.startswith(apart)):
-            yield uri, uri.removeprefix(folder).lstrip("/")
+            yield uri, uri.removeprefix(folder).lstrip("/"), identity_of(info)
+
+
+def identity_of(info: dict[str, Any]) -> str:
+    """Return what changes with an object's contents, as far as its store tells unread: size and ETag, or time of change."""
+    tag = str(info.get("ETag") or "").strip('"')
+    return f"{info['size']}-{tag or repr(info['modified'])}"

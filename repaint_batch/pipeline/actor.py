@@ -2,6 +2,8 @@
 
 import os
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import torch
@@ -13,6 +15,8 @@ from repaint_batch.inpainting.pipeline import Checkpoint
 from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, plan_of, recorded, windows_of
+from repaint_batch.pipeline.stopping import Listener
+from repaint_batch.pipeline.telemetry import sampled_batches
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.sampler.noise import candidate_seed, sample_key
 from repaint_batch.sampler.presets import PRESETS
@@ -32,10 +36,12 @@ class Restorer:
         job: what to restore, and how.
         prior: the job's, see `load_for`.
         threads: CPU threads of the network; they change the speed and not the result.
+        to_stop: asked after every step whether to save the state and stop.
     """
 
-    def __init__(self, job: Job, prior: LoadedPrior, threads: int) -> None:
+    def __init__(self, job: Job, prior: LoadedPrior, threads: int, to_stop: Callable[[], bool] = lambda: False) -> None:
         torch.set_num_threads(threads)
+        self._to_stop = to_stop
         self._job, self._config = job, job.config
         self._pipeline = RePaintPipeline.from_prior(prior)
         self._to_compile = self._config.compute.compile
@@ -66,7 +72,7 @@ class Restorer:
         if resumable:
             uri = inflight_uri(self._job.output, plan.job_id, rows[0]["shard"])
             work = work_of(pictures, plan.prior_fingerprint, plan.sampler_fingerprint)
-            inflight = InFlight(uri, Storage(self._config.storage), work, compute.checkpoint_s)
+            inflight = InFlight(uri, Storage(self._config.storage), work, compute.checkpoint_s, self._to_stop)
         restored = restore_pictures(
             self._pipeline, pictures, sampler=self._sampler, batch_windows=compute.batch_windows, checkpoint=inflight
         )
@@ -85,23 +91,24 @@ class Restorer:
 
 
 class Inpainter:
-    """The actor: a restorer of whole shards.
+    """The actor: a restorer of whole shards, that stops when it is told to.
 
     Args:
         job: what to restore, and how.
         threads: CPU threads of the network.
+        bell: what to hear when it is to stop, see `stopping`.
     """
 
-    def __init__(self, job: Job, threads: int) -> None:
+    def __init__(self, job: Job, threads: int, bell: Any) -> None:
         import ray  # the worker's identity is all that is asked of it
 
-        self._job = job
-        self._restorer = Restorer(job, load_for(job.config), threads)
+        self._job, self._listener = job, Listener(bell)
+        self._restorer = Restorer(job, load_for(job.config), threads, lambda: self._listener.is_rung)
         self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Return the work table with every window restored."""
-        with recorded(self._job, work["shard"][0].as_py()):
+        with self._listener.working(), recorded(self._job, work["shard"][0].as_py()):
             return self._inpaint(work)
 
     def _inpaint(self, work: pa.Table) -> pa.Table:
@@ -110,9 +117,11 @@ class Inpainter:
         sampled = [row for row in rows if row["status"] == "pending" and row["windows"]]
         if sampled:
             self._restorer.restore(sampled, resumable=True)
-        total = sum(row["windows"] for row in sampled)
+        total, candidates = sum(row["windows"] for row in sampled), self._job.config.sampler.candidates
         elapsed = time.perf_counter() - started
         for row in sampled:
             row["inpaint_s"] = elapsed * row["windows"] / total
             row["worker"] = self._worker
+        if sampled:
+            sampled_batches(self._job.plan.job_id, total * candidates, self._job.config.compute.batch_windows)
         return pa.Table.from_pylist(rows, schema=self._job.work_schema)

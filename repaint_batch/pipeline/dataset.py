@@ -5,25 +5,29 @@ shards; the sink checks that it worked. Actors ask for other resources than the 
 fusing decoding into the actor.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import ray.data
+import ray
 from ray.data import ActorPoolStrategy, DataContext, Datasink, Datasource
 from ray.data.block import Block, BlockMetadata
+from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import Inpainter
 from repaint_batch.pipeline.inflight import inflight_uri
 from repaint_batch.pipeline.stages import Job, decode, encode, recorded
+from repaint_batch.pipeline.telemetry import committed
 from repaint_batch.results.attempts import Unit
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
 
 _STAGE_CPUS = 0.25  # decode, encode and commit mostly wait for the store
+_FULL_QUEUE = 0.8  # share of an actor's queue from which it counts as full
 _ROW_BYTES = 2 << 20  # what a row's sources and windows are expected to take
 
 
@@ -51,7 +55,8 @@ class ShardSource(Datasource):  # type: ignore[misc]
 
     def __init__(self, job: Job, units: Sequence[Unit]) -> None:
         super().__init__()
-        self._job, self._units = job, list(units)
+        # A plan with a thousand manifest files has 150 kB: it travels once, and not with each task.
+        self._job, self._shared, self._units = job, ray.put(job), list(units)
 
     def estimate_inmemory_data_size(self) -> int:
         """Return a guess in bytes, from which Ray sizes its buffers."""
@@ -64,9 +69,9 @@ class ShardSource(Datasource):  # type: ignore[misc]
         return [self._task(unit) for unit in self._units]
 
     def _task(self, unit: Unit) -> ReadTask:
-        job, rows = self._job, unit.stop - unit.start
+        shared, rows = self._shared, unit.stop - unit.start
         metadata = BlockMetadata(num_rows=rows, size_bytes=rows * _ROW_BYTES, input_files=None, exec_stats=None)
-        return ReadTask(lambda: [read_unit(job, unit)], metadata, schema=job.work_schema)
+        return ReadTask(lambda: [read_unit(ray.get(shared), unit)], metadata, schema=self._job.work_schema)
 
 
 def read_unit(job: Job, unit: Unit) -> pa.Table:
@@ -88,8 +93,8 @@ def encode_block(work: pa.Table, job: Job) -> pa.Table:
 class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
     """Commits each shard in one transaction; of a probe it says only that it came through."""
 
-    def __init__(self, job: Job, units: Sequence[Unit]) -> None:
-        self._job, self._units = job, {unit.shard: unit for unit in units}
+    def __init__(self, job: Job, probe: Unit | None) -> None:
+        self._job, self._probe = job, probe
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> list[int]:
         """Commit the shard in `blocks`; return its number."""
@@ -98,7 +103,7 @@ class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
         shards = set(rows["shard"].to_pylist())
         if len(shards) != 1:
             raise AssertionError(f"a write task must get exactly one shard, got {sorted(shards)}")
-        unit = self._units[shards.pop()]
+        unit = self._probe or Unit.whole(self._job.plan, shards.pop())
         with recorded(self._job, unit.shard):
             if len(rows) != unit.stop - unit.start or len(rows) != len(set(rows["sample_id"].to_pylist())):
                 raise AssertionError(f"{unit} came through as {len(rows)} rows")
@@ -106,19 +111,24 @@ class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
                 self._job.attempt_log.passed(unit)
             else:
                 plan, storage = self._job.plan, Storage(self._job.config.storage)
-                ResultsTable(self._job.output, storage).commit(plan, unit.shard, rows)
+                started = time.perf_counter()
+                if ResultsTable(self._job.output, storage).commit(plan, unit.shard, rows):
+                    committed(plan.job_id, unit.shard, rows, time.perf_counter() - started)
                 storage.delete(inflight_uri(self._job.output, plan.job_id, unit.shard))
         return [unit.shard]
 
 
-def run_units(job: Job, units: Sequence[Unit], resources: ActorResources, tasks_in_flight: int) -> None:
+def run_units(
+    job: Job, units: Sequence[Unit], resources: ActorResources, tasks_in_flight: int, bell: Any = None
+) -> None:
     """Run units, of different shards, as far as they go; what dies on the way is silently dropped.
 
     Args:
         job: the job.
-        units: what to run.
+        units: whole shards, or one probe.
         resources: what actors take.
         tasks_in_flight: shards queued at an actor. When it dies they die with it.
+        bell: tells actors to stop, see `stopping`.
     """
     context = DataContext.get_current()
     context.target_max_block_size = None
@@ -128,6 +138,8 @@ def run_units(job: Job, units: Sequence[Unit], resources: ActorResources, tasks_
     context.max_errored_blocks = -1
     # Long shards are normal: only a deadline of the job's own may end one.
     context.execution_no_progress_timeout_s = -1
+    # More actors as soon as all have their queue full, if there is room; nodes that join later make room.
+    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * tasks_in_flight)
     actors = min(resources.most, len(units))
     dataset = ray.data.read_datasource(
         ShardSource(job, units),
@@ -139,7 +151,7 @@ def run_units(job: Job, units: Sequence[Unit], resources: ActorResources, tasks_
         Inpainter,
         batch_size=None,
         batch_format="pyarrow",
-        fn_constructor_args=(job, resources.threads),
+        fn_constructor_args=(job, resources.threads, bell),
         compute=ActorPoolStrategy(
             min_size=min(resources.least, actors), max_size=actors, max_tasks_in_flight_per_actor=tasks_in_flight
         ),
@@ -150,4 +162,5 @@ def run_units(job: Job, units: Sequence[Unit], resources: ActorResources, tasks_
     dataset = dataset.map_batches(
         encode_block, batch_size=None, batch_format="pyarrow", fn_args=(job,), num_cpus=_STAGE_CPUS, max_retries=0
     )
-    dataset.write_datasink(CommitSink(job, units), ray_remote_args={"num_cpus": _STAGE_CPUS, "max_retries": 0})
+    probe = next((unit for unit in units if unit.probe), None)
+    dataset.write_datasink(CommitSink(job, probe), ray_remote_args={"num_cpus": _STAGE_CPUS, "max_retries": 0})

@@ -7,7 +7,7 @@ With keyed noise a chain that is picked up there ends in the same bytes as one t
 import hashlib
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple
 
 import safetensors.torch
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from repaint_batch.config import fingerprint
-from repaint_batch.errors import SourceMissing
+from repaint_batch.errors import SourceMissing, Stopped
 from repaint_batch.inpainting.rounds import Unrestored
 from repaint_batch.results.plan import job_uri
 from repaint_batch.sampler.repaint import ChainState
@@ -30,10 +30,14 @@ class InFlight:
         storage: how to reach it.
         work: hash of the windows, their keys and all that decides their restoration; a state of other work is not used.
         every_s: seconds between two saves.
+        to_stop: asked after every step whether the work is to stop, with its state saved.
     """
 
-    def __init__(self, uri: str, storage: Storage, work: str, every_s: float) -> None:
+    def __init__(
+        self, uri: str, storage: Storage, work: str, every_s: float, to_stop: Callable[[], bool] = lambda: False
+    ) -> None:
         self._uri, self._storage, self._work, self._every_s = uri, storage, work, every_s
+        self._to_stop = to_stop
         self._saved_at = time.monotonic()
         self.resumed_at = 0
         """Position on the path of the chain that was picked up; 0 where none was."""
@@ -53,8 +57,13 @@ class InFlight:
         return tensors.get("restored"), ChainState(self.resumed_at, tensors["x_t"])
 
     def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
-        """Write the state if the last save is long enough ago."""
-        if time.monotonic() - self._saved_at < self._every_s:
+        """Write the state if the last save is long enough ago.
+
+        Raises:
+            Stopped: the work is to stop; its state is saved.
+        """
+        to_stop = self._to_stop()
+        if time.monotonic() - self._saved_at < self._every_s and not to_stop:
             return
         tensors = {"x_t": state.x_t.contiguous().cpu()}
         if restored:
@@ -62,6 +71,8 @@ class InFlight:
         metadata = {"work": self._work, "position": str(state.position)}
         self._storage.write(self._uri, safetensors.torch.save(tensors, metadata))
         self._saved_at = time.monotonic()
+        if to_stop:
+            raise Stopped(f"saved at position {state.position}")
 
 
 def inflight_uri(output: str, job_id: str, shard: int) -> str:

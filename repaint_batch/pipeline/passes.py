@@ -8,6 +8,7 @@ neighbours are restored.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from repaint_batch.errors import ConfigError, ManifestError, PriorError, RepaintBatchError, ShardFailed
 from repaint_batch.pipeline.dataset import ActorResources, run_units
@@ -20,10 +21,17 @@ _FATAL: dict[str, type[RepaintBatchError]] = {
     "PriorError": PriorError,
     "ManifestError": ManifestError,
 }
+_WAVE_SHARDS = 10_000  # handed to Ray Data together, which holds a task for each: hours of work, some megabytes
 _FIRST_PASS_IN_FLIGHT = 2  # the next shard waits at the actor, so that it never idles
 
 
-def restore(job: Job, table: ResultsTable, resources: ActorResources, check: Callable[[], None] = lambda: None) -> None:
+def restore(
+    job: Job,
+    table: ResultsTable,
+    resources: ActorResources,
+    check: Callable[[], None] = lambda: None,
+    bell: Any = None,
+) -> None:
     """Run every pending shard of a job to its commit.
 
     Args:
@@ -31,6 +39,7 @@ def restore(job: Job, table: ResultsTable, resources: ActorResources, check: Cal
         table: the results; it exists.
         resources: what actors take.
         check: called before every pass; raises if this driver is to stop.
+        bell: tells actors to save what they have and stop, see `stopping`; None if nobody will.
 
     Raises:
         ShardFailed: a shard's attempts all raised; the others are committed.
@@ -43,15 +52,16 @@ def restore(job: Job, table: ResultsTable, resources: ActorResources, check: Cal
     in_flight = _FIRST_PASS_IN_FLIGHT
     while pending:
         check()
-        exhausted = {shard for shard, tried in log.counts().items() if shard in pending and tried >= limit}
+        wave = sorted(pending)[:_WAVE_SHARDS]
+        exhausted = {shard for shard, tried in log.counts().items() if shard in wave and tried >= limit}
         for shard in sorted(exhausted):
             isolate(job, log, shard, resources)
         log.clear(exhausted)
-        run_units(job, [Unit.whole(job.plan, shard) for shard in sorted(pending)], resources, in_flight)
+        run_units(job, [Unit.whole(job.plan, shard) for shard in wave], resources, in_flight, bell)
         pending = _pending(job, table)
         _judge(log.errors(), pending, limit)
-        # A dying actor takes its queue along; from now on there is none, so that only the guilty use up attempts.
-        in_flight = 1
+        # A dying actor takes its queue along; where shards were lost there is none, so that only the guilty use up attempts.
+        in_flight = 1 if pending.intersection(wave) else _FIRST_PASS_IN_FLIGHT
 
 
 def isolate(job: Job, log: AttemptLog, shard: int, resources: ActorResources) -> None:

@@ -13,10 +13,11 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import ray
 from deltalake.exceptions import DeltaError
+from ray import LoggingConfig
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError
@@ -26,6 +27,7 @@ from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stages import Job
+from repaint_batch.pipeline.stopping import stoppable
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
@@ -73,27 +75,58 @@ class Summary:
         return 3 if self.counts["failed"] else 0
 
 
-def plan_job(config: JobConfig, storage: Storage, *, retry_of: str | None = None) -> tuple[Plan, Manifest, LoadedPrior]:
+def plan_job(
+    config: JobConfig, storage: Storage, *, retry_of: str | None = None, listed: int | None = None
+) -> tuple[Plan, Manifest, LoadedPrior]:
     """Return what `config` would do, after reading the manifest's ids and the prior; nothing is written or run."""
+    config, sampler = honoured(config)
+    manifest = open_manifest(config.input.manifest, storage)
+    prior = load_prior(config.prior, storage)
+    return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of, listed=listed), manifest, prior
+
+
+def honoured(config: JobConfig) -> tuple[JobConfig, dict[str, Any]]:
+    """Return a job's config as this machine can honour it, and what its sampler is.
+
+    Raises:
+        ConfigError: there is no such sampler.
+    """
     if config.sampler.preset not in PRESETS:
         raise ConfigError(f"sampler.preset: {config.sampler.preset} is not one of {', '.join(PRESETS)}")
     if config.compute.compile and (reason := missing_compiler()):
         warnings.warn(f"compute.compile: {reason}; the network runs uncompiled", stacklevel=2)
         config = config.model_copy(update={"compute": config.compute.model_copy(update={"compile": False})})
-    manifest = open_manifest(config.input.manifest, storage)
-    prior = load_prior(config.prior, storage)
     sampler = PRESETS[config.sampler.preset].describe()
     if config.sampler.candidates > 1:  # a setting that says nothing new is left out, so that the job keeps its id
         sampler["candidates"] = config.sampler.candidates
-    return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of), manifest, prior
+    return config, sampler
 
 
-def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> Summary:
-    """Run a job, or what is left of it, until the table holds every shard of it."""
+def run_job(
+    config: JobConfig,
+    watch: Watch,
+    *,
+    retry_of: str | None = None,
+    listed: int | None = None,
+    until: float | None = None,
+) -> Summary:
+    """Run a job, or what is left of it, until the table holds every shard of it.
+
+    Args:
+        config: the job.
+        watch: makes whoever is told how far it is.
+        retry_of: the job whose rows it runs again, or supersedes.
+        listed: rows that the output holds once it is done, see `Plan`.
+        until: when to stop, on the clock of `time.monotonic`.
+
+    Raises:
+        Stopped: it was stopped, by SIGTERM or at `until`; what is committed stays, and the next run goes on.
+    """
     started = time.perf_counter()
     storage = Storage(config.storage)
-    plan, manifest, prior = plan_job(config, storage, retry_of=retry_of)
+    plan, manifest, prior = plan_job(config, storage, retry_of=retry_of, listed=listed)
     with contextlib.ExitStack() as session:
+        resources: ActorResources | None = None
         if not load_plans(config.output.uri, storage):  # what goes on, or runs again, has been looked at
             resources = session.enter_context(ray_session(config.compute))
             look_first(config, manifest, prior.resolution_px, resources)
@@ -106,12 +139,10 @@ def run_job(config: JobConfig, watch: Watch, *, retry_of: str | None = None) -> 
         if pending:
             job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
             del prior
-            with (
-                Lease(job.output, plan.job_id, storage) as lease,
-                ray_session(config.compute) as resources,
-                watched(watch, plan, feed),
-            ):
-                restore(job, table, resources, lease.check)
+            lease = session.enter_context(Lease(job.output, plan.job_id, storage))
+            resources = resources or session.enter_context(ray_session(config.compute))
+            with watched(watch, plan, feed), stoppable(until) as bell:
+                restore(job, table, resources, lease.check, bell)
     return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
 
 
@@ -121,19 +152,20 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what matters is told by `passes`
     warnings.filterwarnings("ignore", category=DeprecationWarning, module="repaint_batch.pipeline.dataset")
     own = not ray.is_initialized()
+    address = compute.address or os.environ.get("RAY_ADDRESS")
     if own:
-        address = compute.address or os.environ.get("RAY_ADDRESS")
         # "local": without it Ray would join whatever cluster it finds on this machine.
         local = {} if address else {"object_store_memory": _LOCAL_OBJECT_STORE_BYTES, "include_dashboard": False}
+        lines = {"logging_config": LoggingConfig(encoding="JSON")} if compute.log == "json" else {}
         try:
             with _quiet_core() if local else contextlib.nullcontext():
-                ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **local)
+                ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **lines, **local)
         except Exception as error:  # Ray raises bare ones too
             if address:
                 raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}; check it and RAY_ADDRESS") from error
             raise ConfigError(f"Ray did not start on this machine, which may be too busy; try again: {error}") from error
     try:
-        yield actor_resources(compute, ray.cluster_resources())
+        yield actor_resources(compute, ray.cluster_resources(), may_grow=bool(address) or not own)
     finally:
         if own:
             ray.shutdown()
@@ -154,11 +186,19 @@ def _quiet_core() -> Iterator[None]:
         os.close(kept)
 
 
-def actor_resources(compute: ComputeConfig, cluster: dict[str, float]) -> ActorResources:
+def actor_resources(compute: ComputeConfig, cluster: dict[str, float], *, may_grow: bool) -> ActorResources:
     """Return what actors take on a cluster with these resources.
 
     On CPUs an actor runs one thread on three quarters of a logical core by default: several actors beat several threads,
     and the quarter left is what decoding and committing run on.
+
+    Args:
+        compute: what was asked for.
+        cluster: what the nodes have that are there now, together.
+        may_grow: whether nodes may join later; then an actor for which there is no room yet waits for one.
+
+    Raises:
+        ConfigError: least is more than most, or there never will be room for an actor.
     """
     gpus = compute.num_gpus if compute.num_gpus is not None else (1.0 if cluster.get("GPU") else 0.0)
     cpus = compute.num_cpus if compute.num_cpus is not None else (1.0 if gpus else 0.75)
@@ -168,8 +208,11 @@ def actor_resources(compute: ComputeConfig, cluster: dict[str, float]) -> ActorR
     fitting = cluster.get("GPU", 0.0) / gpus if gpus else cluster.get("CPU", 0.0) / cpus
     if fitting < 1:
         kind, want, have = ("GPU", gpus, cluster.get("GPU", 0)) if gpus else ("CPU", cpus, cluster.get("CPU", 0))
-        raise ConfigError(f"compute: an actor takes {want:g} {kind}, the cluster has {have:g}; lower compute.num_{kind.lower()}s")
-    most = max(least, min(most, int(fitting)))
+        lacking = f"compute: an actor takes {want:g} {kind}, the cluster has {have:g}"
+        if not may_grow:
+            raise ConfigError(f"{lacking}; lower compute.num_{kind.lower()}s")
+        warnings.warn(f"{lacking}; waiting for a node that has it", stacklevel=2)
+    most = most if may_grow else max(least, min(most, int(fitting)))
     return ActorResources(least, most, cpus, gpus, threads=max(1, round(cpus)))
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
-from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, WorkerKilled, redact
+from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, Stopped, WorkerKilled, redact
 from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.images.windows import Window
 from repaint_batch.manifest import image_bytes_or_uri
@@ -127,7 +127,8 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
                 f"{name} has {len(data)} bytes, more than images.max_bytes = {limit}"
             )
         row[f"__{name}"] = data
-    row["work_key"] = _work_key(row, job, config)
+    image_sha256, mask_sha256 = (hashlib.sha256(row[name]).hexdigest() for name in ("__image", "__mask"))
+    row["work_key"] = work_key(row, image_sha256, mask_sha256, config)
     prepared = prepare(row["__image"], row["__mask"], config.images, job.resolution_px, config.output.format)
     row["width_px"], row["height_px"] = prepared.width_px, prepared.height_px
     row["output_format"], row["hole_fraction"] = prepared.format, prepared.hole_fraction
@@ -136,11 +137,11 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
     row["__plan"] = json.dumps([prepared.orientation, [astuple(window) for window in prepared.plan]])
 
 
-def _work_key(row: Row, job: Job, config: JobConfig) -> str:
-    image, mask = (hashlib.sha256(row[name]).hexdigest() for name in ("__image", "__mask"))
-    plan = job.plan
+def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str, config: JobConfig) -> str:
+    """Return the hash of all that decides a row's result: sources, fingerprints and seed of the row, image settings."""
+    decides = [row[name] for name in ("prior_fingerprint", "sampler_fingerprint", "seed", "sample_id")]
     settings = [config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
-    return fingerprint(image, mask, plan.prior_fingerprint, plan.sampler_fingerprint, row["seed"], row["sample_id"], settings)
+    return fingerprint(image_sha256, mask_sha256, *decides, settings)
 
 
 def windows_of(row: Row, resolution_px: int) -> np.ndarray:
@@ -222,6 +223,9 @@ def recorded(job: Job, shard: int) -> Iterator[None]:
     watchdog.start()
     try:
         yield
+    except Stopped:
+        job.attempt_log.clear({shard})  # nobody's fault: it counts against no row
+        raise
     except Exception as error:
         if "CUDA error" in str(error):
             os._exit(1)

@@ -138,6 +138,16 @@ def _transactions_since(version: int, now: DeltaTable) -> list[str]:
     return sorted({transaction_id(entry["job_id"], int(entry["shard"])) for entry in later})
 
 
+def removed_ids(output: str, storage: Storage) -> set[str]:
+    """Return the ids of rows that nights have taken out of an output, at some time."""
+    ids: set[str] = set()
+    for uri, _ in storage.walk(join(normalise(output), "nights")):
+        if uri.endswith("/removed.parquet"):
+            filesystem, path = storage.arrow(uri)
+            ids.update(pq.read_table(path, filesystem=filesystem, columns=["sample_id"])["sample_id"].to_pylist())
+    return ids
+
+
 def _settle(output: str, table: ResultsTable, touched: set[str], storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Withdraw the jobs of which the table holds nothing any more, and reinstate those of which it does again."""
     gone = [plan for plan in load_plans(output, storage) if plan.job_id in touched and not table.committed(plan)]

@@ -6,6 +6,7 @@ settings, the seed. Running the same job again finds the same plan; how many act
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -33,8 +34,9 @@ class Plan:
         mode: ``append`` for the first job of an output; ``upsert`` for one that supersedes rows of earlier ones.
         prior_fingerprint: see `repaint_batch.priors`.
         sampler: name and settings of the sampler.
-        retry_of: the job whose rows this one runs again, if it does.
+        retry_of: the job whose rows this one runs again, or supersedes.
         config: the whole JobConfig, as it was.
+        listed: of a night's job: rows that the output holds once it is done.
     """
 
     job_id: str
@@ -48,6 +50,7 @@ class Plan:
     sampler: dict[str, Any]
     retry_of: str | None
     config: dict[str, Any]
+    listed: int | None = None
 
     @property
     def shards(self) -> int:
@@ -57,8 +60,7 @@ class Plan:
     @property
     def sampler_fingerprint(self) -> str:
         """Hash of the sampler's settings and of what else decides its arithmetic."""
-        compute = self.config["compute"]
-        return fingerprint(self.sampler, compute["batch_windows"], compute["precision"], compute["compile"])
+        return sampler_fingerprint(self.sampler, self.config["compute"])
 
     def shard_range(self, shard: int) -> tuple[int, int]:
         """Return (first row, row after the last) of a shard."""
@@ -69,6 +71,11 @@ class Plan:
         return JobConfig.model_validate(self.config)
 
 
+def sampler_fingerprint(sampler: dict[str, Any], compute: Mapping[str, Any]) -> str:
+    """Return the hash of a sampler's settings and of what else, of a config's compute section, decides its arithmetic."""
+    return fingerprint(sampler, compute["batch_windows"], compute["precision"], compute["compile"])
+
+
 def make_plan(
     config: JobConfig,
     manifest: Manifest,
@@ -76,6 +83,7 @@ def make_plan(
     sampler: dict[str, Any],
     *,
     retry_of: str | None = None,
+    listed: int | None = None,
 ) -> Plan:
     """Return the plan of a job; nothing is written."""
     values = config.model_dump(mode="json")
@@ -101,6 +109,7 @@ def make_plan(
         sampler=sampler,
         retry_of=retry_of,
         config=values,
+        listed=listed,
     )
 
 

@@ -74,4 +74,8 @@ def read_status(output: str, storage: Storage) -> OutputStatus:
         done = table.committed(plan)
         jobs.append(JobStatus(plan, len(done), sum(stop - start for start, stop in map(plan.shard_range, done))))
     counts = table.counts() if table.exists() else {"ok": 0, "skipped": 0, "failed": 0}
-    return OutputStatus(tuple(jobs), counts["ok"], counts["skipped"], counts["failed"], plans[0].rows)
+    rows = plans[0].rows
+    if plans[-1].listed is not None:  # a night's: what it listed, less what a later night has removed once all is done
+        unfinished = any(job.shards_done < job.plan.shards for job in jobs)
+        rows = plans[-1].listed if unfinished else sum(counts.values())
+    return OutputStatus(tuple(jobs), counts["ok"], counts["skipped"], counts["failed"], rows)

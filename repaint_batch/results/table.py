@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.table import TableMerger
 
 from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.results.plan import Plan
@@ -94,6 +95,34 @@ class ResultsTable:
                     return True
                 last = error
         raise CommitFailed(f"shard {shard}: {self.uri} refused {_COMMIT_TRIES} commits; the last said: {last}") from last
+
+    def remove(self, ids: pa.Table, facts: dict[str, str]) -> None:
+        """Take rows out in one transaction.
+
+        Args:
+            ids: column sample_id.
+            facts: what the log is to say of it.
+        """
+        self._merged(ids, facts).when_matched_delete().execute()
+
+    def update(self, rows: pa.Table, facts: dict[str, str]) -> None:
+        """Set columns of rows in one transaction; ids that the table does not hold are passed over.
+
+        Args:
+            rows: sample_id, and the columns to set.
+            facts: what the log is to say of it.
+        """
+        columns = {name: f"s.{name}" for name in rows.column_names if name != "sample_id"}
+        self._merged(rows, facts).when_matched_update(columns).execute()
+
+    def _merged(self, rows: pa.Table, facts: dict[str, str]) -> TableMerger:
+        properties = CommitProperties(custom_metadata=facts, max_commit_retries=15)
+        condition = "t.sample_id = s.sample_id"
+        return self.open().merge(rows, condition, source_alias="s", target_alias="t", commit_properties=properties)
+
+    def vacuum(self, hours: float) -> None:
+        """Delete data files that no version younger than `hours` needs."""
+        self.open().vacuum(retention_hours=int(hours), enforce_retention_duration=False, dry_run=False)
 
     def committed(self, plan: Plan) -> set[int]:
         """Return the shards of a job that the table holds."""

@@ -1,34 +1,14 @@
-"""A Ray cluster and a small prior, once a session."""
+"""A small prior, once a session, and a watcher."""
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from repaint_batch.results.plan import Plan
 
 from ..corpus import save_tiny_prior
-
-
-@pytest.fixture(scope="session")
-def ray_cluster(s3_service: object) -> Iterator[None]:
-    """A local cluster, started after the S3 service so that workers inherit its credentials."""
-    ray.init(
-        address="local",  # not whatever cluster another test has started
-        num_cpus=4,
-        object_store_memory=160 * 2**20,
-        include_dashboard=False,
-        log_to_driver=False,
-        runtime_env={
-            "worker_process_setup_hook": "tests.pipeline.saboteur.install",
-            "env_vars": {"PYTHONPATH": str(Path(__file__).parents[2])},
-        },
-    )
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

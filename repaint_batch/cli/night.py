@@ -1,0 +1,56 @@
+"""The command over a corpus that changes: night."""
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from repaint_batch.cli.jobs import REPORTED_ROWS, ConfigPath, progress
+from repaint_batch.cli.report import write_output_report
+from repaint_batch.config import load_config
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage
+
+console = Console(soft_wrap=True, highlight=False)
+
+
+def night(config: ConfigPath) -> None:
+    """Restore what is new, changed or stale in a corpus of pictures and masks, and take out what is deleted.
+
+    Exit code: 0 done, or the deadline is reached; 3 more rows failed than night.most_failed allows; 4 told to stop; 2 a config
+    or corpus that cannot be honoured; 1 anything else. What became of it is in OUTPUT/nights/.
+
+    Example: repaint-batch night configs/nightly-local.yaml
+    """
+    # Ray and torch take seconds to import: only those who run a night wait for them.
+    from repaint_batch.nights.config import NightConfig
+    from repaint_batch.nights.night import run_night
+
+    done = run_night(load_config(config, NightConfig), progress, _report)
+    ran, skipped = (_words(counts) or "nothing" for counts in (done.ran, done.skipped))
+    console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
+    lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}
+    others = {**lone, "rows removed, whose picture or mask is deleted": done.removed}
+    if any(others.values()):
+        console.print(_words({name: count for name, count in others.items() if count}))
+    if done.jobs:
+        cost = "" if done.cost is None else f", cost {done.cost:,.2f}"
+        spent = f"{done.nfe:,} network evaluations, {done.actor_hours:.3f} actor-hours{cost}"
+        console.print(f"ran: {_words(done.rows)}; {spent}; {done.seconds:.0f} s")
+    if done.ended == "deadline":
+        console.print("[yellow]the deadline came first; the next night goes on from here[/]")
+    if done.version != done.version_before and done.version_before is not None:
+        undo = f"repaint-batch rollback {done.output} --to {done.version_before}"
+        console.print(f"to undo this night: {escape(undo)}")
+    if done.report:
+        console.print(f"report: {escape(done.report)}")
+    raise typer.Exit(done.exit_code)
+
+
+def _words(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _report(output: str, storage: Storage) -> str | None:
+    if sum(ResultsTable(output, storage).counts().values()) > REPORTED_ROWS:
+        return None
+    return write_output_report(output, storage)[0]

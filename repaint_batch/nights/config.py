@@ -1,0 +1,67 @@
+"""What a night may be told."""
+
+from pydantic import Field, PositiveFloat, PositiveInt
+
+from repaint_batch.config import (
+    ComputeConfig,
+    ImagesConfig,
+    InputConfig,
+    JobConfig,
+    Model,
+    OutputConfig,
+    PriorConfig,
+    SamplerConfig,
+    StorageConfig,
+)
+from repaint_batch.storage import normalise
+
+
+class CorpusConfig(Model):
+    images: str
+    """Folder or prefix of the pictures; a picture's path below it is its sample_id."""
+    masks: str
+    """Folder or prefix of their masks; may be the same."""
+    pattern: str = "{stem}"
+    """Where a picture's mask is below `masks`, as for `repaint-batch manifest build`."""
+
+
+class NightSettings(Model):
+    hours: PositiveFloat = 8
+    """Longest that a night runs; what is left then is for the next."""
+    tries: PositiveInt = 3
+    """Nights in which a row may fail before it is left alone, until its picture, mask or what is asked for changes."""
+    keep_days: PositiveFloat = 30
+    """How long superseded versions, and files that only they need, are kept for a rollback."""
+    most_removed: float = Field(default=0.5, ge=0, le=1)
+    """Share of the output's rows that a night may remove because their pictures are gone; more looks like a wrong prefix."""
+    most_failed: float = Field(default=0.05, ge=0, le=1)
+    """Share of the rows that ran which may fail; with more, the exit code is 3."""
+    webhook: str | None = Field(default=None, pattern=r"^https?://")
+    """Where the summary is posted to as JSON, besides being written to the output."""
+
+
+class NightConfig(Model):
+    """A corpus to keep restored."""
+
+    corpus: CorpusConfig
+    output: OutputConfig
+    night: NightSettings = NightSettings()
+    prior: PriorConfig = PriorConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    images: ImagesConfig = ImagesConfig()
+    compute: ComputeConfig = ComputeConfig()
+    storage: StorageConfig = StorageConfig()
+
+    def job(self, manifest: str) -> JobConfig:
+        """Return the job over a manifest of pictures of the corpus."""
+        folders = (normalise(self.corpus.images), normalise(self.corpus.masks))
+        allow = tuple(dict.fromkeys((*self.storage.allow, *folders)))
+        return JobConfig(
+            input=InputConfig(manifest=manifest),
+            output=self.output,
+            prior=self.prior,
+            sampler=self.sampler,
+            images=self.images,
+            compute=self.compute,
+            storage=self.storage.model_copy(update={"allow": allow}),
+        )

@@ -1,0 +1,218 @@
+"""A corpus held against its results: what is new, changed, stale, failed or gone.
+
+The results table itself is the memory. Its rows carry, as columns that came with their manifests, the identities of picture
+and mask (size and ETag, or time of change, from the listing) and a digest of what was asked for. Both sides go through a
+table on local disk, so that memory stays the same at any number of pictures, and nothing is read that did not change.
+
+Where only an identity changed, the bytes are read and hashed: a picture that was merely copied again is not restored again.
+"""
+
+import hashlib
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from repaint_batch.config import JobConfig, fingerprint
+from repaint_batch.errors import ConfigError, RepaintBatchError
+from repaint_batch.manifest.pairing import FolderPairs, Unpaired
+from repaint_batch.nights.config import CorpusConfig
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage
+
+OWN_COLUMNS = pa.schema(
+    [
+        pa.field("image_identity", pa.string()),
+        pa.field("mask_identity", pa.string()),
+        pa.field("asked", pa.string()),  # PRIOR/SAMPLER/SETTINGS, see `asked_for`
+        pa.field("earlier_failures", pa.int32()),  # nights in which this very work had failed before
+        pa.field("night", pa.string()),
+    ]
+)
+"""Columns that manifests of nights bring along, and that the results therefore carry."""
+MANIFEST = pa.schema([("sample_id", pa.string()), ("image", pa.string()), ("mask", pa.string()), *OWN_COLUMNS])
+
+_KNOWN = ("sample_id", "status", "image_identity", "mask_identity", "asked", "earlier_failures",
+          "seed", "prior_fingerprint", "sampler_fingerprint", "work_key")  # fmt: skip
+_READERS = 16
+_BATCH = 4096
+Row = dict[str, Any]
+
+
+def asked_for(prior_fingerprint: str, sampler_fingerprint: str, config: JobConfig) -> str:
+    """Return what decides every row's result, its picture and mask apart: digests of the prior, the sampler, the rest."""
+    settings = fingerprint(
+        config.images.model_dump(mode="json", exclude_defaults=True), config.output.images, config.output.format,
+        config.sampler.seed,
+    )  # fmt: skip
+    return f"{prior_fingerprint}/{sampler_fingerprint}/{settings}"
+
+
+def why_run(listed: Row, known: Row | None, asked: str, tries: int) -> tuple[bool, str]:
+    """Return whether a pair of the corpus is to be run, and why, or why not.
+
+    Args:
+        listed: the pair, with its identities.
+        known: its row in the results; None if there is none.
+        asked: see `asked_for`.
+        tries: failures after which it is left alone.
+    """
+    if known is None:
+        return True, "new"
+    if any(listed[name] != known[name] for name in ("image_identity", "mask_identity")):
+        return True, "changed"
+    if known["asked"] != asked:
+        parts = zip(("new prior", "new sampler", "new settings"), asked.split("/"), known["asked"].split("/"), strict=True)
+        return True, next(name for name, now, then in parts if now != then)
+    if known["status"] == "failed":
+        failures = known["earlier_failures"] + 1
+        return (True, "failed before") if failures < tries else (False, "quarantined")
+    return False, "unchanged"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a comparison found.
+
+    Attributes:
+        listed: pairs of the corpus.
+        to_run: rows that are to be run, by reason.
+        skipped: rows that are not, by reason.
+        unpaired: pictures without a mask, and masks without a picture.
+        held: rows of the output before the night.
+        deleted: of those, rows whose picture or mask is gone.
+    """
+
+    listed: int
+    to_run: Counter[str]
+    skipped: Counter[str]
+    unpaired: Unpaired
+    held: int
+    deleted: int
+
+
+class Comparison:
+    """A corpus as it is now, held against an output.
+
+    Args:
+        corpus: where it is.
+        table: the results; it need not exist.
+        job: what is asked for now; its manifest is not read.
+        asked: see `asked_for`.
+        tries: failures after which a row is left alone.
+        scratch: empty local folder.
+
+    Raises:
+        ManifestError: there are no pictures there, or they cannot be paired.
+        ConfigError: the output was not made by nights.
+    """
+
+    def __init__(
+        self, corpus: CorpusConfig, table: ResultsTable, job: JobConfig, asked: str, tries: int, scratch: Path
+    ) -> None:
+        self._job, self._asked, self._tries, self._storage = job, asked, tries, Storage(job.storage)
+        self._db = sqlite3.connect(scratch / "night.sqlite")
+        self._db.row_factory = sqlite3.Row
+        own = ("image_identity", "mask_identity")
+        self._db.executescript(
+            "pragma journal_mode = off; pragma synchronous = off; pragma temp_store = file; pragma cache_size = -32768;"
+            f"create table listed (sample_id text primary key, image text, mask text, {', '.join(own)}) without rowid;"
+            f"create table known ({', '.join(_KNOWN)}, primary key (sample_id)) without rowid;"
+            "create table to_run (sample_id text primary key, earlier_failures int) without rowid;"
+            f"create table touched (sample_id text primary key, {', '.join(own)}) without rowid;"
+        )
+        pairs = FolderPairs(corpus.images, corpus.masks, corpus.pattern, self._storage, scratch)
+        try:
+            self._unpaired = pairs.unpaired()
+            self._db.executemany("insert into listed values (?, ?, ?, ?, ?)", pairs.identified())
+        finally:
+            pairs.close()
+        self._take_known(table)
+        self.found = self._compare()
+
+    def close(self) -> None:
+        """Let go of the local table."""
+        self._db.close()
+
+    def manifest(self, night: str) -> Iterator[pa.Table]:
+        """Yield the rows to run as parts of a manifest, in the order of their ids."""
+        rows = self._db.execute("select * from listed join to_run using (sample_id) order by sample_id")
+        for batch in iter(lambda: rows.fetchmany(_BATCH), []):
+            yield pa.Table.from_pylist([{**dict(row), "asked": self._asked, "night": night} for row in batch], MANIFEST)
+
+    def deleted(self) -> pa.Table:
+        """Return the ids of rows whose picture or mask is gone."""
+        rows = self._db.execute("select sample_id from known where sample_id not in (select sample_id from listed)")
+        return pa.table({"sample_id": pa.array([row[0] for row in rows], pa.string())})
+
+    def touched(self) -> pa.Table:
+        """Return ids and new identities of rows whose bytes are what they were."""
+        rows = [dict(row) for row in self._db.execute("select * from touched")]
+        schema = pa.schema([("sample_id", pa.string()), ("image_identity", pa.string()), ("mask_identity", pa.string())])
+        return pa.Table.from_pylist(rows, schema)
+
+    def _take_known(self, table: ResultsTable) -> None:
+        if not table.exists():
+            return
+        missing = [name for name in OWN_COLUMNS.names if name not in pa.schema(table.open().schema().to_arrow()).names]
+        if missing:
+            raise ConfigError(f"output.uri: {table.uri} was not made by nights (no column {missing[0]}); choose another output")
+        names = ", ".join(_KNOWN)
+        for batch in table.query(f"select {names} from results").to_batches(_BATCH):
+            places = ", ".join("?" * len(_KNOWN))
+            self._db.executemany(f"insert into known values ({places})", zip(*batch.to_pydict().values(), strict=True))
+
+    def _compare(self) -> Found:
+        to_run, skipped = Counter[str](), Counter[str]()
+        columns = ", ".join(f"k.{name} as k_{name}" for name in _KNOWN)
+        pairs = self._db.execute(
+            f"select l.*, {columns} from listed l left join known k on k.sample_id = l.sample_id order by l.sample_id"
+        )
+        listed = 0
+        with ThreadPoolExecutor(_READERS) as pool:
+            for batch in iter(lambda: pairs.fetchmany(_BATCH), []):
+                listed += len(batch)
+                verdicts = [(*halves, *why_run(*halves, self._asked, self._tries)) for halves in map(_halves, batch)]
+                suspects = [(row, known) for row, known, _, why in verdicts if why == "changed" and known]
+                same = {row["sample_id"] for row, is_same in pool.map(self._same_bytes, suspects) if is_same}
+                for row, known, runs, why in verdicts:
+                    if row["sample_id"] in same:
+                        skipped["touched"] += 1
+                        new = (row["sample_id"], row["image_identity"], row["mask_identity"])
+                        self._db.execute("insert into touched values (?, ?, ?)", new)
+                    elif runs:
+                        to_run[why] += 1
+                        failures = known["earlier_failures"] + 1 if known and why == "failed before" else 0
+                        self._db.execute("insert into to_run values (?, ?)", (row["sample_id"], failures))
+                    else:
+                        skipped[why] += 1
+        (held,) = self._db.execute("select count(*) from known").fetchone()
+        (deleted,) = self._db.execute(
+            "select count(*) from known where sample_id not in (select sample_id from listed)"
+        ).fetchone()
+        return Found(listed, to_run, skipped, self._unpaired, held, deleted)
+
+    def _same_bytes(self, suspect: tuple[Row, Row]) -> tuple[Row, bool]:
+        """Return a pair, and whether its sources have the bytes that its result was made from."""
+        from repaint_batch.pipeline.stages import work_key
+
+        row, known = suspect
+        if known["status"] == "failed" or known["asked"] != self._asked:
+            return row, False
+        try:
+            limit = self._job.images.max_bytes
+            image, mask = (hashlib.sha256(self._storage.read(row[name], limit)).hexdigest() for name in ("image", "mask"))
+        except RepaintBatchError:
+            return row, False  # the job finds out, and says so in the row
+        return row, bool(work_key(known, image, mask, self._job) == known["work_key"])
+
+
+def _halves(pair: sqlite3.Row) -> tuple[Row, Row | None]:
+    """Return the pair as listed, and as known if it is."""
+    listed = {name: pair[name] for name in pair.keys() if not name.startswith("k_")}  # noqa: SIM118
+    return listed, {name: pair[f"k_{name}"] for name in _KNOWN} if pair["k_sample_id"] is not None else None

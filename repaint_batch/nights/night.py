@@ -1,0 +1,279 @@
+"""One night, from listing to summary."""
+
+import contextlib
+import json
+import os
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from repaint_batch.errors import ConfigError, RepaintBatchError, Stopped, redact
+from repaint_batch.nights.config import NightConfig
+from repaint_batch.nights.corpus import MANIFEST, Comparison, Found, asked_for
+from repaint_batch.pipeline.run import Watch, honoured, run_job
+from repaint_batch.priors.load import load_prior
+from repaint_batch.results.history import NIGHT_LEASE, REMOVED
+from repaint_batch.results.lease import Lease
+from repaint_batch.results.orphans import delete_orphans, find_orphans
+from repaint_batch.results.plan import Plan, load_plans, sampler_fingerprint, withdraw
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage, join, normalise
+
+WEBHOOK_VARIABLE = "REPAINT_BATCH_WEBHOOK"
+"""Environment variable of a webhook whose address is a secret, in place of night.webhook."""
+_POST_S = 10.0
+
+Report = Callable[[str, Storage], str | None]
+"""Writes the report of an output and returns where it is; None if it writes none."""
+
+
+@dataclass
+class Summary:
+    """What became of a night.
+
+    Attributes:
+        night: when it began, UTC; the name of its folder.
+        output: folder or prefix of the output.
+        ended: ``done``, ``deadline``, ``stopped`` or ``error``.
+        error: what ended it, if an error did.
+        listed: pairs of the corpus.
+        ran: rows to run, by reason.
+        skipped: rows that were not, by reason.
+        unpaired_pictures: pictures without a mask.
+        unpaired_masks: masks without a picture.
+        removed: rows taken out since their picture or mask is gone.
+        withdrawn: jobs of earlier nights that were given up, since something else is asked for now.
+        jobs: jobs that it ran.
+        rows: rows that it brought home, by status.
+        failures: failed ones, by class of error.
+        windows: prior-sized windows sampled.
+        nfe: network evaluations spent.
+        actor_hours: hours that actors worked.
+        cost: the same at compute.price_per_gpu_hour; None without a price.
+        version: the table's version after it; None where there is no table.
+        version_before: likewise before it: what a rollback of this night goes back to.
+        report: where the report is.
+        seconds: wall-clock time.
+        exit_code: 0, or 3 if more rows failed than night.most_failed allows.
+    """
+
+    night: str
+    output: str
+    ended: str = "done"
+    error: str | None = None
+    listed: int = 0
+    ran: dict[str, int] = field(default_factory=dict)
+    skipped: dict[str, int] = field(default_factory=dict)
+    unpaired_pictures: int = 0
+    unpaired_masks: int = 0
+    removed: int = 0
+    withdrawn: list[str] = field(default_factory=list)
+    jobs: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=lambda: {"ok": 0, "skipped": 0, "failed": 0})
+    failures: dict[str, int] = field(default_factory=dict)
+    windows: int = 0
+    nfe: int = 0
+    actor_hours: float = 0.0
+    cost: float | None = None
+    version: int | None = None
+    version_before: int | None = None
+    report: str | None = None
+    seconds: float = 0.0
+    exit_code: int = 0
+
+
+def run_night(config: NightConfig, watch: Watch, report: Report = lambda output, storage: None) -> Summary:
+    """Bring an output up to its corpus, as far as the night lasts; write and post what became of it.
+
+    Args:
+        config: corpus, output and what is asked for.
+        watch: makes whoever is told how far a job is.
+        report: writes the report, if rows ran.
+
+    Raises:
+        LeaseHeld: another night of this output is running.
+        Stopped: told to stop, as by `ray job stop`; the next night goes on.
+        RepaintBatchError: whatever else ended it; the summary says so too.
+    """
+    with Lease(config.output.uri, NIGHT_LEASE, Storage(config.storage)):
+        return _Night(config, watch, report).run()
+
+
+class _Night:
+    def __init__(self, config: NightConfig, watch: Watch, report: Report) -> None:
+        self._began, self._started = datetime.now(UTC), time.monotonic()
+        self._until = self._started + config.night.hours * 3600
+        self._config, self._watch, self._report = config, watch, report
+        self._storage = Storage(config.storage)
+        self._output = normalise(config.output.uri)
+        self._table = ResultsTable(self._output, self._storage)
+        self._summary = Summary(f"{self._began:%Y%m%dT%H%M%S.%fZ}", self._output)
+        self._folder = join(self._output, "nights", self._summary.night)
+
+    def run(self) -> Summary:
+        summary = self._summary
+        try:
+            summary.version_before = self._version()
+            self._work()
+        except Stopped as stopped:
+            summary.ended = "deadline" if time.monotonic() >= self._until else "stopped"
+            if summary.ended == "stopped":
+                summary.error = str(stopped)
+                raise
+        except RepaintBatchError as error:
+            summary.ended, summary.error = "error", redact(str(error))
+            raise
+        finally:
+            self._settle()
+        return summary
+
+    def _work(self) -> None:
+        job, sampler = honoured(self._config.job(join(self._folder, "manifest.parquet")))
+        prior = load_prior(job.prior, self._storage).fingerprint
+        asked = asked_for(prior, sampler_fingerprint(sampler, job.compute.model_dump(mode="json")), job)
+        self._finish_earlier(asked)
+        with tempfile.TemporaryDirectory(prefix="repaint-batch-") as scratch:
+            tries = self._config.night.tries
+            comparison = Comparison(self._config.corpus, self._table, job, asked, tries, Path(scratch))
+            with contextlib.closing(comparison):
+                self._count(comparison.found)
+                self._remove(comparison)
+                if comparison.found.skipped["touched"]:
+                    self._table.update(comparison.touched(), {"touched": str(comparison.found.skipped["touched"])})
+                if comparison.found.to_run:
+                    self._write_manifest(comparison, job.input.manifest, Path(scratch))
+        if comparison.found.to_run:
+            plans = load_plans(self._output, self._storage)
+            superseded = plans[-1].job_id if plans else "an earlier night" if self._holds_rows() else None
+            self._run(job, superseded, comparison.found.listed)
+        if self._version() != self._summary.version_before:
+            self._table.vacuum(self._config.night.keep_days * 24)
+            delete_orphans(find_orphans(self._output, self._storage).found, self._storage)
+
+    def _finish_earlier(self, asked: str) -> None:
+        """Go on with what earlier nights left, if it is still what is asked for; give it up otherwise."""
+        for plan in load_plans(self._output, self._storage):
+            if len(self._table.committed(plan)) == plan.shards:
+                continue
+            if asked_for(plan.prior_fingerprint, plan.sampler_fingerprint, plan.job_config()) == asked:
+                job = plan.job_config().model_copy(update={"compute": self._config.compute, "storage": self._allowing(plan)})
+                self._run(job, plan.retry_of, plan.listed)
+            else:
+                withdraw(plan, self._output, self._storage)
+                self._summary.withdrawn.append(plan.job_id)
+
+    def _allowing(self, plan: Plan) -> Any:
+        return self._config.storage.model_copy(update={"allow": plan.job_config().storage.allow})
+
+    def _run(self, job: Any, superseded: str | None, listed: int | None) -> None:
+        done = run_job(job, self._noted, retry_of=superseded, listed=listed, until=self._until)
+        if done.plan.job_id not in self._summary.jobs:
+            self._summary.jobs.append(done.plan.job_id)
+
+    def _noted(self, plan: Plan, rows_done: int, shards_done: int) -> Any:
+        self._summary.jobs.append(plan.job_id)  # known even if the night ends before the job does
+        return self._watch(plan, rows_done, shards_done)
+
+    def _count(self, found: Found) -> None:
+        summary = self._summary
+        summary.listed, summary.ran, summary.skipped = found.listed, dict(found.to_run), dict(found.skipped)
+        summary.unpaired_pictures, summary.unpaired_masks = found.unpaired.pictures, found.unpaired.masks
+
+    def _remove(self, comparison: Comparison) -> None:
+        deleted, held = comparison.found.deleted, comparison.found.held
+        if not deleted:
+            return
+        if deleted > self._config.night.most_removed * held:
+            raise ConfigError(
+                f"corpus: {deleted:,} of the {held:,} rows in {self._output} have no picture and mask there any more; "
+                "check corpus.images and corpus.masks, or raise night.most_removed if that is meant"
+            )
+        ids = comparison.deleted()
+        buffer = pa.BufferOutputStream()
+        pq.write_table(ids, buffer)
+        # Told before it is done, so that nobody finds rows gone without knowing why.
+        self._storage.write(join(self._folder, "removed.parquet"), buffer.getvalue().to_pybytes())
+        self._table.remove(ids, {REMOVED: str(deleted)})
+        self._summary.removed = deleted
+
+    def _write_manifest(self, comparison: Comparison, uri: str, scratch: Path) -> None:
+        path = scratch / "manifest.parquet"
+        with pq.ParquetWriter(path, MANIFEST, compression="zstd") as writer:
+            for part in comparison.manifest(self._summary.night):
+                writer.write_table(part)
+        self._storage.upload(uri, path)
+
+    def _version(self) -> int | None:
+        return int(self._table.open().version()) if self._table.exists() else None
+
+    def _holds_rows(self) -> bool:
+        return self._table.exists() and sum(self._table.counts().values()) > 0
+
+    def _settle(self) -> None:
+        """Complete the summary, store it, and post it."""
+        summary, compute = self._summary, self._config.compute
+        with _unless_failing(summary.ended == "error"):
+            summary.version = self._version()
+            if summary.jobs:
+                self._take_in_rows()
+                summary.report = self._report(self._output, self._storage)
+        summary.actor_hours = round(summary.actor_hours, 6)
+        if compute.price_per_gpu_hour is not None:
+            summary.cost = round(summary.actor_hours * compute.price_per_gpu_hour, 4)
+        ran = sum(summary.rows.values())
+        if ran and summary.rows["failed"] > self._config.night.most_failed * ran:
+            summary.exit_code = 3
+        summary.seconds = round(time.monotonic() - self._started, 1)
+        data = json.dumps(asdict(summary), indent=1).encode()
+        with _unless_failing(summary.ended == "error"):
+            self._storage.write(join(self._folder, "summary.json"), data)
+        webhook = self._config.night.webhook or os.environ.get(WEBHOOK_VARIABLE)
+        if webhook:
+            _post(webhook, data)
+
+    def _take_in_rows(self) -> None:
+        jobs = ", ".join(f"'{job_id}'" for job_id in set(self._summary.jobs))
+        groups = self._table.query(
+            "select status, error_class, count(*) as n, sum(windows) as windows, sum(nfe) as nfe, sum(inpaint_s) as s "
+            f"from results where job_id in ({jobs}) and finished_at >= timestamp '{self._began:%Y-%m-%dT%H:%M:%S}Z' "
+            "group by status, error_class"
+        ).to_pylist()
+        failures = Counter[str]()
+        for group in groups:
+            self._summary.rows[group["status"]] += group["n"]
+            self._summary.windows += group["windows"] or 0
+            self._summary.nfe += group["nfe"] or 0
+            self._summary.actor_hours += (group["s"] or 0.0) / 3600
+            if group["error_class"]:
+                failures[group["error_class"]] += group["n"]
+        self._summary.failures = dict(failures)
+
+
+@contextlib.contextmanager
+def _unless_failing(failing: bool) -> Iterator[None]:
+    """Run a block whose own error must not hide the one that is on its way."""
+    try:
+        yield
+    except Exception:
+        if not failing:
+            raise
+
+
+def _post(webhook: str, data: bytes) -> None:
+    request = urllib.request.Request(webhook, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=_POST_S):
+            pass
+    except (urllib.error.URLError, OSError) as error:  # the summary is in the output all the same
+        warnings.warn(f"night.webhook: the summary could not be posted: {redact(str(error))}", stacklevel=2)

@@ -1,0 +1,162 @@
+"""Ending a job before it is done: on SIGTERM, which `ray job stop` and service managers send, or at a deadline.
+
+The driver rings a bell. Every actor waits for it in a thread of its own, so that a thousand of them cost no polling: one
+that is sampling saves the state of its shard at the next step and says so; then the driver lets go of the pass, the lease
+and the cluster. What is committed stays, and the next run takes up every chain where it was saved.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from repaint_batch.errors import Stopped
+
+_KILL_AFTER_S = 3.0  # what Ray gives a job between SIGTERM and SIGKILL, unless told otherwise
+_LEAVE_S = 1.0  # of that, what letting go takes
+_DEADLINE_SAVE_S = 60.0
+
+
+class Bell:
+    """Rings once for all who wait; an actor of Ray's. Counts who is to save something and who has."""
+
+    def __init__(self) -> None:
+        self._rung, self._waiting, self._done = asyncio.Event(), 0, 0
+        self._all_done = asyncio.Event()
+
+    async def wait(self) -> None:
+        """Return when the bell has rung."""
+        self._waiting += 1
+        await self._rung.wait()
+
+    async def done(self) -> None:
+        """Note that one of those who waited has nothing left to save."""
+        self._done += 1
+        if self._done >= self._waiting:
+            self._all_done.set()
+
+    async def ring(self) -> None:
+        """Wake all who wait; return when every one of them is done."""
+        self._rung.set()
+        if self._waiting:
+            await self._all_done.wait()
+
+
+class Listener:
+    """An actor's ear: whether it is to stop, and its word that it has.
+
+    Args:
+        bell: a handle of a `Bell`, or None where nobody will ring.
+    """
+
+    def __init__(self, bell: Any) -> None:
+        self._bell, self._lock, self._rung = bell, threading.Lock(), threading.Event()
+        self._busy = self._told = False
+        if bell is not None:
+            threading.Thread(target=self._listen, daemon=True, name="bell").start()
+
+    @property
+    def is_rung(self) -> bool:
+        """Whether to save and stop."""
+        return self._rung.is_set()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(RayError):
+            ray.get(self._bell.wait.remote())
+            with self._lock:
+                self._rung.set()
+                busy = self._busy
+            if not busy:
+                self._tell()
+
+    def _tell(self) -> None:
+        if not self._told:
+            self._told = True
+            ray.get(self._bell.done.remote())
+
+    @contextlib.contextmanager
+    def working(self) -> Iterator[None]:
+        """Work on a shard; what is rung meanwhile is answered when it is left.
+
+        Raises:
+            Stopped: the bell has rung before.
+        """
+        with self._lock:
+            if self._rung.is_set():
+                raise Stopped("the job is being stopped")
+            self._busy = True
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy = False
+                rung = self._rung.is_set()
+            if rung:
+                self._tell()
+
+
+@contextlib.contextmanager
+def stoppable(until: float | None) -> Iterator[Any]:
+    """Run a block that SIGTERM or a deadline ends; yield the bell that its actors are to hear.
+
+    Args:
+        until: when to stop, on the clock of `time.monotonic`; None: never.
+
+    Raises:
+        Stopped: in place of the interruption by which the block was ended.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield None  # no signal arrives here, and nothing could be interrupted
+        return
+    # Beside the driver: a node that is drained or lost does not take it along.
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    bell = ray.remote(Bell).options(num_cpus=0, max_concurrency=100_000, scheduling_strategy=here).remote()
+    asked = threading.Event()
+    reasons: list[str] = []
+    finished = threading.Event()
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        reasons.append("told to stop")
+        asked.set()
+
+    def keep() -> None:
+        asked.wait(None if until is None else max(0.0, until - time.monotonic()))
+        if finished.is_set():
+            return
+        if not reasons:
+            reasons.append("the deadline is reached")
+        save_s = _signal_save_s() if asked.is_set() else _DEADLINE_SAVE_S
+        with contextlib.suppress(RayError, TimeoutError):
+            ray.get(bell.ring.remote(), timeout=save_s)
+        if not finished.is_set():
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    before = signal.signal(signal.SIGTERM, on_signal)
+    keeper = threading.Thread(target=keep, daemon=True, name="stopping")
+    keeper.start()
+    try:
+        yield bell
+    except KeyboardInterrupt:
+        if not reasons:
+            raise
+        raise Stopped(f"{reasons[0]}; what was committed stays, and the next run goes on from there") from None
+    finally:
+        finished.set()
+        asked.set()
+        signal.signal(signal.SIGTERM, before)
+        with contextlib.suppress(RayError):
+            ray.kill(bell)
+
+
+def _signal_save_s() -> float:
+    """Return the seconds in which states must be saved after SIGTERM: what the sender gives, less what leaving takes."""
+    given = os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "")
+    return max(_LEAVE_S, (float(given) if given.isdigit() else _KILL_AFTER_S) - _LEAVE_S)

@@ -1,0 +1,107 @@
+"""A Ray head with a token that takes jobs, on ports of its own, and the client that submits to it."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ..corpus import save_tiny_prior
+from ..seaweed import free_ports
+
+ROOT = Path(__file__).parents[2]
+_START_S = 120
+STOP_WAIT_S = 60
+"""Seconds that `ray job stop` gives a job here; this machine may be busy with other tests."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head.
+
+    Attributes:
+        address: of its job API.
+        metrics_port: of its Prometheus endpoint.
+        folder: where it keeps its logs.
+        environment: what its clients need.
+    """
+
+    address: str
+    metrics_port: int
+    folder: str
+    environment: dict[str, str]
+
+    def ray(self, *arguments: str, timeout: float = 400) -> subprocess.CompletedProcess[str]:
+        """Run Ray's command line."""
+        command = [_beside("ray"), *arguments]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout, cwd=ROOT, check=False
+        )
+
+    def submit(self, script: str, config: Path, *options: str) -> subprocess.CompletedProcess[str]:
+        """Submit a script of jobs/, as its docstring says; return what the client said and its exit code."""
+        variables = json.dumps({"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}})
+        deadline = time.monotonic() + _START_S
+        while True:
+            done = self.ray(
+                "job", "submit", f"--address={self.address}", f"--runtime-env-json={variables}", "--working-dir", str(ROOT),
+                *options, "--", "python", f"jobs/{script}", "--config", str(config),
+            )  # fmt: skip
+            # The dashboard answers before the agent that starts jobs does.
+            if "No available agent" not in done.stdout + done.stderr or time.monotonic() > deadline:
+                return done
+
+
+@pytest.fixture(scope="module")
+def head() -> Iterator[Head]:
+    """A head of two CPUs."""
+    # Every port that has a fixed default: other tests run clusters at the same time.
+    gcs, dashboard, agent, client, metrics = free_ports(5)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    # The jobs' command says "python": it must be this one.
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_metrics_report_interval_ms": "500"}
+    # Ray's socket paths must stay under 107 characters, which pytest's own folders do not.
+    folder = tempfile.mkdtemp(prefix="ray-")
+    process = subprocess.Popen(
+        [_beside("ray"), "start", "--head", "--block", "--node-ip-address=127.0.0.1", f"--port={gcs}",
+         "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2", "--object-store-memory=160000000",
+         f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
+         "--disable-usage-stats", f"--temp-dir={folder}"],
+        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _wait_for_port(dashboard)
+        yield Head(f"http://127.0.0.1:{dashboard}", metrics, folder, environment)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of an untrained 16 px prior."""
+    return save_tiny_prior(tmp_path_factory.mktemp("prior"))
+
+
+def _beside(command: str) -> str:
+    return str(Path(sys.executable).with_name(command))
+
+
+def _wait_for_port(port: int) -> None:
+    deadline = time.monotonic() + _START_S
+    while time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.3)
+    raise AssertionError(f"nothing listens on port {port}")
