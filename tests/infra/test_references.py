@@ -11,6 +11,7 @@ import pytest
 
 from repaint_batch.config import JobConfig, load_config
 from repaint_batch.errors import ConfigError
+from repaint_batch.nights.config import NightConfig
 
 from .conftest import INFRA, ROOT
 
@@ -78,13 +79,18 @@ def test_these_checks_can_fail() -> None:
 def test_the_files_name_what_they_run() -> None:
     named = {found for path in FILES for found in _PATH.findall(path.read_text())}
     configs = {f"configs/{name}.yaml" for name in ("nightly-s3", "restore-s3", "restore-compose")}
-    assert configs | {"jobs/restore_dataset.py"} <= named
+    assert configs | {"jobs/restore_dataset.py", "jobs/nightly_cleanup.py"} <= named
 
 
-@pytest.mark.parametrize("name", ["nightly-s3", "restore-compose", "restore-local", "restore-s3"])
+@pytest.mark.parametrize("name", ["restore-compose", "restore-local", "restore-s3"])
 def test_job_configs_are_understood(name: str) -> None:
     config = load_config(ROOT / "configs" / f"{name}.yaml", JobConfig)
     assert config.output.uri
+
+
+@pytest.mark.parametrize("name", ["nightly-local", "nightly-s3"])
+def test_night_configs_are_understood(name: str) -> None:
+    config = load_config(ROOT / "configs" / f"{name}.yaml", NightConfig)
     if name == "nightly-s3":
         assert config.compute.num_gpus == 1, "an autoscaled cluster may have no GPU when a job starts"
 
