@@ -168,8 +168,8 @@ def print_joining(begin: int, end: int, shards: int, delay_s: float, after_s: fl
     after = [at for at in times if at > last_first]
     slow = (len(before) - 1) / (before[-1] - before[0])
     fast = len(after) / (after[-1] - last_first)
-    print(f"{begin} workers, {end} from {joined:.0f} s on: {slow:.3f} images/s before, {fast:.3f} after ({fast / slow:.2f} times), "
-          f"done by {len(workers)} actors in {found['seconds']:.0f} s")  # fmt: skip
+    print(f"{begin} workers, {end} from {joined:.0f} s on: {slow:.3f} images/s before, {fast:.3f} after "
+          f"({fast / slow:.2f} times), done by {len(workers)} actors in {found['seconds']:.0f} s")  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -10,9 +10,11 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from repaint_batch.config import JobConfig, Model, TrainConfig
+from repaint_batch.nights.config import NightConfig
 
 _WIDTH = 118
-_EXAMPLES = {"manifest": "manifest.parquet", "uri": "restored", "pictures": ["pictures"], "output": "prior"}
+_EXAMPLES = {"manifest": "manifest.parquet", "uri": "restored", "pictures": ["pictures"], "output": "prior",
+             "images": "pictures", "masks": "masks"}  # fmt: skip
 """Values of settings that have no default."""
 
 
@@ -20,14 +22,15 @@ class Kind(StrEnum):
     """What a config is for."""
 
     JOB = "job"
+    NIGHT = "night"
     TRAIN = "train"
 
 
-_MODELS: dict[Kind, type[Model]] = {Kind.JOB: JobConfig, Kind.TRAIN: TrainConfig}
+_MODELS: dict[Kind, type[Model]] = {Kind.JOB: JobConfig, Kind.NIGHT: NightConfig, Kind.TRAIN: TrainConfig}
 
 
 def config(
-    kind: Annotated[Kind, typer.Argument(help="Of a job, or of jobs/train_prior.py.")] = Kind.JOB,
+    kind: Annotated[Kind, typer.Argument(help="Of a job, of a night, or of jobs/train_prior.py.")] = Kind.JOB,
     schema: Annotated[bool, typer.Option("--schema", help="As JSON Schema, for editors and other tools.")] = False,
 ) -> None:
     """Print every setting with its default and its meaning, as a config to start from.

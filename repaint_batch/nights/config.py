@@ -17,6 +17,8 @@ from repaint_batch.storage import normalise
 
 
 class CorpusConfig(Model):
+    """Where pictures and masks are listed."""
+
     images: str
     """Folder or prefix of the pictures; a picture's path below it is its sample_id."""
     masks: str
@@ -26,6 +28,8 @@ class CorpusConfig(Model):
 
 
 class NightSettings(Model):
+    """How long a night lasts, and what it puts up with."""
+
     hours: PositiveFloat = 8
     """Longest that a night runs; what is left then is for the next."""
     tries: PositiveInt = 3

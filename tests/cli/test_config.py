@@ -8,6 +8,7 @@ import yaml
 from repaint_batch.cli import run
 from repaint_batch.cli.config import reference
 from repaint_batch.config import InputConfig, JobConfig, Model, OutputConfig, TrainConfig, parse_config
+from repaint_batch.nights.config import CorpusConfig, NightConfig
 
 
 def test_the_reference_of_a_job_is_a_job_with_every_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +24,14 @@ def test_the_reference_of_training_is_a_config_too(capsys: pytest.CaptureFixture
     assert printed == TrainConfig(pictures=("pictures",), output="prior")
 
 
-@pytest.mark.parametrize("model", [JobConfig, TrainConfig])
+def test_the_reference_of_a_night_is_a_config_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["config", "night"]) == 0
+    printed = parse_config(yaml.safe_load(capsys.readouterr().out), NightConfig, "printed")
+    corpus = CorpusConfig(images="pictures", masks="masks")
+    assert printed == NightConfig(corpus=corpus, output=OutputConfig(uri="restored"))
+
+
+@pytest.mark.parametrize("model", [JobConfig, NightConfig, TrainConfig])
 def test_every_setting_is_explained(model: type[Model]) -> None:
     lines = reference(model).splitlines()
     settings = [number for number, line in enumerate(lines) if not line.lstrip().startswith("#") and not line.endswith(":")]

@@ -161,11 +161,20 @@ def test_bad_manifest_is_refused_before_any_work(place: Place, tiny_prior: str, 
 
 def test_actor_resources() -> None:
     two_cores = {"CPU": 2.0}
-    found = actor_resources(ComputeConfig(actors=2), two_cores)
+    found = actor_resources(ComputeConfig(actors=2), two_cores, may_grow=False)
     assert (found.least, found.most, found.num_gpus, found.threads) == (2, 2, 0, 1)
     assert found.most * found.num_cpus < 2, "something must be left for decoding and committing"
-    assert actor_resources(ComputeConfig(), {"CPU": 8.0, "GPU": 1.0}).num_gpus == 1
+    assert actor_resources(ComputeConfig(), {"CPU": 8.0, "GPU": 1.0}, may_grow=False).num_gpus == 1
     with pytest.raises(ConfigError, match="takes 1 GPU, the cluster has 0"):
-        actor_resources(ComputeConfig(num_gpus=1), two_cores)
+        actor_resources(ComputeConfig(num_gpus=1), two_cores, may_grow=False)
     with pytest.raises(ConfigError, match="least 3 is more than most 2"):
-        actor_resources(ComputeConfig(actors=(3, 2)), two_cores)
+        actor_resources(ComputeConfig(actors=(3, 2)), two_cores, may_grow=True)
+
+
+def test_actors_wait_for_nodes_that_may_still_join() -> None:
+    compute = ComputeConfig(num_gpus=1, actors=(1, 16))
+    with pytest.warns(UserWarning, match="takes 1 GPU, the cluster has 0; waiting for a node that has it"):
+        found = actor_resources(compute, {"CPU": 2.0}, may_grow=True)
+    assert (found.least, found.most, found.num_gpus) == (1, 16, 1)
+    assert actor_resources(compute, {"CPU": 8.0, "GPU": 2.0}, may_grow=True).most == 16
+    assert actor_resources(compute, {"CPU": 8.0, "GPU": 2.0}, may_grow=False).most == 2
