@@ -173,17 +173,23 @@ def measure_manifest(millions: int) -> None:
 
 
 def measure_tasks() -> None:
-    """Print the size of a pickled read task, of which a driver makes one a pending shard."""
+    """Print the size of a pickled read task, of which a driver makes one for each shard of a wave."""
+    import ray
     from ray import cloudpickle
 
     from repaint_batch.pipeline.dataset import ShardSource
+    from repaint_batch.pipeline.passes import WAVE_SHARDS
     from repaint_batch.pipeline.stages import Job
 
+    ray.init("local", num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False, logging_level="ERROR")
     for shards, shard_rows in ((10**5, 64), (10**6, 64), (10**6, 1000)):
         plan = plan_of(shards, shard_rows)
         (task,) = ShardSource(Job(plan, "s3://corpus/restored", (), 256), [Unit.whole(plan, 7)]).get_read_tasks(1)
         size = len(cloudpickle.dumps(task))
-        print(f"{shards:>9,} shards of {shard_rows:>4}: {size:,} B a read task, {size * shards / 2**30:.1f} GiB for all")
+        shared = len(cloudpickle.dumps(Job(plan, "s3://corpus/restored", (), 256)))
+        print(f"{shards:>9,} shards of {shard_rows:>4}: {size:,} B a read task, {size * WAVE_SHARDS / 2**20:.1f} MiB for a wave "
+              f"of {WAVE_SHARDS:,}; shared by all: {shared:,} B")  # fmt: skip
+    ray.shutdown()
 
 
 if __name__ == "__main__":

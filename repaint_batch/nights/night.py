@@ -227,7 +227,8 @@ class _Night:
             summary.version = self._version()
             if summary.jobs:
                 self._take_in_rows()
-                summary.report = self._report(self._output, self._storage)
+                if summary.ended in ("done", "deadline"):  # whoever stops a night does not wait for a page
+                    summary.report = self._report(self._output, self._storage)
         summary.actor_hours = round(summary.actor_hours, 6)
         if compute.price_per_gpu_hour is not None:
             summary.cost = round(summary.actor_hours * compute.price_per_gpu_hour, 4)

@@ -21,7 +21,7 @@ _FATAL: dict[str, type[RepaintBatchError]] = {
     "PriorError": PriorError,
     "ManifestError": ManifestError,
 }
-_WAVE_SHARDS = 10_000  # handed to Ray Data together, which holds a task for each: hours of work, some megabytes
+WAVE_SHARDS = 10_000  # handed to Ray Data together, which holds a task for each: hours of work, some megabytes
 _FIRST_PASS_IN_FLIGHT = 2  # the next shard waits at the actor, so that it never idles
 
 
@@ -52,7 +52,7 @@ def restore(
     in_flight = _FIRST_PASS_IN_FLIGHT
     while pending:
         check()
-        wave = sorted(pending)[:_WAVE_SHARDS]
+        wave = sorted(pending)[:WAVE_SHARDS]
         exhausted = {shard for shard, tried in log.counts().items() if shard in wave and tried >= limit}
         for shard in sorted(exhausted):
             isolate(job, log, shard, resources)
