@@ -95,6 +95,7 @@ def ray_cluster(s3_service: object) -> Iterator[None]:
     import ray
 
     ray.init(
+        "local",  # without it Ray would join whatever cluster it finds on this machine
         num_cpus=4,
         object_store_memory=160 * 2**20,
         include_dashboard=False,

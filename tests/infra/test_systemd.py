@@ -55,9 +55,9 @@ def test_systemd_finds_the_faults_of_a_broken_one(change: dict[str, str], tmp_pa
 def test_the_service_runs_the_night_once_and_confined() -> None:
     service = unit("repaint-batch.service")["Service"]
     assert service["Type"] == "oneshot"
-    assert service["ExecStart"].endswith("python jobs/restore_dataset.py --config configs/nightly-s3.yaml")
+    assert service["ExecStart"].endswith("python jobs/nightly_cleanup.py --config configs/nightly-s3.yaml")
     assert service["User"] == "repaint"
-    assert service["SuccessExitStatus"] == "3"
+    assert service["SuccessExitStatus"] == "4"
     for setting, value in {
         "NoNewPrivileges": "yes",
         "ProtectSystem": "strict",
