@@ -176,7 +176,8 @@ def _status_table(found: OutputStatus) -> Table:
     for heading in ("job", "planned", "rows", "shards", "what"):
         table.add_column(heading, justify="right" if heading in ("rows", "shards") else "left")
     for job in found.jobs:
-        what = f"retry of {job.plan.retry_of}" if job.plan.retry_of else "restore"
+        again = f"retry of {job.plan.retry_of}" if job.plan.retry_of else "restore"
+        what = again if job.plan.listed is None else "night"
         shards, rows = f"{job.shards_done:,}/{job.plan.shards:,}", f"{job.rows_done:,}/{job.plan.rows:,}"
         table.add_row(job.plan.job_id, job.plan.created_at, rows, shards, what)
     counts = f"[green]{found.ok:,} ok[/], {found.skipped:,} skipped, [red]{found.failed:,} failed[/], {found.missing:,} missing"

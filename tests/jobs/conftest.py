@@ -5,7 +5,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from ..seaweed import free_ports
 ROOT = Path(__file__).parents[2]
 _START_S = 120
 _STARTS = 3
+_LOG = "start.log"
 STOP_WAIT_S = 60
 """Seconds that `ray job stop` gives a job here; this machine may be busy with other tests."""
 
@@ -91,19 +91,20 @@ def _start() -> tuple[subprocess.Popen[bytes], Head]:
          "--dashboard-host=127.0.0.1", f"--dashboard-port={dashboard}", "--num-cpus=2", "--object-store-memory=160000000",
          f"--dashboard-agent-listen-port={agent}", f"--ray-client-server-port={client}", f"--metrics-export-port={metrics}",
          "--disable-usage-stats", f"--temp-dir={folder}"],
-        env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        env=environment, stdout=open(Path(folder, _LOG), "wb"), stderr=subprocess.STDOUT, start_new_session=True,  # noqa: SIM115
     )  # fmt: skip
     return process, Head(f"http://127.0.0.1:{dashboard}", metrics, folder, environment)
 
 
 def _comes_up(process: subprocess.Popen[bytes], head: Head) -> bool:
-    """Wait until the head's last parts listen; a machine that is busy may take longer than Ray's own patience of 30 s."""
-    ports = {int(head.address.rpartition(":")[2]), head.metrics_port}
+    """Wait until the head says that it runs; where a machine is busy its parts may be too slow for Ray's own patience."""
+    log = Path(head.folder, _LOG)
     deadline = time.monotonic() + _START_S
-    while ports and time.monotonic() < deadline and process.poll() is None:
-        ports = {port for port in ports if not _listens(port)}
+    while time.monotonic() < deadline and process.poll() is None:
+        if b"Ray runtime started" in log.read_bytes():
+            return True
         time.sleep(0.3)
-    return not ports and process.poll() is None
+    return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -123,8 +124,3 @@ def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def _beside(command: str) -> str:
     return str(Path(sys.executable).with_name(command))
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
