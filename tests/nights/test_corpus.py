@@ -1,0 +1,52 @@
+"""Why a row runs, and why not."""
+
+from typing import Any
+
+import pytest
+
+from repaint_batch.config import InputConfig, JobConfig, OutputConfig
+from repaint_batch.nights.corpus import asked_for, why_run
+
+JOB = JobConfig(input=InputConfig(manifest="m.parquet"), output=OutputConfig(uri="out"))
+ASKED = asked_for("prior", "sampler", JOB)
+LISTED = {"sample_id": "a.png", "image_identity": "10-abc", "mask_identity": "5-def"}
+KNOWN = {**LISTED, "status": "ok", "asked": ASKED, "earlier_failures": 0}
+
+
+@pytest.mark.parametrize(
+    ("listed", "known", "runs", "why"),
+    [
+        ({}, None, True, "new"),
+        ({}, {}, False, "unchanged"),
+        ({}, {"status": "skipped"}, False, "unchanged"),
+        ({"image_identity": "10-xyz"}, {}, True, "changed"),
+        ({"mask_identity": "6-def"}, {"status": "failed", "earlier_failures": 9}, True, "changed"),
+        ({}, {"status": "failed"}, True, "failed before"),
+        ({}, {"status": "failed", "earlier_failures": 1}, True, "failed before"),
+        ({}, {"status": "failed", "earlier_failures": 2}, False, "quarantined"),
+        ({}, {"asked": asked_for("another", "sampler", JOB)}, True, "new prior"),
+        ({}, {"asked": asked_for("prior", "another", JOB)}, True, "new sampler"),
+        ({}, {"asked": asked_for("another", "another", JOB), "status": "failed", "earlier_failures": 9}, True, "new prior"),
+    ],
+)
+def test_why(listed: dict[str, Any], known: dict[str, Any] | None, runs: bool, why: str) -> None:
+    row = None if known is None else {**KNOWN, **known}
+    assert why_run({**LISTED, **listed}, row, ASKED, tries=3) == (runs, why)
+
+
+@pytest.mark.parametrize(
+    ("section", "changed"),
+    [
+        ({"images": {"feather_px": 4}}, True),
+        ({"output": {"uri": "out", "format": "png"}}, True),
+        ({"output": {"uri": "out", "images": "files"}}, True),
+        ({"sampler": {"seed": 1}}, True),
+        ({"compute": {"actors": 7}}, False),
+        ({"input": {"manifest": "another.parquet"}}, False),
+    ],
+)
+def test_what_is_asked_for(section: dict[str, Any], changed: bool) -> None:
+    job = JobConfig.model_validate({**JOB.model_dump(), **section})
+    before = {**KNOWN, "asked": ASKED}
+    asked = asked_for("prior", "sampler", job)
+    assert why_run(LISTED, before, asked, tries=3) == ((True, "new settings") if changed else (False, "unchanged"))
