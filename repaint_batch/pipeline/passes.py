@@ -8,11 +8,11 @@ neighbours are restored.
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from repaint_batch.errors import ConfigError, ManifestError, PriorError, RepaintBatchError, ShardFailed
 from repaint_batch.pipeline.dataset import ActorResources, run_units
 from repaint_batch.pipeline.stages import Job
+from repaint_batch.pipeline.stopping import Stop
 from repaint_batch.results.attempts import AttemptError, AttemptLog, Unit
 from repaint_batch.results.table import ResultsTable
 
@@ -30,7 +30,7 @@ def restore(
     table: ResultsTable,
     resources: ActorResources,
     check: Callable[[], None] = lambda: None,
-    bell: Any = None,
+    stop: Stop | None = None,
 ) -> None:
     """Run every pending shard of a job to its commit.
 
@@ -39,26 +39,30 @@ def restore(
         table: the results; it exists.
         resources: what actors take.
         check: called before every pass; raises if this driver is to stop.
-        bell: tells actors to save what they have and stop, see `stopping`; None if nobody will.
+        stop: whether this driver was told to stop, and the bell that tells its actors.
 
     Raises:
         ShardFailed: a shard's attempts all raised; the others are committed.
+        Stopped: it was told to stop.
         ConfigError: the prior or a setting cannot be honoured where the actors run.
         ManifestError: the manifest is not what was planned.
     """
-    log, limit = job.attempt_log, job.config.compute.max_attempts
+    log, limit, stop = job.attempt_log, job.config.compute.max_attempts, stop or Stop()
     log.clear_errors()
     pending = _pending(job, table)
     in_flight = _FIRST_PASS_IN_FLIGHT
     while pending:
         check()
+        stop.check()
         wave = sorted(pending)[:WAVE_SHARDS]
         exhausted = {shard for shard, tried in log.counts().items() if shard in wave and tried >= limit}
         for shard in sorted(exhausted):
             isolate(job, log, shard, resources)
         log.clear(exhausted)
-        run_units(job, [Unit.whole(job.plan, shard) for shard in wave], resources, in_flight, bell)
+        run_units(job, [Unit.whole(job.plan, shard) for shard in wave], resources, in_flight, stop.bell)
         pending = _pending(job, table)
+        if pending:
+            stop.check()  # before what its end did to shards is held against them
         _judge(log.errors(), pending, limit)
         # A dying actor takes its queue along; where shards were lost there is none, so that only the guilty use up attempts.
         in_flight = 1 if pending.intersection(wave) else _FIRST_PASS_IN_FLIGHT

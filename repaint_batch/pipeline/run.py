@@ -141,8 +141,8 @@ def run_job(
             del prior
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))
             resources = resources or session.enter_context(ray_session(config.compute))
-            with watched(watch, plan, feed), stoppable(until) as bell:
-                restore(job, table, resources, lease.check, bell)
+            with watched(watch, plan, feed), stoppable(until) as stop:
+                restore(job, table, resources, lease.check, stop)
     return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
 
 

@@ -23,6 +23,7 @@ from repaint_batch.errors import Stopped
 _KILL_AFTER_S = 3.0  # what Ray gives a job between SIGTERM and SIGKILL, unless told otherwise
 _LEAVE_S = 1.0  # of that, what letting go takes
 _DEADLINE_SAVE_S = 60.0
+_INSIST_S = 5.0
 
 
 class Bell:
@@ -103,9 +104,39 @@ class Listener:
                 self._tell()
 
 
+class Stop:
+    """What a stoppable block knows.
+
+    Attributes:
+        bell: what its actors are to hear; None where nobody will ring.
+    """
+
+    def __init__(self, bell: Any = None) -> None:
+        self.bell = bell
+        self._reason: str | None = None
+
+    def ask(self, reason: str) -> None:
+        """Ask for the end of the block; the first reason counts."""
+        self._reason = self._reason or reason
+
+    @property
+    def asked(self) -> bool:
+        """Whether the block is to end."""
+        return self._reason is not None
+
+    def check(self) -> None:
+        """Raise if the block is to end.
+
+        Raises:
+            Stopped: it is.
+        """
+        if self._reason is not None:
+            raise Stopped(f"{self._reason}; what was committed stays, and the next run goes on from there")
+
+
 @contextlib.contextmanager
-def stoppable(until: float | None) -> Iterator[Any]:
-    """Run a block that SIGTERM or a deadline ends; yield the bell that its actors are to hear.
+def stoppable(until: float | None) -> Iterator[Stop]:
+    """Run a block that SIGTERM or a deadline ends.
 
     Args:
         until: when to stop, on the clock of `time.monotonic`; None: never.
@@ -114,40 +145,38 @@ def stoppable(until: float | None) -> Iterator[Any]:
         Stopped: in place of the interruption by which the block was ended.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield None  # no signal arrives here, and nothing could be interrupted
+        yield Stop()  # no signal arrives here, and nothing could be interrupted
         return
     # Beside the driver: a node that is drained or lost does not take it along.
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     bell = ray.remote(Bell).options(num_cpus=0, max_concurrency=100_000, scheduling_strategy=here).remote()
-    asked = threading.Event()
-    reasons: list[str] = []
-    finished = threading.Event()
+    stop, asked, finished = Stop(bell), threading.Event(), threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        reasons.append("told to stop")
+        stop.ask("told to stop")
         asked.set()
 
     def keep() -> None:
         asked.wait(None if until is None else max(0.0, until - time.monotonic()))
         if finished.is_set():
             return
-        if not reasons:
-            reasons.append("the deadline is reached")
-        save_s = _signal_save_s() if asked.is_set() else _DEADLINE_SAVE_S
+        save_s = _signal_save_s() if stop.asked else _DEADLINE_SAVE_S
+        stop.ask("the deadline is reached")
         with contextlib.suppress(RayError, TimeoutError):
             ray.get(bell.ring.remote(), timeout=save_s)
-        if not finished.is_set():
+        while not finished.is_set():  # a library that is interrupted may keep that to itself
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            finished.wait(_INSIST_S)
 
     before = signal.signal(signal.SIGTERM, on_signal)
     keeper = threading.Thread(target=keep, daemon=True, name="stopping")
     keeper.start()
     try:
-        yield bell
+        yield stop
     except KeyboardInterrupt:
-        if not reasons:
-            raise
-        raise Stopped(f"{reasons[0]}; what was committed stays, and the next run goes on from there") from None
+        finished.set()
+        stop.check()
+        raise
     finally:
         finished.set()
         asked.set()
