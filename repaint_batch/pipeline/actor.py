@@ -16,7 +16,7 @@ from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
 from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, plan_of, recorded, windows_of
 from repaint_batch.pipeline.stopping import Listener
-from repaint_batch.pipeline.telemetry import sampled_batches
+from repaint_batch.pipeline.telemetry import sampling
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.sampler.noise import candidate_seed, sample_key
 from repaint_batch.sampler.presets import PRESETS
@@ -115,13 +115,12 @@ class Inpainter:
         started = time.perf_counter()
         rows: list[Row] = work.to_pylist()
         sampled = [row for row in rows if row["status"] == "pending" and row["windows"]]
-        if sampled:
-            self._restorer.restore(sampled, resumable=True)
         total, candidates = sum(row["windows"] for row in sampled), self._job.config.sampler.candidates
+        if sampled:
+            sampling(self._job.plan.job_id, total * candidates, self._job.config.compute.batch_windows)
+            self._restorer.restore(sampled, resumable=True)
         elapsed = time.perf_counter() - started
         for row in sampled:
             row["inpaint_s"] = elapsed * row["windows"] / total
             row["worker"] = self._worker
-        if sampled:
-            sampled_batches(self._job.plan.job_id, total * candidates, self._job.config.compute.batch_windows)
         return pa.Table.from_pylist(rows, schema=self._job.work_schema)

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 from repaint_batch.errors import Stopped
 
 _KILL_AFTER_S = 3.0  # what Ray gives a job between SIGTERM and SIGKILL, unless told otherwise
-_LEAVE_S = 1.0  # of that, what letting go takes
+_LEAVE_S, _LEAVE_SHARE = 1.0, 0.25  # of that, what is kept for letting go: at least so much
 _DEADLINE_SAVE_S = 60.0
 _INSIST_S = 5.0
 
@@ -187,5 +187,6 @@ def stoppable(until: float | None) -> Iterator[Stop]:
 
 def _signal_save_s() -> float:
     """Return the seconds in which states must be saved after SIGTERM: what the sender gives, less what leaving takes."""
-    given = os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "")
-    return max(_LEAVE_S, (float(given) if given.isdigit() else _KILL_AFTER_S) - _LEAVE_S)
+    told = os.environ.get("RAY_JOB_STOP_WAIT_TIME_S", "")
+    given = float(told) if told.isdigit() else _KILL_AFTER_S
+    return max(_LEAVE_S, given - max(_LEAVE_S, _LEAVE_SHARE * given))

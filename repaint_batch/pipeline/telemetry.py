@@ -24,7 +24,7 @@ COUNTERS = {
 }
 """Counters by name: what they count, and their tags."""
 OCCUPANCY = "repaint_batch_occupancy"
-"""Gauge: share of the places of a shard's batches that held a window."""
+"""Gauge: share of the places of a shard's batches that hold a window."""
 
 
 @cache
@@ -35,7 +35,7 @@ def _counter(name: str) -> Counter:
 
 @cache
 def _occupancy() -> Gauge:
-    return Gauge(OCCUPANCY, "Share of the places of a shard's batches that held a window.", tag_keys=("repaint_job",))
+    return Gauge(OCCUPANCY, "Share of the places of a shard's batches that hold a window.", tag_keys=("repaint_job",))
 
 
 def _count(name: str, value: float, *tags: str) -> None:
@@ -62,7 +62,7 @@ def committed(job_id: str, shard: int, rows: pa.Table, commit_s: float) -> None:
         logger.warning("row failed", extra={**ids, **row})
 
 
-def sampled_batches(job_id: str, windows: int, batch_windows: int) -> None:
-    """Note how full the batches were in which some windows were sampled."""
+def sampling(job_id: str, windows: int, batch_windows: int) -> None:
+    """Note how full the batches are in which some windows are about to be sampled."""
     places = -(-windows // batch_windows) * batch_windows
     _occupancy().set(windows / places, {"repaint_job": job_id})

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 _START_S = 120
 _STARTS = 3
 _LOG = "start.log"
-STOP_WAIT_S = 60
+STOP_WAIT_S = 120
 """Seconds that `ray job stop` gives a job here; this machine may be busy with other tests."""
 
 

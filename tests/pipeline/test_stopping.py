@@ -82,7 +82,7 @@ def test_the_exit_code_of_a_stopped_job(monkeypatch: pytest.MonkeyPatch, capsys:
     assert "told to stop" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("given", "save_s"), [("", 2), ("60", 59), ("1", 1), ("soon", 2)])
+@pytest.mark.parametrize(("given", "save_s"), [("", 2), ("60", 45), ("1", 1), ("soon", 2)])
 def test_the_time_to_save(monkeypatch: pytest.MonkeyPatch, given: str, save_s: float) -> None:
     monkeypatch.setenv("RAY_JOB_STOP_WAIT_TIME_S", given)
     assert stopping._signal_save_s() == save_s
