@@ -104,7 +104,7 @@ class Desk:
         words = shlex.split(self.here(line))
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            if words[:3] == ["ray", "job", "submit"]:  # that it arrives is what tests/pipeline/test_resume.py shows
+            if words[:3] == ["ray", "job", "submit"]:  # that it arrives is what tests/jobs/test_jobs.py shows
                 code = run_script(words[words.index("--") + 2 :])
             else:
                 assert words[0] == "repaint-batch", f"{line}: neither run here nor listed in ELSEWHERE"
