@@ -117,7 +117,7 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
     limit = config.images.max_bytes
     for name in ("image", "mask"):
         data, uri = image_bytes_or_uri(values[name])
-        row[f"{name}_uri"] = uri
+        row[f"{name}_uri"] = redact(uri) if uri else uri
         if data is None:
             if not uri:
                 raise SourceMissing(f"{name} is null; give a URI or bytes")
