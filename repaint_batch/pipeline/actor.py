@@ -3,12 +3,14 @@
 import os
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 import torch
 
 from repaint_batch.config import JobConfig
+from repaint_batch.errors import PriorError
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.engine import compile_network
 from repaint_batch.inpainting.pipeline import Checkpoint
@@ -102,14 +104,23 @@ class Inpainter:
     def __init__(self, job: Job, threads: int, bell: Any) -> None:
         import ray  # the worker's identity is all that is asked of it
 
-        self._job, self._listener = job, Listener(bell)
-        self._restorer = Restorer(job, load_for(job.config), threads, lambda: self._listener.is_rung)
+        self._job, self._threads, self._listener = job, threads, Listener(bell)
         self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
 
     def __call__(self, work: pa.Table) -> pa.Table:
         """Return the work table with every window restored."""
         with self._listener.working(), recorded(self._job, work["shard"][0].as_py()):
             return self._inpaint(work)
+
+    @cached_property
+    def _restorer(self) -> Restorer:
+        # Made when the first shard comes, since what fails then counts as an attempt at it: an actor whose constructor
+        # raises would end the pass.
+        prior, plan = load_for(self._job.config), self._job.plan
+        if prior.fingerprint != plan.prior_fingerprint:
+            source = self._job.config.prior.source
+            raise PriorError(f"prior.source: {source} has other weights here than where the job was planned")
+        return Restorer(self._job, prior, self._threads, lambda: self._listener.is_rung)
 
     def _inpaint(self, work: pa.Table) -> pa.Table:
         started = time.perf_counter()

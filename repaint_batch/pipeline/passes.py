@@ -6,8 +6,11 @@ nothing: after as many of those the row that does it is looked for by bisection 
 neighbours are restored.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable
+
+from ray.exceptions import RayError
 
 from repaint_batch.errors import ConfigError, ManifestError, PriorError, RepaintBatchError, ShardFailed
 from repaint_batch.pipeline.dataset import ActorResources, run_units
@@ -42,7 +45,7 @@ def restore(
         stop: whether this driver was told to stop, and the bell that tells its actors.
 
     Raises:
-        ShardFailed: a shard's attempts all raised; the others are committed.
+        ShardFailed: a shard's attempts all raised; the others are committed. Or the cluster fails pass after pass.
         Stopped: it was told to stop.
         ConfigError: the prior or a setting cannot be honoured where the actors run.
         ManifestError: the manifest is not what was planned.
@@ -51,7 +54,9 @@ def restore(
     log.clear_errors()
     pending = _pending(job, table)
     in_flight = _FIRST_PASS_IN_FLIGHT
-    while pending:
+    broken = 0
+    # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
+    while pending or (pending := _pending(job, table)):
         check()
         stop.check()
         wave = sorted(pending)[:WAVE_SHARDS]
@@ -59,7 +64,13 @@ def restore(
         for shard in sorted(exhausted):
             isolate(job, log, shard, resources)
         log.clear(exhausted)
-        run_units(job, [Unit.whole(job.plan, shard) for shard in wave], resources, in_flight, stop.bell)
+        try:
+            run_units(job, [Unit.whole(job.plan, shard) for shard in wave], resources, in_flight, stop.bell)
+            broken = 0
+        except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
+            broken += 1
+            if broken >= limit:
+                raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
         pending = _pending(job, table)
         if pending:
             stop.check()  # before what its end did to shards is held against them
@@ -102,7 +113,8 @@ def isolate(job: Job, log: AttemptLog, shard: int, resources: ActorResources) ->
 
 
 def _survives(job: Job, log: AttemptLog, probe: Unit, resources: ActorResources) -> bool:
-    run_units(job, [probe], resources, tasks_in_flight=1)
+    with contextlib.suppress(RayError):
+        run_units(job, [probe], resources, tasks_in_flight=1)
     return log.has_passed(probe)
 
 

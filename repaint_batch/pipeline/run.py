@@ -223,13 +223,14 @@ def watched(watch: Watch, plan: Plan, feed: CommitFeed) -> Iterator[None]:
     with watch(plan, feed.rows, len(feed.shards)) as watcher:
 
         def look() -> None:
-            feed.poll()
-            watcher.update(feed.rows, len(feed.shards), feed.failed)
+            # Who watches does not end a job, whatever the store answers.
+            with contextlib.suppress(DeltaError, OSError, ValueError):
+                feed.poll()
+                watcher.update(feed.rows, len(feed.shards), feed.failed)
 
         def poll() -> None:
             while not finished.wait(_POLL_S):
-                with contextlib.suppress(DeltaError, OSError):
-                    look()
+                look()
 
         thread = threading.Thread(target=poll, daemon=True, name="progress")
         thread.start()

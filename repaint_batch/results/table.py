@@ -8,13 +8,14 @@ A transaction's number is odd while its shard is in the table. A rollback makes 
 rows out, so that the shard may be committed again; numbers only ever grow, as Delta asks.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.table import TableMerger
 
 from repaint_batch.errors import CommitFailed, CommitUnknown
@@ -23,6 +24,9 @@ from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage, join, normalise
 
 _COMMIT_TRIES = 20
+_READ_TRIES = 5  # deltalake tries again after errors of the store, and not after damaged answers
+_PAUSE_S = 0.2  # before the second; doubled for each one after it
+_T = TypeVar("_T")
 _STATUSES = ("ok", "skipped", "failed")
 
 
@@ -41,25 +45,24 @@ class ResultsTable:
     def create(self, passthrough: Sequence[pa.Field]) -> None:
         """Make the table if it is not there; `passthrough` are the manifest's own columns."""
         schema = pa.schema([*RESULTS, *passthrough])
-        DeltaTable.create(
-            self.uri,
-            schema=schema,
-            mode="ignore",
-            storage_options=self._options,
-            # Binary and free text make no useful statistics, and would bloat the log.
-            configuration={
-                "delta.dataSkippingStatsColumns": "sample_id,status,job_id,shard,finished_at",
-                "delta.checkpointInterval": "100",
-            },
+        # Binary and free text make no useful statistics, and would bloat the log.
+        configuration = {
+            "delta.dataSkippingStatsColumns": "sample_id,status,job_id,shard,finished_at",
+            "delta.checkpointInterval": "100",
+        }
+        _patiently(
+            lambda: DeltaTable.create(
+                self.uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
+            )
         )
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
-        return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options))
+        return bool(_patiently(lambda: DeltaTable.is_deltatable(self.uri, storage_options=self._options)))
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""
-        return DeltaTable(self.uri, version=version, storage_options=self._options)
+        return _patiently(lambda: DeltaTable(self.uri, version=version, storage_options=self._options))
 
     def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
         """Publish a shard's rows in one transaction; return whether this call did it.
@@ -152,7 +155,7 @@ class ResultsTable:
 
     def query(self, sql: str, version: int | None = None) -> pa.Table:
         """Return the answer to a SQL query over the table, which it calls ``results``."""
-        return pa.table(QueryBuilder().register("results", self.open(version)).execute(sql).read_all())
+        return _patiently(lambda: pa.table(QueryBuilder().register("results", self.open(version)).execute(sql).read_all()))
 
     def rows(self, columns: Sequence[str] | None = None, where: str = "true") -> Iterator[dict[str, Any]]:
         """Yield rows, in the order of their ids."""
@@ -190,7 +193,7 @@ class CommitFeed:
         version = table.version()
         if version == self._version:
             return
-        for entry in table.history(limit=version - self._version):
+        for entry in _patiently(lambda: table.history(limit=version - self._version)):
             if entry.get("job_id") == self._plan.job_id:
                 self.shards.add(int(entry["shard"]))
                 self.failed += int(entry["failed"])
@@ -202,6 +205,18 @@ def _facts(plan: Plan, shard: int, rows: pa.Table) -> dict[str, str]:
     failed = pc.sum(pc.equal(rows["status"], "failed")).as_py()
     nfe = pc.sum(rows["nfe"]).as_py() or 0
     return {"job_id": plan.job_id, "shard": str(shard), "failed": str(failed), "nfe": str(nfe)}
+
+
+def _patiently(question: Callable[[], _T]) -> _T:
+    """Return the answer to a question about a table; damaged or missing answers are asked for again."""
+    for tried in range(_READ_TRIES - 1):
+        try:
+            return question()
+        except TableNotFoundError:
+            raise
+        except (DeltaError, OSError, pa.ArrowException):
+            time.sleep(_PAUSE_S * 2**tried)
+    return question()
 
 
 def transaction_id(job_id: str, shard: int) -> str:

@@ -67,7 +67,7 @@ class FaultyProxy:
         seed: decides what happens to which request.
         rate: share of requests that are harmed.
         hang_one_in: of those, how many are left hanging.
-        watch: told of every exchange, twice; it may kill whoever sent it.
+        watch: told of every exchange, twice; it may kill whoever sent it, and says whether the connection is to be dropped.
         faults: how often each kind has happened.
         kinds: what may happen; by default everything.
     """
@@ -76,7 +76,7 @@ class FaultyProxy:
     seed: int = 0
     rate: float = 0.0
     hang_one_in: int = 0
-    watch: Callable[[Exchange], None] = lambda exchange: None
+    watch: Callable[[Exchange], bool] = lambda exchange: False
     faults: Counter[Fault] = field(default_factory=Counter)
     kinds: tuple[Fault, ...] = tuple(Fault)
     url: str = ""
@@ -138,7 +138,8 @@ class FaultyProxy:
         body = await request.read()
         peer = request.transport.get_extra_info("peername") if request.transport else None
         path, port = request.raw_path, peer[1] if peer else 0
-        self.watch(Exchange(request.method, path, port, performed=False))
+        if self.watch(Exchange(request.method, path, port, performed=False)):
+            return _reset(request)
         fault, chance = self._drawn(request.method)
         if fault in (Fault.TRUNCATED, Fault.CUT, Fault.FLIPPED) and (request.method == "HEAD" or not _is_object(path)):
             fault = Fault.ERROR_500  # nothing to harm, or no object
@@ -156,8 +157,7 @@ class FaultyProxy:
             case Fault.FLIPPED if body:
                 body = _with_a_bit_flipped(body, chance)
         status, headers, answer = await self._forwarded(request, body)
-        self.watch(Exchange(request.method, path, port, performed=True))
-        if fault is Fault.LOST:
+        if self.watch(Exchange(request.method, path, port, performed=True)) or fault is Fault.LOST:
             return _reset(request)
         if request.method == "GET" and answer and status < 300:
             if fault is Fault.FLIPPED:
@@ -165,15 +165,9 @@ class FaultyProxy:
             elif fault is Fault.CUT:
                 answer = answer[: chance.randrange(len(answer))]
                 headers["Content-Length"] = str(len(answer))
-        response = web.StreamResponse(status=status, headers=headers)
-        await response.prepare(request)
-        if fault is Fault.TRUNCATED and len(answer) > 1:
-            await response.write(answer[: chance.randrange(1, len(answer))])
-            return _reset(request)
-        if request.method != "HEAD" and status not in (204, 304):
-            await response.write(answer)
-            await response.write_eof()
-        return response
+        with contextlib.suppress(ConnectionError):  # the client has gone
+            return await _sent(request, fault, chance, web.StreamResponse(status=status, headers=headers), answer)
+        return web.Response()
 
     async def _forwarded(self, request: web.Request, body: bytes) -> tuple[int, dict[str, str], bytes]:
         headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
@@ -186,6 +180,19 @@ class FaultyProxy:
             kept = {name: value for name, value in answered.headers.items() if name.lower() not in _HOP_BY_HOP}
             kept["Content-Length"] = answered.headers.get("Content-Length", str(len(answer)))
             return answered.status, kept, answer
+
+
+async def _sent(
+    request: web.Request, fault: Fault | None, chance: random.Random, response: web.StreamResponse, answer: bytes
+) -> web.StreamResponse:
+    await response.prepare(request)
+    if fault is Fault.TRUNCATED and len(answer) > 1:
+        await response.write(answer[: chance.randrange(1, len(answer))])
+        return _reset(request)
+    if request.method != "HEAD" and response.status not in (204, 304):
+        await response.write(answer)
+        await response.write_eof()
+    return response
 
 
 def _is_object(path: str) -> bool:

@@ -1,0 +1,111 @@
+"""Commits whose writers die at every step, and commits that race: one set of rows is seen, whatever happens."""
+
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pytest
+
+from repaint_batch.results.plan import Plan
+from repaint_batch.results.table import ResultsTable
+
+from ..conftest import Place
+from ..results.test_table import plan_of
+from .conftest import Faulty
+from .processes import kill
+from .proxy import Exchange
+from .writers import results, writer_of
+
+WRITERS = 8
+
+
+def attempts_seen(table: ResultsTable, shard: int) -> list[str]:
+    return [row["attempt"] for row in table.rows(("attempt",), f"shard = {shard}")]
+
+
+@pytest.mark.parametrize("mode", ["append", "upsert"])
+def test_a_writer_killed_at_any_step_publishes_once(faulty: Faulty, tmp_path: Path, mode: str) -> None:
+    """Every request that writes is two steps: its writer dies before it is performed, or before it is told."""
+    plan = replace(plan_of(faulty.place, rows=60, shard_rows=3), mode=mode)
+    table = ResultsTable(faulty.behind.uri, faulty.behind.storage)
+    table.create([])
+    if mode == "upsert":
+        assert table.commit(replace(plan, mode="append", job_id="0" * 16), 0, results(plan, 0, "before"))
+    exchanges: list[Exchange] = []
+    died_at: list[str] = []
+    for shard in range(plan.shards):
+        step = len(died_at)
+        exchanges.clear()
+        said = tmp_path / f"{shard}"
+        writer = writer_of(faulty.place.uri, faulty.place.storage, plan, shard, "first", said)
+
+        def watch(exchange: Exchange, step: int = step, writer: ForkServerProcess = writer) -> bool:
+            if exchange.method in ("GET", "HEAD"):
+                return False
+            exchanges.append(exchange)
+            return len(exchanges) == step + 1 and kill(writer.pid or 0)
+
+        faulty.proxy.watch = watch
+        writer.start()
+        writer.join(60)
+        faulty.proxy.watch = lambda exchange: False
+        landed = set(attempts_seen(table, shard)) == {"first"}
+        again = table.commit(plan, shard, results(plan, shard, "second"))
+        assert again != landed, f"the second attempt must publish if and only if the first, killed at step {step}, had not"
+        assert attempts_seen(table, shard) == [("first" if landed else "second")] * 3
+        if said.exists():
+            break
+        died_at.append(f"{exchanges[-1].method} {'after' if exchanges[-1].performed else 'before'}")
+    assert said.exists(), "the last writer got through without being killed"
+    print(f"{mode}: killed at {len(died_at)} steps: {Counter(died_at)}")
+    assert Counter(died_at)["PUT before"] == Counter(died_at)["PUT after"] >= 2, "data object and log entry"
+
+
+def test_of_processes_that_race_one_wins(faulty: Faulty, tmp_path: Path) -> None:
+    plan = plan_of(faulty.behind, rows=4, shard_rows=2)
+    table = ResultsTable(faulty.behind.uri, faulty.behind.storage)
+    table.create([])
+    for shard in range(plan.shards):
+        said = [tmp_path / f"{shard}-{number}" for number in range(WRITERS)]
+        racing = [
+            writer_of(faulty.behind.uri, faulty.behind.storage, plan, shard, f"writer-{number}", said[number])
+            for number in range(WRITERS)
+        ]
+        for process in racing:
+            process.start()
+        for process in racing:
+            process.join(120)
+        (winner,) = [number for number in range(WRITERS) if said[number].read_text() == "True"]
+        assert attempts_seen(table, shard) == [f"writer-{winner}"] * 2
+
+
+def race(place: Place, rounds: int) -> None:
+    plan = plan_of(place, rows=rounds, shard_rows=1)
+    made = ResultsTable(place.uri, place.storage)
+    made.create([])
+    tables = [ResultsTable(place.uri, place.storage) for _ in range(WRITERS)]
+
+    def write(plan: Plan, shard: int, number: int) -> bool:
+        return tables[number].commit(plan, shard, results(plan, shard, f"writer-{number}"))
+
+    winners = []
+    with ThreadPoolExecutor(WRITERS) as pool:
+        for shard in range(rounds):
+            won = list(pool.map(lambda number, shard=shard: write(plan, shard, number), range(WRITERS)))
+            assert won.count(True) == 1, f"round {shard}: {won}"
+            winners.append(f"writer-{won.index(True)}")
+    seen = made.query("select shard, attempt from results order by shard").to_pylist()
+    assert seen == [{"shard": shard, "attempt": winner} for shard, winner in enumerate(winners)]
+    print(f"{rounds} rounds of {WRITERS} writers on {place.uri.split(':')[0]}: one winner each, {Counter(winners)}")
+
+
+def test_twenty_races(s3_place: Place) -> None:
+    race(s3_place, 20)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_thousand_races(s3_place: Place) -> None:
+    race(s3_place, 1000)

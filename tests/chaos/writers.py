@@ -1,0 +1,42 @@
+"""Processes that commit one shard each: forked from a server that has everything imported, so that one takes no time."""
+
+import multiprocessing
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+import pyarrow as pa
+
+from repaint_batch.results.plan import Plan
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.schema import RESULTS
+from repaint_batch.storage import Storage
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["tests.chaos.writers"])
+
+
+def results(plan: Plan, shard: int, attempt: str) -> pa.Table:
+    """Return rows of a shard that tell which attempt wrote them."""
+    rows = [
+        {
+            "sample_id": f"id-{row}",
+            "status": "ok",
+            "job_id": plan.job_id,
+            "shard": shard,
+            "attempt": attempt,
+            "output": attempt.encode() * 20,
+            "nfe": 1,
+        }
+        for row in range(*plan.shard_range(shard))
+    ]
+    return pa.Table.from_pylist(rows, schema=RESULTS)
+
+
+def writer_of(uri: str, storage: Storage, plan: Plan, shard: int, attempt: str, said: Path) -> ForkServerProcess:
+    """Return a process, to be started, that commits a shard and leaves in the file `said` whether it was the one."""
+    return _context.Process(target=_write, args=(uri, storage, plan, shard, attempt, said))
+
+
+def _write(uri: str, storage: Storage, plan: Plan, shard: int, attempt: str, said: Path) -> None:
+    won = ResultsTable(uri, storage).commit(plan, shard, results(plan, shard, attempt))
+    said.write_text(str(won))
