@@ -28,6 +28,7 @@ from repaint_batch.errors import SourceMissing, StorageError, UriRefused
 if TYPE_CHECKING:
     from repaint_batch.s3 import S3Objects
 
+_WHY = {PermissionError: "no permission", IsADirectoryError: "it is no file"}
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -147,13 +148,15 @@ class Storage:
         try:
             if _is_s3(uri):
                 return self._s3.read(path, check_size)
+            if not os.path.isfile(path) and os.path.exists(path):
+                raise IsADirectoryError  # or a pipe, which would be waited at for ever
             with open(path, "rb") as file:
                 check_size(os.fstat(file.fileno()).st_size)
                 return file.read()
         except FileNotFoundError as error:
             raise SourceMissing(f"{uri}: no such object") from error
         except (PermissionError, IsADirectoryError) as error:
-            raise SourceMissing(f"{uri}: may not be read ({type(error).__name__})") from error
+            raise SourceMissing(f"{uri}: may not be read ({_WHY[type(error)]})") from error
         except OSError as error:
             raise StorageError(f"{uri}: read failed: {error}") from error
 
