@@ -36,7 +36,7 @@ from .processes import children, kill, owner_of
 from .proxy import Exchange, FaultyProxy
 
 ROOT = Path(__file__).parents[2]
-SHARDS, SHARD_ROWS = 14, 4
+SHARDS, SHARD_ROWS = 10, 4
 _OURS = re.compile(r"ray::.*(Inpainter|ReadShardSource|encode_block|Write|_look)")
 _STEPS = {"data": re.compile(r"/results/part-[^/]*\.parquet"), "log": re.compile(r"/_delta_log/\d+\.json")}
 
@@ -56,10 +56,10 @@ class Profile:
 
     workers: int = 10
     steps: tuple[tuple[str, int], ...] = (
-        ("data before", 1), ("data after", 3), ("log before", 4), ("log after", 6), ("log before", 9)
+        ("data before", 1), ("log before", 2), ("data after", 3), ("log after", 4), ("log before", 6)
     )  # fmt: skip
-    drivers: tuple[int, ...] = (3, 8)
-    node_at: int | None = 6
+    drivers: tuple[int, ...] = (2, 5)
+    node_at: int | None = 3
     rate: float = 0.14
     limit_s: float = 1200
 
@@ -169,7 +169,7 @@ class Campaign:
             self._behind.storage.write(f"{place.uri}/pictures/{number}.bmp", encoded(picture(number), "BMP"))
         manifest = write_manifest(self._behind, corpus)
         compute = {
-            "shard_rows": SHARD_ROWS, "batch_windows": 4, "actors": 2, "max_attempts": 20, "checkpoint_s": 0.2,
+            "shard_rows": SHARD_ROWS, "batch_windows": 4, "actors": 2, "max_attempts": 20, "checkpoint_s": 1,
             "address": self._nodes.cluster.address,
         }  # fmt: skip
         return job(place, manifest, save_tiny_prior(self._folder / f"prior-{self._seed}"), compute=compute)
@@ -279,8 +279,8 @@ def long_profile(seed: int) -> Profile:
     """Return one of the twenty jobs of the long profile; every fourth loses a node."""
     steps = ("data before", "data after", "log before", "log after")
     return replace(
-        Profile(), workers=4, steps=((steps[seed % 4], 2), (steps[(seed + 2) % 4], 4)), drivers=(5,),
-        node_at=7 if seed % 4 == 0 else None,
+        Profile(), workers=4, steps=((steps[seed % 4], 2), (steps[(seed + 2) % 4], 4)), drivers=(3,),
+        node_at=5 if seed % 4 == 0 else None,
     )  # fmt: skip
 
 

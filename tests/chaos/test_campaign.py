@@ -21,7 +21,7 @@ def nodes(s3_service: S3Service) -> Iterator[Nodes]:
 def test_the_short_profile(nodes: Nodes, s3_service: S3Service, tmp_path: Path) -> None:
     figures = run_campaign(1, Profile(), nodes, s3_service, tmp_path)
     assert figures.is_flawless
-    assert figures.rows == 56
+    assert figures.rows == 40
     assert figures.worker_kills + figures.actor_kills >= 10
     assert figures.writer_kills >= 5
     assert figures.driver_kills >= 2
