@@ -15,8 +15,8 @@ from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.engine import compile_network
 from repaint_batch.inpainting.pipeline import Checkpoint
 from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
-from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
-from repaint_batch.pipeline.stages import Job, Row, keep_masks_of, plan_of, recorded, windows_of
+from repaint_batch.pipeline.inflight import InFlight, work_of
+from repaint_batch.pipeline.stages import Job, Row, inflight_uri, keep_masks_of, plan_of, recorded, windows_of
 from repaint_batch.pipeline.stopping import Listener
 from repaint_batch.pipeline.telemetry import sampling
 from repaint_batch.priors.load import LoadedPrior, load_prior

@@ -18,9 +18,7 @@ from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.actor import Inpainter
-from repaint_batch.pipeline.inflight import inflight_uri
-from repaint_batch.pipeline.stages import Job, decode, encode, recorded
+from repaint_batch.pipeline.stages import Job, decode, encode, inflight_uri, recorded
 from repaint_batch.pipeline.telemetry import committed
 from repaint_batch.results.attempts import Unit
 from repaint_batch.results.table import ResultsTable
@@ -130,6 +128,9 @@ def run_units(
         tasks_in_flight: shards queued at an actor. When it dies they die with it.
         bell: tells actors to stop, see `stopping`.
     """
+    # Here, since workers that read, encode and commit import this module too, and torch takes them seconds.
+    from repaint_batch.pipeline.actor import Inpainter
+
     context = DataContext.get_current()
     context.target_max_block_size = None
     context.enable_progress_bars = False

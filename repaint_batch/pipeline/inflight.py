@@ -17,7 +17,6 @@ from torch import Tensor
 from repaint_batch.config import fingerprint
 from repaint_batch.errors import SourceMissing, Stopped
 from repaint_batch.inpainting.rounds import Unrestored
-from repaint_batch.results.plan import job_uri
 from repaint_batch.sampler.repaint import ChainState
 from repaint_batch.storage import Storage
 
@@ -73,11 +72,6 @@ class InFlight:
         self._saved_at = time.monotonic()
         if to_stop:
             raise Stopped(f"saved at position {state.position}")
-
-
-def inflight_uri(output: str, job_id: str, shard: int) -> str:
-    """Return where a shard's state is kept."""
-    return job_uri(output, job_id, "inflight", f"{shard:010d}.safetensors")
 
 
 def work_of(pictures: Sequence[Unrestored], *decides: str) -> str:

@@ -26,8 +26,7 @@ from repaint_batch.images.windows import Window
 from repaint_batch.manifest import image_bytes_or_uri
 from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.outputs import file_uri, write_tar
-from repaint_batch.results.plan import Plan
-from repaint_batch.sampler.noise import candidate_seed
+from repaint_batch.results.plan import Plan, job_uri
 from repaint_batch.schema import RESULTS, passthrough
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
@@ -207,8 +206,21 @@ def _best(row: Row, job: Job, config: JobConfig) -> tuple[Restored, int]:
     composed = (
         compose(row["__image"], row["__mask"], windows, config.images, side, config.output.format) for windows in candidates
     )
-    seeded = ((done, candidate_seed(row["seed"], number)) for number, done in enumerate(composed))
+    seeded = ((done, _candidate_seed(row["seed"], number)) for number, done in enumerate(composed))
     return min(seeded, key=lambda pair: math.inf if pair[0].seam_score is None else pair[0].seam_score)
+
+
+def _candidate_seed(seed: int, candidate: int) -> int:
+    if candidate == 0:
+        return seed
+    from repaint_batch.sampler.noise import candidate_seed  # and torch, which most workers can do without
+
+    return candidate_seed(seed, candidate)
+
+
+def inflight_uri(output: str, job_id: str, shard: int) -> str:
+    """Return where a shard's state is kept."""
+    return job_uri(output, job_id, "inflight", f"{shard:010d}.safetensors")
 
 
 @contextlib.contextmanager

@@ -99,7 +99,9 @@ class Nodes:
         resources = {"num_cpus": 2, "object_store_memory": 100 * 2**20}
         self._resources = resources
         # A node that is gone is noticed after five seconds, one that is only slow is given fifty.
-        config = {"health_check_period_ms": 1000, "health_check_timeout_ms": 10_000, "health_check_failure_threshold": 5}
+        # Workers are as nice as the tests around them.
+        config = {"health_check_period_ms": 1000, "health_check_timeout_ms": 10_000, "health_check_failure_threshold": 5,
+                  "worker_niceness": 0}  # fmt: skip
         self.cluster = Cluster(
             initialize_head=True, head_node_args={**resources, "include_dashboard": False, "_system_config": config}
         )
@@ -139,7 +141,6 @@ class Campaign:
         self._steps: Counter[str] = Counter()
         self._left = list(profile.steps)
         self._commits = 0
-        self._driver: subprocess.Popen[bytes] | None = None
         self._over = threading.Event()
         self._log = folder / f"driver-{seed}.log"
 
@@ -152,7 +153,8 @@ class Campaign:
         killing = threading.Thread(target=self._kill_workers, daemon=True)
         killing.start()
         try:
-            self._drive(config, started + self._profile.limit_s)
+            with contextlib.ExitStack() as self._stack:
+                self._drive(config, started + self._profile.limit_s)
         finally:
             self._over.set()
             killing.join()
@@ -180,6 +182,7 @@ class Campaign:
         kills, node_at = list(self._profile.drivers), self._profile.node_at
         while True:
             driver = self._start(path)
+            self._stack.callback(driver.kill)
             while driver.poll() is None:
                 if time.monotonic() > deadline:
                     kill(driver.pid)

@@ -121,8 +121,11 @@ class FaultyProxy:
         await web.SockSite(self._runner, listening).start()
 
     async def _stop(self) -> None:
-        with contextlib.suppress(Exception):
-            await self._runner.cleanup()
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        await self._runner.cleanup()
         await self._session.close()
 
     def _drawn(self, method: str) -> tuple[Fault | None, random.Random]:

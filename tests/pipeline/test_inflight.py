@@ -12,7 +12,8 @@ from repaint_batch.config import PriorConfig
 from repaint_batch.images.windows import Window
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.rounds import Unrestored
-from repaint_batch.pipeline.inflight import InFlight, inflight_uri, work_of
+from repaint_batch.pipeline.inflight import InFlight, work_of
+from repaint_batch.pipeline.stages import inflight_uri
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS, RePaint
