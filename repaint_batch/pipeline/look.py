@@ -1,6 +1,7 @@
 """A look at a sample of a job's rows before anything is spent on them, in a worker: strangers' bytes are not decoded here."""
 
 import logging
+import re
 
 import ray
 from ray.exceptions import GetTimeoutError, RayError, RayTaskError
@@ -13,6 +14,7 @@ from repaint_batch.preflight import before_run
 from repaint_batch.storage import Storage
 
 _LOOK_S = 600.0  # decoders may hang
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")  # in ids, which are strangers' too
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,7 @@ def look_first(config: JobConfig, manifest: Manifest, resolution_px: int, resour
         )
     else:
         for line in warnings:
-            _log.warning("%s", line)
+            _log.warning("%s", _CONTROL.sub("?", line))
 
 
 def _look(config: JobConfig, manifest: Manifest, resolution_px: int) -> list[str]:

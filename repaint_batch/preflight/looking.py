@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repaint_batch.config import JobConfig
-from repaint_batch.errors import MaskInvalid, SampleError, SourceMissing, StorageError, UriRefused
+from repaint_batch.errors import MaskInvalid, SampleError, SourceMissing, StorageError, UriRefused, redact
 from repaint_batch.images.codec import Picture, read_mask_picture, read_picture
 from repaint_batch.images.encoding import target_format
 from repaint_batch.images.masks import read_keep_mask
@@ -43,7 +43,7 @@ class _Looker:
         except StorageError:
             raise
         except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
-            return Look(sample_id, row, self._fault(error, values, picture), str(error))
+            return Look(sample_id, row, self._fault(error, values, picture), redact(str(error)))
         windows = 0
         if self.resolution_px is not None:
             windows = len(plan_windows(keep_mask, self.resolution_px, self.config.images.context, self.config.images.max_windows))

@@ -22,11 +22,14 @@ def test_what_it_finds_is_told_and_the_job_runs(
 ) -> None:
     corpus = rows(4)
     corpus[1]["image"] = {"bytes": b"<html>", "path": None}
+    corpus[2] |= {"sample_id": "\x1b[2Jid", "image": {"bytes": None, "path": "https://me:hunter2@host/a.png"}}
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior)
     with caplog.at_level(logging.WARNING, look.__name__):
-        assert run_job(config, recorder).counts == {"ok": 3, "skipped": 0, "failed": 1}
-        (told,) = [record.message for record in caplog.records if record.name == look.__name__]
+        assert run_job(config, recorder).counts == {"ok": 2, "skipped": 0, "failed": 2}
+        refused, told = [record.message for record in caplog.records if record.name == look.__name__]
         assert told.startswith("unreadable picture: 1 of 4 pictures cannot be restored (picture-0001: ")
+        assert "?[2Jid" in refused
+        assert "https://***@host" in refused
         caplog.clear()
         run_job(config, recorder)
         assert caplog.records == [], "a job that goes on has been looked at"
