@@ -162,6 +162,7 @@ def reviewer(served: Callable[..., None]) -> Callable[..., None]:
 @pytest.mark.usefixtures("cluster")
 def test_every_command_of_the_readme_runs(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReviewServer, "serve_forever", reviewer(ReviewServer.serve_forever))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what a shell starts in the background ignores it
     typed = [line for line in lines() if not line.startswith(tuple(ELSEWHERE))]
     said = {}
     for line in typed:

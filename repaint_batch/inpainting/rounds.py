@@ -41,7 +41,8 @@ class Unrestored:
 
 def nfe_of(plan: Sequence[Window], sampler: Sampler) -> int:
     """Return the network evaluations that windows cost; those that start from a draft enter late."""
-    return sum(sampler.nfe if window.parent is None else sampler.entry_nfe for window in plan)
+    late = sum(window.parent is not None for window in plan)
+    return sampler.nfe * (len(plan) - late) + (sampler.entry_nfe * late if late else 0)
 
 
 def restore_pictures(

@@ -60,7 +60,7 @@ def restore(
         check()
         stop.check()
         wave = sorted(pending)[:WAVE_SHARDS]
-        exhausted = {shard for shard, tried in log.counts().items() if shard in wave and tried >= limit}
+        exhausted = {shard for shard, tried in log.counts().items() if tried >= limit}.intersection(wave)
         for shard in sorted(exhausted):
             isolate(job, log, shard, resources)
         log.clear(exhausted)

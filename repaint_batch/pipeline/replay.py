@@ -13,7 +13,7 @@ import pyarrow as pa
 from torch import Tensor
 
 from repaint_batch.errors import ConfigError, NothingToResume
-from repaint_batch.manifest import read_rows
+from repaint_batch.manifest import read_rows, result_id
 from repaint_batch.pipeline.actor import Restorer, load_for
 from repaint_batch.pipeline.stages import Job, Row, decode, encode, plan_of
 from repaint_batch.results.plan import Plan, load_plan
@@ -123,7 +123,7 @@ def _recorded(output: str, sample_id: str, storage: Storage) -> Row:
 
 def _manifest_row(plan: Plan, row: Row, storage: Storage) -> Any:
     rows = read_rows(plan.files, *plan.shard_range(row["shard"]), storage)
-    ids = [str(value) for value in rows["sample_id"].to_pylist()]
+    ids = [result_id(value) for value in rows["sample_id"].to_pylist()]
     return rows.slice(ids.index(row["sample_id"]), 1)
 
 

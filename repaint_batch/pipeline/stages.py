@@ -23,7 +23,7 @@ from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, Stopped, WorkerKilled, redact
 from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.images.windows import Window
-from repaint_batch.manifest import image_bytes_or_uri
+from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
 from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.outputs import file_uri, write_tar
 from repaint_batch.results.plan import Plan, job_uri
@@ -94,7 +94,7 @@ def decode(rows: pa.Table, job: Job, shard: int, attempt: str, quarantined: Mapp
     work = []
     for number, values in enumerate(rows.to_pylist()):
         row: Row = {
-            "sample_id": str(values["sample_id"]),
+            "sample_id": result_id(values["sample_id"]),
             "status": "pending",
             "seed": config.sampler.seed if values.get("seed") is None else values["seed"],
             "job_id": job.plan.job_id,
@@ -113,6 +113,7 @@ def decode(rows: pa.Table, job: Job, shard: int, attempt: str, quarantined: Mapp
 
 
 def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Storage, policy: UriPolicy) -> None:
+    check_id(values["sample_id"])
     limit = config.images.max_bytes
     for name in ("image", "mask"):
         data, uri = image_bytes_or_uri(values[name])

@@ -19,6 +19,7 @@ import ray
 from ray.exceptions import RayError
 
 from repaint_batch.errors import Stopped
+from repaint_batch.results.interruption import interrupt_main, interruptible
 
 _KILL_AFTER_S = 3.0  # what Ray gives a job between SIGTERM and SIGKILL, unless told otherwise
 _LEAVE_S, _LEAVE_SHARE = 1.0, 0.25  # of that, what is kept for letting go: at least so much
@@ -165,14 +166,15 @@ def stoppable(until: float | None) -> Iterator[Stop]:
         with contextlib.suppress(RayError, TimeoutError):
             ray.get(bell.ring.remote(), timeout=save_s)
         while not finished.is_set():  # a library that is interrupted may keep that to itself
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            interrupt_main()
             finished.wait(_INSIST_S)
 
     before = signal.signal(signal.SIGTERM, on_signal)
     keeper = threading.Thread(target=keep, daemon=True, name="stopping")
     keeper.start()
     try:
-        yield stop
+        with interruptible():
+            yield stop
     except KeyboardInterrupt:
         finished.set()
         stop.check()

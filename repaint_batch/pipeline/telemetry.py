@@ -24,8 +24,6 @@ COUNTERS = {
 }
 """Counters by name: what they count, and their tags."""
 OCCUPANCY = "repaint_batch_occupancy"
-"""Gauge: share of the places of a shard's batches that hold a window."""
-
 
 @cache
 def _counter(name: str) -> Counter:

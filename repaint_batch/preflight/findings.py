@@ -7,6 +7,7 @@ _NAMED = 3  # rows that are named for a kind of fault
 _MOSTLY = 0.5  # share of hole from which a mask looks inverted, and of such masks from which all of them do
 
 FAILS = {
+    "long id": "rows have a sample_id that is too long",
     "missing": "pictures or masks do not exist, or may not be read",
     "refused": "URIs lie outside what may be read",
     "unreadable picture": "pictures cannot be restored",

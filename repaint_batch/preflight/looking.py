@@ -14,7 +14,7 @@ from repaint_batch.images.codec import Picture, read_mask_picture, read_picture
 from repaint_batch.images.encoding import target_format
 from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.images.windows import plan_windows
-from repaint_batch.manifest import Manifest, image_bytes_or_uri, read_rows
+from repaint_batch.manifest import Manifest, check_id, image_bytes_or_uri, read_rows, result_id
 from repaint_batch.preflight.contact_sheet import thumbnail
 from repaint_batch.preflight.findings import Findings, Look
 from repaint_batch.storage import Storage, UriPolicy, normalise
@@ -34,7 +34,11 @@ class _Looker:
 
     def look(self, row: int, values: dict[str, Any], *, draw: bool) -> Look:
         """Return what a row is; a store that does not answer raises, a bad row does not."""
-        sample_id, picture = str(values["sample_id"]), None
+        sample_id, picture = result_id(values["sample_id"]), None
+        try:
+            check_id(values["sample_id"])
+        except SampleError as error:
+            return Look(sample_id, row, "long id", str(error))
         try:
             image, mask = self._bytes(values, "image"), self._bytes(values, "mask")
             picture = read_picture(image, self.config.images)

@@ -70,7 +70,9 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
         if config.init_from:
-            network = UNet2DModel.from_pretrained(config.init_from, subfolder="unet", use_safetensors=True).float()
+            network = UNet2DModel.from_pretrained(
+                config.init_from, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False
+            ).float()
             # Where the weights came from on this machine is nobody's business once they are published.
             network.register_to_config(_name_or_path="")
         else:

@@ -8,7 +8,7 @@ import pyarrow as pa
 from deltalake import QueryBuilder
 
 from repaint_batch.errors import RepaintBatchError
-from repaint_batch.manifest import image_bytes_or_uri, read_rows
+from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.outputs import read_output
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.table import ResultsTable
@@ -66,7 +66,7 @@ class Sources:
             start, stop = plan.shard_range(row["shard"])
             try:
                 rows = read_rows(plan.files, start, stop, self._storage).select(["sample_id", "image", "mask"])
-                self._shards[key] = {str(found["sample_id"]): found for found in rows.to_pylist()}
+                self._shards[key] = {result_id(found["sample_id"]): found for found in rows.to_pylist()}
             except (RepaintBatchError, OSError):
                 self._shards[key] = {}  # a manifest that has moved is asked for once and not for every row
             while len(self._shards) > _SHARDS_KEPT:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.manifest import absolute_uri, read_rows
+from repaint_batch.manifest import absolute_uri, read_rows, result_id
 from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
@@ -70,7 +70,7 @@ def write_dead_letters(output: str, to: str, storage: Storage) -> int:
         part = manifest_rows(load_plan(output, job_id, storage), rows, storage)
         told = {row["sample_id"]: row for row in rows}
         for name, known_as in _LAST.items():
-            values = pa.array([told[str(sample_id)][known_as] for sample_id in part["sample_id"].to_pylist()], pa.string())
+            values = pa.array([told[result_id(sample_id)][known_as] for sample_id in part["sample_id"].to_pylist()], pa.string())
             # A manifest may itself be a file of dead letters: what it says of earlier failures is out of date.
             part = part.drop_columns([name]) if name in part.column_names else part
             part = part.append_column(name, values)
@@ -99,7 +99,7 @@ def manifest_rows(plan: Plan, results: Sequence[dict[str, Any]], storage: Storag
     parts = []
     for shard in sorted({row["shard"] for row in results}):
         rows = read_rows(plan.files, *plan.shard_range(shard), storage)
-        parts.append(rows.filter(pa.array([str(value) in ids for value in rows["sample_id"].to_pylist()])))
+        parts.append(rows.filter(pa.array([result_id(value) in ids for value in rows["sample_id"].to_pylist()])))
     table = pa.concat_tables(parts)
     for name in ("image", "mask"):
         field = table.schema.field(name)

@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.lease import Lease
+from repaint_batch.results.outputs import named_images
 from repaint_batch.results.plan import load_plans, load_withdrawn, reinstate, withdraw
 from repaint_batch.results.table import ResultsTable, holds, transaction_id
 from repaint_batch.storage import Storage, join, normalise
@@ -204,7 +205,7 @@ def _missing_data(table: ResultsTable, version: int, present: set[str]) -> list[
 def _refuse_gaps(output: str, table: ResultsTable, version: int, storage: Storage) -> None:
     missing = _missing_data(table, version, _names(table.uri, storage))
     if not missing:
-        named = _named_images(table.open(version), storage)
+        named = named_images(table.open(version).file_uris(), storage)
         if named:
             images = _names(join(normalise(output), "images"), storage)
             missing = [uri for uri in named if uri.rpartition("/")[2] not in images]
@@ -214,12 +215,3 @@ def _refuse_gaps(output: str, table: ResultsTable, version: int, storage: Storag
             f"--to {version}: {len(missing):,} of its files are gone, such as {first}; "
             "`repaint-batch history` shows the versions that are whole"
         )
-
-
-def _named_images(delta: DeltaTable, storage: Storage) -> list[str]:
-    named: list[str] = []
-    for uri in delta.file_uris():
-        filesystem, path = storage.arrow(uri)
-        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"])["output_uri"]
-        named += column.drop_null().to_pylist()
-    return named

@@ -16,7 +16,6 @@ of a shard sees to that, even where a holder was paused, lost its lease, and goe
 import contextlib
 import json
 import os
-import signal
 import socket
 import threading
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 from types import TracebackType
 
 from repaint_batch.errors import LeaseHeld, SourceMissing, StorageError
+from repaint_batch.results.interruption import interrupt_main, interruptible
 from repaint_batch.results.plan import job_uri
 from repaint_batch.storage import Storage, normalise
 
@@ -152,6 +152,7 @@ class Lease:
         self._done = threading.Event()
         self._lost_to: Generation | None = None
         self._own: Generation | None = None
+        self._interruptible = contextlib.ExitStack()
 
     def __enter__(self) -> "Lease":
         """Take the lease; wait for a silent holder, at most as long as its time to live.
@@ -161,6 +162,8 @@ class Lease:
         """
         self._own = self._taken()
         self._in_main_thread = threading.current_thread() is threading.main_thread()
+        if self._in_main_thread:
+            self._interruptible.enter_context(interruptible())
         self._thread = threading.Thread(target=self._keep, daemon=True, name="lease")
         self._thread.start()
         return self
@@ -175,6 +178,7 @@ class Lease:
         """
         self._done.set()
         self._thread.join(self.ttl_s)
+        self._interruptible.close()
         if self._lost_to is None:
             assert self._own is not None
             # Whoever comes next finds out without this, only later.
@@ -230,7 +234,7 @@ class Lease:
                 if newest is not None and newest.number > self._own.number:
                     self._lost_to = newest
                     if self._in_main_thread and not self._done.is_set():
-                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                        interrupt_main()
                     return
                 self._own = replace(self._own, renewals=self._own.renewals + 1)
                 self._write(self._own)

@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 
+from repaint_batch.results.outputs import named_images
 from repaint_batch.results.plan import Plan, job_uri, load_plans
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
@@ -100,7 +101,8 @@ def _files(output: str, table: ResultsTable, storage: Storage, before: float) ->
     referred = _referred_files(table, storage)
     yield from (orphan for orphan in old_files if orphan.uri not in referred)
     if old_images:
-        named = _named_images(referred, table, storage)
+        present = sorted({uri for uri, _ in storage.list(table.uri)} & referred)
+        named = set(map(_name, named_images(present, storage)))
         yield from (orphan for orphan in old_images if _name(orphan.uri) not in named)
 
 
@@ -123,17 +125,6 @@ def _paths(uri: str, storage: Storage) -> set[str]:
     named = [action[kind] for action in actions for kind in ("add", "remove") if action.get(kind)]
     # Paths in the log are percent-encoded, see the Delta protocol.
     return {unquote(entry["path"]) for entry in named if entry["path"]}
-
-
-def _named_images(referred: set[str], table: ResultsTable, storage: Storage) -> set[str]:
-    """Return the names of all image files that a row of any version names."""
-    present = {uri for uri, _ in storage.list(table.uri)} & referred
-    named: set[str] = set()
-    for uri in sorted(present):
-        filesystem, path = storage.arrow(uri)
-        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"])["output_uri"]
-        named.update(map(_name, column.drop_null().to_pylist()))
-    return named
 
 
 def _name(uri: str) -> str:

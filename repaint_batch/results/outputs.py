@@ -10,8 +10,10 @@ import io
 import json
 import re
 import tarfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+import pyarrow.parquet as pq
 
 from repaint_batch.errors import SourceMissing, StorageError
 from repaint_batch.storage import Storage, UriPolicy, join, normalise
@@ -135,6 +137,16 @@ def read_output(row: Mapping[str, Any], output: str, storage: Storage) -> bytes:
         raise SourceMissing(f"{uri}: no such object") from error
     except OSError as error:
         raise StorageError(f"{uri}: read failed: {error}") from error
+
+
+def named_images(files: Iterable[str], storage: Storage) -> list[str]:
+    """Return the URIs of pictures outside the table that rows in its data files name."""
+    named: list[str] = []
+    for uri in files:
+        filesystem, path = storage.arrow(uri)
+        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"])["output_uri"]
+        named += column.drop_null().to_pylist()
+    return named
 
 
 def _digest(text: str) -> str:

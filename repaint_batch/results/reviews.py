@@ -37,7 +37,8 @@ PictureKey = tuple[str, str]
 
 _COMMIT_TRIES = 20
 _MANY_FILES = 64
-_SESSION = re.compile(r"^[0-9a-f-]{8,64}$")
+SESSION_PATTERN = r"^[0-9a-f-]{8,64}$"
+"""What may name a session of decisions."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ class Reviews:
             CommitFailed: the table certainly does not hold them.
             CommitUnknown: nobody knows; the same call again finds out.
         """
-        if not _SESSION.match(session):
+        if not re.match(SESSION_PATTERN, session):
             raise ValueError(f"{session!r:.80} is no name of a session")
         transaction = f"review/{session}"
         properties = CommitProperties(app_transactions=[Transaction(transaction, number)], max_commit_retries=15)

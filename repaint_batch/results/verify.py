@@ -19,7 +19,7 @@ from repaint_batch.images.checking import largest_known_difference
 from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import is_lossless
 from repaint_batch.images.masks import read_keep_mask
-from repaint_batch.manifest import image_bytes_or_uri, read_rows
+from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.history import removed_ids
 from repaint_batch.results.outputs import read_output
 from repaint_batch.results.plan import Plan, load_plans
@@ -137,7 +137,7 @@ class _Verifier:
         values: dict[str, Row] = {}
         try:
             manifest = read_rows(plan.files, start, stop, self._storage)
-            values = {str(row["sample_id"]): row for row in manifest.to_pylist()}
+            values = {result_id(row["sample_id"]): row for row in manifest.to_pylist()}
         except (ManifestError, OSError, pa.ArrowException) as error:
             self._add("manifest", None, f"rows {start} to {stop}: {error}")
         rows = self._query(f"select * from results where job_id = '{plan.job_id}' and shard = {shard} order by sample_id")

@@ -18,7 +18,7 @@ from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
 from repaint_batch.report.sources import Sources
 from repaint_batch.report.thumbnails import Thumbnails, thumbnails
 from repaint_batch.results.plan import Plan, load_plan, load_plans
-from repaint_batch.results.reviews import Decision, PictureKey, Reviews, Verdict
+from repaint_batch.results.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS
@@ -45,7 +45,7 @@ class Wanted(Model):
 class Batch(Model):
     """Decisions as a page sends them, in the order in which they were taken."""
 
-    session: Annotated[str, Field(pattern="^[0-9a-f-]{8,64}$")]
+    session: Annotated[str, Field(pattern=SESSION_PATTERN)]
     number: PositiveInt
     decisions: Annotated[tuple[Wanted, ...], Field(min_length=1, max_length=1000)]
 

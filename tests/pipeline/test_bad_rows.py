@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from repaint_batch.config import StorageConfig
+from repaint_batch.manifest import result_id
 from repaint_batch.pipeline.run import run_job
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.results.verify import verify
@@ -115,6 +116,7 @@ KINDS: dict[str, tuple[Any, Any, str, str | None, str]] = {
     "zero in the URI": ("a\0.png", MASK, "failed", "UriRefused", ""),
     "a/b/../c/ü/日本\t'\"; drop table": (PLAIN, MASK, "ok", None, ""),
     "i" * 1024: (PLAIN, MASK, "ok", None, ""),
+    "ü" * 5_000_000: (PLAIN, MASK, "failed", "SampleError", "sample_id has 10,000,000 bytes, more than 1,024"),
     **{name: (odd(name).data, None, "ok", None, "") for name in ODD},
 }
 
@@ -173,13 +175,13 @@ def done(ray_cluster: None, tiny_prior: str, tmp_path_factory: pytest.TempPathFa
 
 def test_every_row_comes_out_once(done: Done) -> None:
     assert len(KINDS) >= 50
-    assert sorted(row["sample_id"] for row in done.rows) == sorted(row["sample_id"] for row in corpus())
+    assert sorted(row["sample_id"] for row in done.rows) == sorted(result_id(row["sample_id"]) for row in corpus())
     assert all(row["note"] for row in done.rows)
 
 
 @pytest.mark.parametrize("name", KINDS, ids=lambda name: name[:40])
 def test_a_bad_row_says_what_is_wrong_with_it(done: Done, name: str) -> None:
-    (row,) = [row for row in done.rows if row["sample_id"] == name]
+    (row,) = [row for row in done.rows if row["sample_id"] == result_id(name)]
     *_, status, error_class, says = KINDS[name]
     assert (row["status"], row["error_class"]) == (status, error_class), row["reason"]
     assert re.search(says, row["reason"] or "")

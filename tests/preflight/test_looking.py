@@ -49,6 +49,7 @@ def faulty(name: str) -> dict[str, Any]:
     dust = np.zeros((200, 200), dtype=np.uint8)
     dust[::20, ::20] = 255
     return {
+        "long id": {"sample_id": "i" * 1025},
         "missing": {"image": {"bytes": None, "path": "absent.png"}},
         "refused": {"mask": {"bytes": None, "path": "../secret.png"}},
         "unreadable picture": {"image": inline(b"<html>not found</html>")},
@@ -64,6 +65,7 @@ def faulty(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("kind", "fails"),
     [
+        ("long id", True),
         ("missing", True),
         ("refused", True),
         ("unreadable picture", True),
@@ -81,7 +83,8 @@ def test_each_fault_is_told_from_the_others(local_place: Place, kind: str, fails
     found = looked_at(local_place, corpus, images={"max_windows": 20})
     expected = {kind: 1} | ({"mostly hole": 1} if kind == "all hole" else {})
     assert (found.kinds, found.failing) == (expected, int(fails))
-    assert any(line.startswith(f"{kind}: 1 of 4") and "picture-0002" in line for line in found.warnings())
+    named = "iiii" if kind == "long id" else "picture-0002"
+    assert any(line.startswith(f"{kind}: 1 of 4") and named in line for line in found.warnings())
     assert not found.all_bad
     assert not found.inverted
 

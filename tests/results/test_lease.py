@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from repaint_batch.errors import LeaseHeld
+from repaint_batch.results.interruption import interrupt_main
 from repaint_batch.results.lease import Generation, Holder, Lease
 
 from ..conftest import Place
@@ -141,7 +142,11 @@ def test_who_lost_it_is_told(place: Place) -> None:
     assert (found.number, found.released) == (2, False), "who lost it leaves the new holder's alone"
 
 
-def test_the_main_thread_is_interrupted(local_place: Place) -> None:
+@pytest.mark.parametrize("sigint", [signal.default_int_handler, signal.SIG_IGN], ids=["foreground", "background"])
+def test_the_main_thread_is_interrupted(local_place: Place, request: pytest.FixtureRequest, sigint: Any) -> None:
+    before = signal.signal(signal.SIGINT, sigint)  # which a shell has ignored by what it starts with &
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
+
     def work() -> None:
         with lease(local_place):
             leave_behind(local_place, elsewhere(pid=77), number=2)
@@ -151,3 +156,5 @@ def test_the_main_thread_is_interrupted(local_place: Place) -> None:
     with pytest.raises(LeaseHeld, match="process 77 on another-machine has taken this job over"):
         work()
     assert time.monotonic() - started < 15
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
+    interrupt_main()  # comes too late, and does nothing
