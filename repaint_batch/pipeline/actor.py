@@ -16,7 +16,17 @@ from repaint_batch.inpainting.engine import compile_network
 from repaint_batch.inpainting.pipeline import Checkpoint
 from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, work_of
-from repaint_batch.pipeline.stages import Job, Row, inflight_uri, keep_masks_of, plan_of, recorded, windows_of
+from repaint_batch.pipeline.stages import (
+    Job,
+    Row,
+    inflight_uri,
+    keep_masks_of,
+    packed,
+    plan_of,
+    recorded,
+    unpacked,
+    windows_of,
+)
 from repaint_batch.pipeline.stopping import Listener
 from repaint_batch.pipeline.telemetry import sampling
 from repaint_batch.priors.load import LoadedPrior, load_prior
@@ -107,10 +117,11 @@ class Inpainter:
         self._job, self._threads, self._listener = job, threads, Listener(bell)
         self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
 
-    def __call__(self, work: pa.Table) -> pa.Table:
-        """Return the work table with every window restored."""
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Return a packed work table with every window restored."""
+        work = unpacked(block)
         with self._listener.working(), recorded(self._job, work["shard"][0].as_py()):
-            return self._inpaint(work)
+            return packed(self._inpaint(work))
 
     @cached_property
     def _restorer(self) -> Restorer:

@@ -18,7 +18,7 @@ from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.stages import Job, decode, encode, inflight_uri, recorded
+from repaint_batch.pipeline.stages import PACKED, Job, decode, encode, inflight_uri, packed, recorded, unpacked
 from repaint_batch.pipeline.telemetry import committed
 from repaint_batch.results.attempts import Unit
 from repaint_batch.results.table import ResultsTable
@@ -49,7 +49,7 @@ class ActorResources:
 
 
 class ShardSource(Datasource):  # type: ignore[misc]
-    """Reads units of a plan, one block each."""
+    """Reads units of a plan, each packed in a block of its own."""
 
     def __init__(self, job: Job, units: Sequence[Unit]) -> None:
         super().__init__()
@@ -68,8 +68,8 @@ class ShardSource(Datasource):  # type: ignore[misc]
 
     def _task(self, unit: Unit) -> ReadTask:
         shared, rows = self._shared, unit.stop - unit.start
-        metadata = BlockMetadata(num_rows=rows, size_bytes=rows * _ROW_BYTES, input_files=None, exec_stats=None)
-        return ReadTask(lambda: [read_unit(ray.get(shared), unit)], metadata, schema=self._job.work_schema)
+        metadata = BlockMetadata(num_rows=1, size_bytes=rows * _ROW_BYTES, input_files=None, exec_stats=None)
+        return ReadTask(lambda: [packed(read_unit(ray.get(shared), unit))], metadata, schema=PACKED)
 
 
 def read_unit(job: Job, unit: Unit) -> pa.Table:
@@ -82,8 +82,9 @@ def read_unit(job: Job, unit: Unit) -> pa.Table:
         return decode(rows, job, unit.shard, attempt, quarantined)
 
 
-def encode_block(work: pa.Table, job: Job) -> pa.Table:
-    """Return the results of a work table."""
+def encode_block(block: pa.Table, job: Job) -> pa.Table:
+    """Return the results of a packed work table."""
+    work = unpacked(block)
     with recorded(job, work["shard"][0].as_py()):
         return encode(work, job)
 
@@ -150,7 +151,7 @@ def run_units(
     )
     dataset = dataset.map_batches(
         Inpainter,
-        batch_size=None,
+        batch_size=1,  # row, which is a shard
         batch_format="pyarrow",
         fn_constructor_args=(job, resources.threads, bell),
         compute=ActorPoolStrategy(
@@ -161,7 +162,7 @@ def run_units(
         max_task_retries=0,
     )
     dataset = dataset.map_batches(
-        encode_block, batch_size=None, batch_format="pyarrow", fn_args=(job,), num_cpus=_STAGE_CPUS, max_retries=0
+        encode_block, batch_size=1, batch_format="pyarrow", fn_args=(job,), num_cpus=_STAGE_CPUS, max_retries=0
     )
     probe = next((unit for unit in units if unit.probe), None)
     dataset.write_datasink(CommitSink(job, probe), ray_remote_args={"num_cpus": _STAGE_CPUS, "max_retries": 0})

@@ -37,6 +37,8 @@ WORK = [
     pa.field("__keep", pa.large_binary()),  # (N, R, R) bool, True = known pixel
     pa.field("__plan", pa.string()),  # JSON: the picture's orientation and its N windows
 ]
+PACKED = pa.schema([pa.field("work", pa.large_binary())])
+"""A shard on its way between two stages, see `packed`."""
 Row = dict[str, Any]
 
 
@@ -75,6 +77,21 @@ class Job:
     def work_schema(self) -> pa.Schema:
         """Columns that travel between stages."""
         return pa.schema([*RESULTS, *WORK, *self.passthrough])
+
+
+def packed(work: pa.Table) -> pa.Table:
+    """Return a work table as one row of bytes, so that a batch of one row is a shard: Ray has no other batch for GPUs."""
+    stream = pa.BufferOutputStream()
+    with pa.ipc.new_stream(stream, work.schema) as writer:
+        writer.write_table(work)
+    data = stream.getvalue()
+    offsets = pa.array([0, data.size], pa.int64()).buffers()[1]
+    return pa.table([pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, data])], schema=PACKED)
+
+
+def unpacked(block: pa.Table) -> pa.Table:
+    """Return the work table that `packed` packed."""
+    return pa.ipc.open_stream(block["work"][0].as_buffer()).read_all()
 
 
 def decode(rows: pa.Table, job: Job, shard: int, attempt: str, quarantined: Mapping[int, str]) -> pa.Table:

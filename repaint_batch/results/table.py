@@ -214,7 +214,7 @@ def _patiently(question: Callable[[], _T]) -> _T:
             return question()
         except TableNotFoundError:
             raise
-        except (DeltaError, OSError, pa.ArrowException):
+        except Exception:  # the query engine raises nothing more particular where it reads damaged bytes
             time.sleep(_PAUSE_S * 2**tried)
     return question()
 

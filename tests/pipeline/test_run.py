@@ -101,8 +101,8 @@ def test_failed_rows_run_again_and_replace_the_old_ones(place: Place, tiny_prior
 def test_images_do_not_depend_on_shards_or_actors(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     manifest = write_manifest(local_place, rows(20))
     found = []
-    for shard_rows, actors in ((4, 1), (4, 2), (16, 2), (64, 1)):
-        compute = {"shard_rows": shard_rows, "actors": actors, "batch_windows": 4}
+    for shard_rows, actors, gpus in ((4, 1, 0), (4, 2, 0), (16, 2, 0), (64, 1, 0), (6, 2, 0.5)):
+        compute = {"shard_rows": shard_rows, "actors": actors, "batch_windows": 4, "num_gpus": gpus}
         config = job(local_place, manifest, tiny_prior, f"out-{shard_rows}-{actors}", compute=compute)
         assert run_job(config, recorder).counts["ok"] == 20
         found.append(images(config, local_place))
