@@ -205,9 +205,8 @@ def measure_job(source: str, *, shards: int, preset: str, precision: Precision) 
         before = [bare() for _ in range(max(1, shards // 4))]
         summary = run_job(config, progress)
         after = [bare() for _ in before]
-        answer = ResultsTable(config.output.uri, Storage()).query(
-            "select shard, max(finished_at) as done, sum(inpaint_s) as sampling from results group by shard order by done"
-        )
+        totals = {"done": ("finished_at", "max"), "sampling": ("inpaint_s", "sum")}
+        answer = ResultsTable(config.output.uri, Storage()).snapshot().grouped(("shard",), totals).sort_by("done")
     done = [moment.timestamp() for moment in answer["done"].to_pylist()]
     sampling_s = statistics.mean(answer["sampling"].to_pylist()[1:])
     shard_s, bare_s = (done[-1] - done[0]) / (shards - 1), statistics.mean(before + after)

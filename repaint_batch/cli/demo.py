@@ -41,7 +41,8 @@ def demo(
         summary = run_job(config, progress)
         sources = {row["sample_id"]: row for row in pq.read_table(manifest).to_pylist()}
     seconds = time.perf_counter() - started
-    cards = [_card(row, sources[row["sample_id"]]) for row in ResultsTable(output, Storage()).rows(where="status = 'ok'")]
+    ok = ResultsTable(output, Storage()).rows(where=[("status", "=", "ok")])
+    cards = [_card(row, sources[row["sample_id"]]) for row in ok]
     preset = config.sampler.preset
     facts = DemoSummary(seconds, PRESETS[preset].nfe, preset, config.prior.source, normalise(output))
     folder = Path(normalise(output))

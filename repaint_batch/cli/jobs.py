@@ -5,12 +5,15 @@ import time
 from typing import Annotated
 
 import typer
+from deltalake.exceptions import DeltaError
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.cli.report import write_output_report
 from repaint_batch.config import JobConfig, StorageConfig, load_config
+from repaint_batch.errors import RepaintBatchError, redact
 from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
@@ -151,9 +154,19 @@ def _execute(config: JobConfig, retry_of: str | None) -> int:
     if summary.counts["failed"]:
         console.print(f"{summary.counts['failed']} rows failed; `repaint-batch retry-failed {config.output.uri}` runs them again")
     if summary.shards_run and sum(summary.counts.values()) <= REPORTED_ROWS:
-        where, _ = write_output_report(config.output.uri, Storage(config.storage))
-        console.print(f"report: {where}")
+        _report(config)
     return summary.exit_code
+
+
+def _report(config: JobConfig) -> None:
+    """Write a job's page; the job is done, whatever comes of that."""
+    uri = config.output.uri
+    try:
+        where, _ = write_output_report(uri, Storage(config.storage))
+    except (RepaintBatchError, DeltaError, OSError) as error:
+        console.print(f"the report was not written: {escape(redact(str(error)))}; `repaint-batch report {uri}` writes it")
+    else:
+        console.print(f"report: {where}")
 
 
 def progress(plan: Plan, rows_done: int, shards_done: int) -> Progress:

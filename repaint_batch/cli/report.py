@@ -48,7 +48,7 @@ def write_output_report(
     """
     # Pictures and templates take half a second to import: only those who want a page wait for them.
     from repaint_batch.report.page import JobFacts, report_html
-    from repaint_batch.report.sources import Sources, result_batches
+    from repaint_batch.report.sources import Sources
     from repaint_batch.results.plan import load_plans
     from repaint_batch.results.table import ResultsTable
 
@@ -57,7 +57,7 @@ def write_output_report(
     if not plans or not table.exists():
         raise NothingToResume(f"{output} holds no job to report on; `repaint-batch run` makes one")
     facts = JobFacts.of(output, plans, price_per_hour=price_per_hour, currency=currency)
-    html = report_html(result_batches(table), Sources(output, storage, plans), facts).encode("utf-8")
+    html = report_html(table.snapshot().batches(), Sources(output, storage, plans), facts).encode("utf-8")
     where = join(normalise(output), "report.html") if to is None else normalise(to)
     storage.write(where, html)
     return where, len(html)

@@ -244,20 +244,16 @@ class _Night:
             _post(webhook, data)
 
     def _take_in_rows(self) -> None:
-        jobs = ", ".join(f"'{job_id}'" for job_id in set(self._summary.jobs))
-        groups = self._table.query(
-            "select status, error_class, count(*) as n, sum(windows) as windows, sum(nfe) as nfe, sum(inpaint_s) as s "
-            f"from results where job_id in ({jobs}) and finished_at >= timestamp '{self._began:%Y-%m-%dT%H:%M:%S}Z' "
-            "group by status, error_class"
-        ).to_pylist()
+        of_night = [("job_id", "in", self._summary.jobs), ("finished_at", ">=", self._began)]
+        ran = self._table.rows(("sample_id", "status", "error_class", "windows", "nfe", "inpaint_s"), of_night)
         failures = Counter[str]()
-        for group in groups:
-            self._summary.rows[group["status"]] += group["n"]
-            self._summary.windows += group["windows"] or 0
-            self._summary.nfe += group["nfe"] or 0
-            self._summary.actor_hours += (group["s"] or 0.0) / 3600
-            if group["error_class"]:
-                failures[group["error_class"]] += group["n"]
+        for row in ran:
+            self._summary.rows[row["status"]] += 1
+            self._summary.windows += row["windows"] or 0
+            self._summary.nfe += row["nfe"] or 0
+            self._summary.actor_hours += (row["inpaint_s"] or 0.0) / 3600
+            if row["error_class"]:
+                failures[row["error_class"]] += 1
         self._summary.failures = dict(failures)
 
 

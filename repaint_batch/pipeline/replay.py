@@ -114,8 +114,7 @@ def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = 
 def _recorded(output: str, sample_id: str, storage: Storage) -> Row:
     table = ResultsTable(output, storage)
     columns = ("sample_id", "status", "error_class", "job_id", "shard", "attempt", "work_key", "output_sha256", "output_bytes")
-    quoted = sample_id.replace("'", "''")
-    found = list(table.rows(columns, f"sample_id = '{quoted}'")) if table.exists() else []
+    found = list(table.rows(columns, [("sample_id", "=", sample_id)])) if table.exists() else []
     if not found:
         raise NothingToResume(f"{sample_id!r:.200}: no such row in {output}; check the sample_id")
     return found[0]

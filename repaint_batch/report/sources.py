@@ -1,17 +1,13 @@
 """Where a results row's pictures are: in the results table, in the manifest, or behind the URIs that these name."""
 
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import pyarrow as pa
-from deltalake import QueryBuilder
 
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.outputs import read_output
 from repaint_batch.results.plan import Plan
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
 _SHARDS_KEPT = 16
@@ -77,9 +73,3 @@ class Sources:
 
 def _policy(plan: Plan) -> UriPolicy:
     return UriPolicy(plan.base, tuple(normalise(prefix) for prefix in plan.job_config().storage.allow))
-
-
-def result_batches(table: ResultsTable, version: int | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield the results in batches, never all at once; restored pictures make them large."""
-    reader = QueryBuilder().register("results", table.open(version)).execute("select * from results")
-    yield from pa.RecordBatchReader.from_stream(reader)

@@ -88,7 +88,7 @@ def _failed(output: str, storage: Storage, columns: Sequence[str]) -> dict[str, 
     """Return the failed rows of an output, with `columns`, by the job they belong to."""
     failed: dict[str, list[dict[str, Any]]] = defaultdict(list)
     table = ResultsTable(output, storage)
-    for row in table.rows(("sample_id", "job_id", "shard", *columns), "status = 'failed'"):
+    for row in table.rows(("sample_id", "job_id", "shard", *columns), [("status", "=", "failed")]):
         failed[row["job_id"]].append(row)
     return dict(sorted(failed.items()))
 

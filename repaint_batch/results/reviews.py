@@ -20,13 +20,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from repaint_batch.config import JobConfig, PresetName
 from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.results.dead_letters import manifest_rows, retry_config
 from repaint_batch.results.plan import Plan, load_plan
+from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import REVIEWS
 from repaint_batch.storage import Storage, join, normalise
@@ -82,7 +83,7 @@ class Reviews:
 
     def __init__(self, output: str, storage: Storage) -> None:
         self.uri = join(normalise(output), "reviews")
-        self._options = storage.delta_options()
+        self._storage, self._options = storage, storage.delta_options()
 
     def exists(self) -> bool:
         """Return whether anything was ever decided."""
@@ -123,10 +124,10 @@ class Reviews:
         """Return the newest decision about every picture; those taken back are left out."""
         if not self.exists():
             return {}
-        names = ", ".join(field.name for field in REVIEWS if field.name not in ("reviewer", "decided_at"))
-        ordered = f"select {names} from reviews order by decided_at"
-        table = pa.table(QueryBuilder().register("reviews", self._open()).execute(ordered).read_all())
-        found = {decision.picture: decision for decision in (Decision(**row) for row in table.to_pylist())}
+        names = [name for name in REVIEWS.names if name != "reviewer"]
+        table = Snapshot(self._open(), self.uri, self._storage).read(names).sort_by("decided_at")
+        decisions = (Decision(**row) for row in table.drop_columns("decided_at").to_pylist())
+        found = {decision.picture: decision for decision in decisions}
         return {picture: decision for picture, decision in found.items() if decision.verdict != "undecided"}
 
     def tidy(self) -> None:
@@ -183,7 +184,7 @@ def _current(
 ) -> list[tuple[dict[str, Any], Decision]]:
     """Return the rows whose picture is among those decided about, with the decision."""
     columns = ("sample_id", "output_sha256", "attempt", "job_id", "shard")
-    rows = ResultsTable(output, storage).rows(columns, "status <> 'failed'")
+    rows = ResultsTable(output, storage).rows(columns, [("status", "!=", "failed")])
     pairs = ((row, decided.get((row["sample_id"], row["output_sha256"]))) for row in rows)
     return [(row, decision) for row, decision in pairs if decision is not None and decision.holds_for(row)]
 

@@ -8,25 +8,22 @@ A transaction's number is odd while its shard is in the table. A rollback makes 
 rows out, so that the shard may be committed again; numbers only ever grow, as Delta asks.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, QueryBuilder, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
 from deltalake.table import TableMerger
 
 from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.results.plan import Plan
+from repaint_batch.results.reading import Filters, Snapshot, patiently
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage, join, normalise
 
 _COMMIT_TRIES = 20
-_READ_TRIES = 5  # deltalake tries again after errors of the store, and not after damaged answers
-_PAUSE_S = 0.2  # before the second; doubled for each one after it
-_T = TypeVar("_T")
 _STATUSES = ("ok", "skipped", "failed")
 
 
@@ -40,7 +37,7 @@ class ResultsTable:
 
     def __init__(self, output: str, storage: Storage) -> None:
         self.uri = join(normalise(output), "results")
-        self._options = storage.delta_options()
+        self._storage, self._options = storage, storage.delta_options()
 
     def create(self, passthrough: Sequence[pa.Field]) -> None:
         """Make the table if it is not there; `passthrough` are the manifest's own columns."""
@@ -50,7 +47,7 @@ class ResultsTable:
             "delta.dataSkippingStatsColumns": "sample_id,status,job_id,shard,finished_at",
             "delta.checkpointInterval": "100",
         }
-        _patiently(
+        patiently(
             lambda: DeltaTable.create(
                 self.uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
             )
@@ -58,11 +55,11 @@ class ResultsTable:
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
-        return bool(_patiently(lambda: DeltaTable.is_deltatable(self.uri, storage_options=self._options)))
+        return bool(patiently(lambda: DeltaTable.is_deltatable(self.uri, storage_options=self._options)))
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""
-        return _patiently(lambda: DeltaTable(self.uri, version=version, storage_options=self._options))
+        return patiently(lambda: DeltaTable(self.uri, version=version, storage_options=self._options))
 
     def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
         """Publish a shard's rows in one transaction; return whether this call did it.
@@ -150,17 +147,22 @@ class ResultsTable:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows by status."""
-        counted = self.query("select status, count(*) as n from results group by status")
+        counted = patiently(lambda: self.snapshot().grouped(("status",), {"n": ("status", "count")}))
         return dict.fromkeys(_STATUSES, 0) | dict(zip(counted["status"].to_pylist(), counted["n"].to_pylist(), strict=True))
 
-    def query(self, sql: str, version: int | None = None) -> pa.Table:
-        """Return the answer to a SQL query over the table, which it calls ``results``."""
-        return _patiently(lambda: pa.table(QueryBuilder().register("results", self.open(version)).execute(sql).read_all()))
+    def snapshot(self, version: int | None = None) -> Snapshot:
+        """Return the rows as they are now, or were at `version`."""
+        return Snapshot(self.open(version), self.uri, self._storage)
 
-    def rows(self, columns: Sequence[str] | None = None, where: str = "true") -> Iterator[dict[str, Any]]:
-        """Yield rows, in the order of their ids."""
-        selected = ", ".join(f'"{name}"' for name in columns) if columns else "*"
-        yield from self.query(f"select {selected} from results where {where} order by sample_id").to_pylist()
+    def rows(self, columns: Sequence[str] | None = None, where: Filters = ()) -> Iterator[dict[str, Any]]:
+        """Yield rows, in the order of their ids.
+
+        Args:
+            columns: sample_id, and others; all by default.
+            where: which rows; all by default.
+        """
+        found: pa.Table = patiently(lambda: self.snapshot().read(columns, where))
+        yield from found.sort_by("sample_id").to_pylist()
 
 
 class CommitFeed:
@@ -193,7 +195,7 @@ class CommitFeed:
         version = table.version()
         if version == self._version:
             return
-        for entry in _patiently(lambda: table.history(limit=version - self._version)):
+        for entry in patiently(lambda: table.history(limit=version - self._version)):
             if entry.get("job_id") == self._plan.job_id:
                 self.shards.add(int(entry["shard"]))
                 self.failed += int(entry["failed"])
@@ -205,18 +207,6 @@ def _facts(plan: Plan, shard: int, rows: pa.Table) -> dict[str, str]:
     failed = pc.sum(pc.equal(rows["status"], "failed")).as_py()
     nfe = pc.sum(rows["nfe"]).as_py() or 0
     return {"job_id": plan.job_id, "shard": str(shard), "failed": str(failed), "nfe": str(nfe)}
-
-
-def _patiently(question: Callable[[], _T]) -> _T:
-    """Return the answer to a question about a table; damaged or missing answers are asked for again."""
-    for tried in range(_READ_TRIES - 1):
-        try:
-            return question()
-        except TableNotFoundError:
-            raise
-        except Exception:  # the query engine raises nothing more particular where it reads damaged bytes
-            time.sleep(_PAUSE_S * 2**tried)
-    return question()
 
 
 def transaction_id(job_id: str, shard: int) -> str:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from deltalake import QueryBuilder
 
 from repaint_batch.config import ImagesConfig, JobConfig
 from repaint_batch.errors import ManifestError, NothingToResume, RepaintBatchError, redact
@@ -100,21 +99,21 @@ def verify(output: str, storage: Storage, progress: Callable[[int, int], None] =
 class _Verifier:
     def __init__(self, output: str, plans: list[Plan], table: ResultsTable, storage: Storage) -> None:
         self._output, self._plans, self._storage = output, plans, storage
-        # One version of the table for all queries, whatever is committed meanwhile.
-        self._snapshot = QueryBuilder().register("results", table.open())
+        # One version of the table for all questions, whatever is committed meanwhile.
+        self._rows = table.snapshot()
         self._found = Verification(plans[0].rows)
         self._removed = removed_ids(output, storage)
 
     def run(self, progress: Callable[[int, int], None]) -> Verification:
         first = self._plans[0]
-        groups = self._query("select job_id, shard, count(*) as n from results group by job_id, shard order by job_id, shard")
-        shards = {(group["job_id"], group["shard"]) for group in groups}
+        groups = self._rows.grouped(("job_id", "shard"), {"rows": ("sample_id", "count")})
+        shards = {(group["job_id"], group["shard"]) for group in groups.to_pylist()}
         known = {(plan.job_id, shard) for plan in self._plans for shard in range(plan.shards)}
         for job_id, shard in sorted(shards - known):
             self._add("foreign", None, f"the table holds rows of shard {shard} of job {job_id}, which was never planned")
         # Rows that ran again stand under their later job; they are few.
-        superseding = self._query(f"select sample_id from results where job_id <> '{first.job_id}'")
-        again = Counter(row["sample_id"] for row in superseding)
+        superseding = self._rows.read(["sample_id"], [("job_id", "!=", first.job_id)])
+        again = Counter(superseding["sample_id"].to_pylist())
         for sample_id, times in again.items():
             if times > 1:
                 self._add("duplicate", sample_id, f"{times} rows of later jobs have this id")
@@ -140,7 +139,7 @@ class _Verifier:
             values = {result_id(row["sample_id"]): row for row in manifest.to_pylist()}
         except (ManifestError, OSError, pa.ArrowException) as error:
             self._add("manifest", None, f"rows {start} to {stop}: {error}")
-        rows = self._query(f"select * from results where job_id = '{plan.job_id}' and shard = {shard} order by sample_id")
+        rows = self._rows.read(where=[("job_id", "=", plan.job_id), ("shard", "=", shard)]).sort_by("sample_id").to_pylist()
         times = Counter(row["sample_id"] for row in rows)
         for sample_id, count in times.items():
             count += again[sample_id] if again else 0
@@ -218,10 +217,6 @@ class _Verifier:
         if data is not None:
             return data
         return self._storage.read(policy.resolve(uri or ""), config.images.max_bytes)
-
-    def _query(self, sql: str) -> list[Row]:
-        rows: list[Row] = pa.table(self._snapshot.execute(sql).read_all()).to_pylist()
-        return rows
 
     def _add(self, kind: str, sample_id: str | None, message: str) -> None:
         self._found.add(Problem(kind, sample_id, message))

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Annotated, Literal, get_args
 
+import pyarrow.compute as pc
 from pydantic import Field, PositiveInt
 
 from repaint_batch.config import Model, PresetName
@@ -30,6 +31,7 @@ _KEPT = 1000
 _PARTS = ("before", "after", "hole")
 Part = Literal["before", "after", "hole"]
 _COLUMNS = [name for name in RESULTS.names if name != "output"]
+_HAS_PICTURE = ("status", "!=", "failed")
 
 
 class Wanted(Model):
@@ -76,11 +78,9 @@ class Desk:
         decided = self._reviews.latest()
         schema = self._table.open().schema().to_arrow()
         own = [name for name in (field.name for field in schema) if name not in RESULTS.names]
-        names = ", ".join(_quoted(name) for name in (*_COLUMNS, *own))
-        found = self._table.query(
-            f"select {names} from results where status <> 'failed' "
-            f"order by seam_score desc nulls last, sample_id limit {MAX_ROWS + len(decided)}"
-        ).to_pylist()
+        restored = self._table.snapshot().read([*_COLUMNS, *own], [_HAS_PICTURE])
+        order = [("seam_score", "descending"), ("sample_id", "ascending")]
+        found = restored.take(pc.select_k_unstable(restored, MAX_ROWS + len(decided), order)).to_pylist()
         judged = [(row, _holding(decided, row)) for row in found]
         shown = sorted(judged, key=lambda pair: pair[1] is not None)[:MAX_ROWS]
         data = values_of([row for row, _ in shown])
@@ -164,11 +164,7 @@ class Desk:
         return self._plans[job_id]
 
     def _rows_of(self, ids: Sequence[str], columns: Sequence[str] = _COLUMNS) -> list[Row]:
-        listed = ", ".join("'" + sample_id.replace("'", "''") + "'" for sample_id in ids)
-        names = ", ".join(columns)
-        found = self._table.query(f"select {names} from results where sample_id in ({listed}) and status <> 'failed'")
-        rows: list[Row] = found.to_pylist()
-        return rows
+        return list(self._table.rows(columns, [("sample_id", "in", list(ids)), _HAS_PICTURE]))
 
     def _thumbnails(self, key: PictureKey) -> Thumbnails:
         rows = self._rows_of([key[0]], RESULTS.names)
@@ -190,7 +186,3 @@ def _holding(decided: dict[PictureKey, Decision], row: Row) -> Decision | None:
 
 def _asked(decision: Decision | None) -> dict[str, str | None] | None:
     return {"preset": decision.preset, "seed": str(decision.seed)} if decision and decision.verdict == "redo" else None
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -153,7 +153,7 @@ class Campaign:
 
     def run(self) -> Figures:
         """Run the job to its end, and look at what came of it."""
-        started = time.monotonic()
+        self._started = started = time.monotonic()
         through = Place(self._behind.uri, StorageConfig(endpoint_url=self._proxy.url, region="us-east-1"))
         config = self._job(through)
         self._proxy.watch, self._proxy.rate = self._watch, self._profile.rate
@@ -189,6 +189,7 @@ class Campaign:
         kills, node_at = list(self._profile.drivers), self._profile.node_at
         while True:
             driver = self._start(path)
+            self._tell("a driver starts")
             self._stack.callback(driver.kill)
             while driver.poll() is None:
                 if time.monotonic() > deadline:
@@ -196,13 +197,16 @@ class Campaign:
                     raise AssertionError(f"seed {self._seed} hangs: {self.figures}\n{self._said()}")
                 if node_at is not None and self._commits >= node_at:
                     node_at = None
+                    self._tell("a node is lost")
                     self._nodes.lose_one()
                     self.figures.node_kills += 1
                 if kills and self._commits >= kills[0]:
                     kills.pop(0)
+                    self._tell("the driver is killed")
                     self.figures.driver_kills += kill(driver.pid)
                 time.sleep(0.1)
             if driver.returncode == 0:
+                self._tell("the job is done")
                 return
             assert driver.returncode == -9, f"seed {self._seed}: the driver ended with {driver.returncode}:\n{self._said()}"
 
@@ -212,6 +216,9 @@ class Campaign:
                 [sys.executable, "-m", "repaint_batch", "run", str(path)],
                 stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, start_new_session=True,
             )  # fmt: skip
+
+    def _tell(self, what: str) -> None:
+        print(f"{time.monotonic() - self._started:7.1f} s, {self._commits} commits: {what}", flush=True)
 
     def _said(self) -> str:
         return self._log.read_text(errors="replace")[-6000:]
@@ -232,6 +239,7 @@ class Campaign:
         due = next((left for left in self._left if left[0] == step and left[1] <= self._steps[step]), None)
         if due is None or not kill(writer):
             return False
+        self._tell(f"a writer is killed, {step}")
         self._left.remove(due)
         self.figures.writer_kills += 1
         return True
@@ -245,6 +253,7 @@ class Campaign:
                     return
             pid = self._chance.choice(sorted(found))
             if kill(pid):
+                self._tell(f"{found[pid]} is killed")
                 is_actor = "MapWorker" in found[pid]
                 self.figures.actor_kills += is_actor
                 self.figures.worker_kills += not is_actor

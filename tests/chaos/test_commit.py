@@ -21,7 +21,7 @@ WRITERS = 8
 
 
 def attempts_seen(table: ResultsTable, shard: int) -> list[str]:
-    return [row["attempt"] for row in table.rows(("attempt",), f"shard = {shard}")]
+    return [row["attempt"] for row in table.rows(("attempt",), [("shard", "=", shard)])]
 
 
 @pytest.mark.parametrize("mode", ["append", "upsert"])
@@ -96,7 +96,7 @@ def race(place: Place, rounds: int) -> Counter[str]:
             won = list(pool.map(lambda number, shard=shard: write(shard, number), range(WRITERS)))
             assert won.count(True) == 1, f"round {shard}: {won}"
             winners.append(f"writer-{won.index(True)}")
-    seen = made.query("select shard, attempt from results order by shard").to_pylist()
+    seen = made.snapshot().read(["shard", "attempt"]).sort_by("shard").to_pylist()
     assert seen == [{"shard": shard, "attempt": winner} for shard, winner in enumerate(winners)]
     return Counter(winners)
 

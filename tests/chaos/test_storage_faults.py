@@ -11,10 +11,14 @@ import pytest
 
 from repaint_batch.errors import StorageError
 from repaint_batch.manifest import open_manifest, read_rows
+from repaint_batch.results.reading import Snapshot
+from repaint_batch.results.table import ResultsTable
 
 from ..corpus import rows, write_manifest
+from ..results.test_table import plan_of
 from .conftest import Faulty
 from .proxy import Fault
+from .writers import results
 
 _QUICK = tuple(fault for fault in Fault if fault is not Fault.HANGING)
 
@@ -63,6 +67,22 @@ def test_rows_of_a_manifest_come_whole(faulty: Faulty, seed: int) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = pa.concat_tables(pool.map(lambda span: read_rows(manifest.files, *span, storage), ranges)).to_pylist()
     assert found == manifest_rows
+    assert faulty.proxy.harmed > 5
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_what_a_table_says_is_what_was_committed(faulty: Faulty, seed: int) -> None:
+    plan = plan_of(faulty.behind, rows=40, shard_rows=4)
+    written = ResultsTable(faulty.behind.uri, faulty.behind.storage)
+    written.create([])
+    for shard in range(plan.shards):
+        written.commit(plan, shard, results(plan, shard, "first"))
+    wanted = list(written.rows())
+    found = Snapshot(written.open(), written.uri.replace(faulty.behind.uri, faulty.place.uri), faulty.place.storage)
+    faulty.proxy.kinds, faulty.proxy.rate, faulty.proxy.seed = (Fault.FLIPPED, Fault.CUT), 0.2, seed
+    for _ in range(2):
+        assert found.read().sort_by("sample_id").to_pylist() == wanted
+        assert found.grouped(("status",), {"n": ("status", "count")}).to_pylist() == [{"status": "ok", "n": 40}]
     assert faulty.proxy.harmed > 5
 
 

@@ -40,7 +40,7 @@ def test_a_row_that_kills_its_worker_is_found(
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute=compute)
     summary = run_job(config, recorder)
     assert summary.counts == {"ok": 15, "skipped": 0, "failed": 1}
-    (failed,) = ResultsTable(config.output.uri, local_place.storage).rows(where="status = 'failed'")
+    (failed,) = ResultsTable(config.output.uri, local_place.storage).rows(where=[("status", "=", "failed")])
     assert failed["sample_id"] == corpus[11]["sample_id"]
     assert failed["error_class"] == "WorkerKilled"
     assert "the process that works on this row dies" in failed["reason"]

@@ -8,7 +8,7 @@ import pytest
 
 from repaint_batch.config import JobConfig
 from repaint_batch.manifest import open_manifest
-from repaint_batch.report.sources import Sources, result_batches
+from repaint_batch.report.sources import Sources
 from repaint_batch.results.plan import Plan, freeze, make_plan
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import IMAGE_STRUCT
@@ -99,6 +99,6 @@ def test_results_come_in_batches(place: Place) -> None:
     table.create([])
     for shard in range(2):
         table.commit(plan, shard, results([row_of(plan, 2 * shard + n, output=OUTPUT) for n in range(2)]))
-    rows = [row for batch in result_batches(table) for row in batch.to_pylist()]
+    rows = [row for batch in table.snapshot().batches() for row in batch.to_pylist()]
     assert sorted(row["sample_id"] for row in rows) == ["id-0", "id-1", "id-2", "id-3"]
     assert {row["output"] for row in rows} == {OUTPUT}

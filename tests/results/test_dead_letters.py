@@ -45,7 +45,7 @@ def test_dead_letters_are_a_manifest(place: Place, tiny_prior: str) -> None:
     assert ResultsTable(again.output.uri, place.storage).counts() == {"ok": 1, "skipped": 0, "failed": 1}
     assert write_dead_letters(again.output.uri, to, place.storage) == 1
     (letter,) = read(to, place).to_pylist()
-    (row,) = ResultsTable(again.output.uri, place.storage).rows(where="status = 'failed'")
+    (row,) = ResultsTable(again.output.uri, place.storage).rows(where=[("status", "=", "failed")])
     assert letter["last_attempt"] == row["attempt"]
     last = ["last_error_class", "last_message", "last_attempt"]
     assert read(to, place).column_names == ["sample_id", "image", "mask", "note", *last]

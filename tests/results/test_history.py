@@ -87,7 +87,7 @@ def test_a_version_whose_files_are_gone_is_refused(local_place: Place, tiny_prio
     restore_here(config)
     redone(local_place, config)
     before = served(config, local_place)
-    old = ResultsTable(config.output.uri, local_place.storage).query("select output_uri from results order by sample_id", 2)
+    old = ResultsTable(config.output.uri, local_place.storage).snapshot(2).read().sort_by("sample_id")
     Path(old["output_uri"][0].as_py()).unlink()
     with pytest.raises(ConfigError, match=r"--to 2: 1 of its files are gone, such as .*picture-0000.*history"):
         rollback(config.output.uri, 2, local_place.storage)

@@ -47,7 +47,7 @@ def test_orphans_are_found_and_deleted(place: Place, tiny_prior: str) -> None:
     table = ResultsTable(config.output.uri, place.storage)
     # A row superseded, so that an older version alone refers to a data file and, through it, to an image.
     old_version = table.open().version()
-    (row,) = table.rows(where="sample_id = 'picture-0000'")
+    (row,) = table.rows(where=[("sample_id", "=", "picture-0000")])
     table.open().delete("sample_id = 'picture-0000'")
     renewed = f"{config.output.uri}/images/renewed.png"
     place.storage.write(renewed, place.storage.read(row["output_uri"]))

@@ -55,7 +55,7 @@ def test_a_shard_is_committed_once(place: Place) -> None:
     assert not table.commit(plan, 0, shard_rows(plan, 0, "second"))
     assert table.commit(plan, 2, shard_rows(plan, 2, status="failed"))
     assert table.committed(plan) == {0, 2}
-    assert {row["attempt"] for row in table.rows(where="shard = 0")} == {"first"}
+    assert {row["attempt"] for row in table.rows(where=[("shard", "=", 0)])} == {"first"}
     assert table.counts() == {"ok": 4, "skipped": 0, "failed": 2}
     feed.poll()
     assert (feed.shards, feed.rows, feed.failed, feed.nfe) == ({0, 2}, 6, 2, 18)
@@ -67,7 +67,7 @@ def test_of_racing_writers_one_wins(place: Place) -> None:
         with ThreadPoolExecutor(6) as pool:
             won = list(pool.map(lambda i, s=shard: table.commit(plan, s, shard_rows(plan, s, f"writer-{i}")), range(6)))
         assert won.count(True) == 1
-        (attempt,) = {row["attempt"] for row in table.rows(where=f"shard = {shard}")}
+        (attempt,) = {row["attempt"] for row in table.rows(where=[("shard", "=", shard)])}
         assert attempt == f"writer-{won.index(True)}"
     assert sum(table.counts().values()) == plan.rows
 

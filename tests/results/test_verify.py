@@ -62,7 +62,7 @@ def test_an_output_left_alone_has_no_problems(place: Place, tiny_prior: str, ima
 
 def rewritten(table: ResultsTable, place: Place, sample_id: str, **changes: Any) -> None:
     """Replace values of a row, as somebody with write access could."""
-    (row,) = table.rows(where=f"sample_id = '{sample_id}'")
+    (row,) = table.rows(where=[("sample_id", "=", sample_id)])
     delta = table.open()
     delta.delete(f"sample_id = '{sample_id}'")
     added(table, place, {**row, **changes})

@@ -43,7 +43,8 @@ def output(restored: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def worst_first(output: str) -> list[str]:
     """Its samples in the order in which a review shows them."""
-    ok = ResultsTable(output, Storage()).query("select sample_id from results where status = 'ok' order by seam_score desc")
+    rows = ResultsTable(output, Storage()).snapshot().read(where=[("status", "=", "ok")])
+    ok = rows.sort_by([("seam_score", "descending")])
     return [*ok["sample_id"].to_pylist(), "picture-0006"]
 
 
