@@ -205,10 +205,10 @@ def measure_job(source: str, *, shards: int, preset: str, precision: Precision) 
         before = [bare() for _ in range(max(1, shards // 4))]
         summary = run_job(config, progress)
         after = [bare() for _ in before]
-        totals = {"done": ("finished_at", "max"), "sampling": ("inpaint_s", "sum")}
-        answer = ResultsTable(config.output.uri, Storage()).snapshot().grouped(("shard",), totals).sort_by("done")
-    done = [moment.timestamp() for moment in answer["done"].to_pylist()]
-    sampling_s = statistics.mean(answer["sampling"].to_pylist()[1:])
+        rows = ResultsTable(config.output.uri, Storage()).snapshot().read(("shard", "finished_at", "inpaint_s"))
+        answer = rows.group_by("shard").aggregate([("finished_at", "max"), ("inpaint_s", "sum")]).sort_by("finished_at_max")
+    done = [moment.timestamp() for moment in answer["finished_at_max"].to_pylist()]
+    sampling_s = statistics.mean(answer["inpaint_s_sum"].to_pylist()[1:])
     shard_s, bare_s = (done[-1] - done[0]) / (shards - 1), statistics.mean(before + after)
     return JobCost(shards, summary.seconds, shard_s, sampling_s, bare_s)
 

@@ -6,7 +6,8 @@ and an answer that ends early can make it wait for ever. The log itself is read 
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
@@ -15,7 +16,6 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake.exceptions import TableNotFoundError
-from pyarrow.acero import AggregateNodeOptions, Declaration, ScanNodeOptions
 
 from repaint_batch.storage import Storage
 
@@ -61,18 +61,35 @@ class Snapshot:
         names = list(columns) if columns else None
         yield from self._dataset().to_batches(names, batch_size=rows, batch_readahead=1, fragment_readahead=1)
 
-    def grouped(self, keys: Sequence[str], totals: Mapping[str, tuple[str, str]]) -> pa.Table:
-        """Return totals of groups of rows, in the order of their keys; the rows themselves are never held.
+    def count_by(self, *keys: str) -> Counter[tuple[Any, ...]]:
+        """Return how many rows there are of each combination of values of some columns.
 
-        Args:
-            keys: columns whose values make a group.
-            totals: by name, a column and what is made of it: count, sum, max, as pyarrow calls it.
+        A file of which the log's statistics say that all its rows have the same is not read.
         """
-        columns = sorted({*keys, *(column for column, _ in totals.values())})
-        scanned = Declaration("scan", ScanNodeOptions(self._dataset(), columns=columns))
-        steps = [(column, f"hash_{function}", None, name) for name, (column, function) in totals.items()]
-        totalled = Declaration("aggregate", AggregateNodeOptions(steps, keys=list(keys)))
-        return Declaration.from_sequence([scanned, totalled]).to_table().sort_by([(key, "ascending") for key in keys])
+        found: Counter[tuple[Any, ...]] = Counter()
+        told = self._uniform(keys)
+        for _, values, rows in told:
+            found[values] += rows
+        settled = {path for path, _, _ in told}
+        whole = self._dataset()
+        unsettled = [fragment for fragment in whole.get_fragments() if fragment.path not in settled]
+        if unsettled:
+            rest = ds.FileSystemDataset(unsettled, whole.schema, whole.format, self._files).to_table(columns=list(keys))
+            grouped = rest.group_by(list(keys)).aggregate([([], "count_all")])
+            for *group, rows in zip(*(grouped[name].to_pylist() for name in (*keys, "count_all")), strict=True):
+                found[tuple(group)] += rows
+        return found
+
+    def _uniform(self, keys: Sequence[str]) -> list[tuple[str, tuple[Any, ...], int]]:
+        """Return path, values and number of rows of each file that the log knows to hold one combination of values."""
+        files = pa.table(self._table.get_add_actions(flatten=True))
+        stats = [[f"{what}.{key}" for key in keys] for what in ("min", "max", "null_count")]
+        if not all(name in files.column_names for names in stats for name in names):
+            return []
+        least, most, nulls = (list(zip(*(files[name].to_pylist() for name in names), strict=True)) for names in stats)
+        known = zip(files["path"].to_pylist(), least, most, nulls, files["num_records"].to_pylist(), strict=True)
+        none = (0,) * len(keys)
+        return [(path, low, rows) for path, low, high, missing, rows in known if low == high and missing == none and rows]
 
     def _dataset(self, where: Filters = ()) -> ds.Dataset:
         return self._table.to_pyarrow_dataset(filesystem=self._files, file_pruning_predicate=list(where) or None)

@@ -147,8 +147,8 @@ class ResultsTable:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows by status."""
-        counted = patiently(lambda: self.snapshot().grouped(("status",), {"n": ("status", "count")}))
-        return dict.fromkeys(_STATUSES, 0) | dict(zip(counted["status"].to_pylist(), counted["n"].to_pylist(), strict=True))
+        counted = patiently(lambda: self.snapshot().count_by("status"))
+        return dict.fromkeys(_STATUSES, 0) | {status: rows for (status,), rows in counted.items()}
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the rows as they are now, or were at `version`."""

@@ -106,8 +106,7 @@ class _Verifier:
 
     def run(self, progress: Callable[[int, int], None]) -> Verification:
         first = self._plans[0]
-        groups = self._rows.grouped(("job_id", "shard"), {"rows": ("sample_id", "count")})
-        shards = {(group["job_id"], group["shard"]) for group in groups.to_pylist()}
+        shards = self._rows.count_by("job_id", "shard").keys()
         known = {(plan.job_id, shard) for plan in self._plans for shard in range(plan.shards)}
         for job_id, shard in sorted(shards - known):
             self._add("foreign", None, f"the table holds rows of shard {shard} of job {job_id}, which was never planned")

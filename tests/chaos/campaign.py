@@ -60,7 +60,7 @@ class Profile:
     )  # fmt: skip
     drivers: tuple[int, ...] = (2, 5)
     node_at: int | None = 3
-    rate: float = 0.14
+    rate: float = 0.04
     limit_s: float = 1200
 
 

@@ -17,8 +17,6 @@ def nodes(s3_service: S3Service) -> Iterator[Nodes]:
     found.cluster.shutdown()
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
 def test_the_short_profile(nodes: Nodes, s3_service: S3Service, tmp_path: Path) -> None:
     figures = run_campaign(1, Profile(), nodes, s3_service, tmp_path)
     assert figures.is_flawless

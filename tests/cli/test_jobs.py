@@ -35,10 +35,13 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert "3 rows in 1 files" in printed(capsys)
     assert not Path(output).exists(), "planning writes nothing"
 
-    assert run(["run", config_path]) == 3
+    (report := Path(output, "report.html")).mkdir(parents=True)  # where the page is to go
+    assert run(["run", config_path]) == 3, "the job is done, with or without its page"
     said = printed(capsys)
     assert "2 ok, 0 skipped, 1 failed" in said
     assert f"repaint-batch retry-failed {output}" in said
+    assert "the report was not written" in said
+    report.rmdir()
 
     assert run(["run", config_path]) == 3
     assert "already finished: 2 ok, 0 skipped, 1 failed; 0 network evaluations" in printed(capsys)
@@ -50,7 +53,10 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert "2 ok, 0 skipped, 1 failed, 0 missing of 3 rows" in printed(capsys)
 
     assert run(["retry-failed", output]) == 3
-    assert "2 ok, 0 skipped, 1 failed" in printed(capsys)
+    said = printed(capsys)
+    assert "2 ok, 0 skipped, 1 failed" in said
+    assert f"report: {report}" in said
+    assert report.stat().st_size > 20_000
     assert run(["resume", output]) == 3
     assert printed(capsys).count("already finished") == 2
 
