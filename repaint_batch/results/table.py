@@ -158,11 +158,12 @@ class ResultsTable:
         """Yield rows, in the order of their ids.
 
         Args:
-            columns: sample_id, and others; all by default.
+            columns: all by default.
             where: which rows; all by default.
         """
-        found: pa.Table = patiently(lambda: self.snapshot().read(columns, where))
-        yield from found.sort_by("sample_id").to_pylist()
+        names = None if columns is None else [*dict.fromkeys([*columns, "sample_id"])]
+        found: pa.Table = patiently(lambda: self.snapshot().read(names, where)).sort_by("sample_id")
+        yield from (found.select(columns) if columns else found).to_pylist()
 
 
 class CommitFeed:

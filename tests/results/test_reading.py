@@ -57,6 +57,7 @@ def test_conditions_choose_rows(table: ResultsTable, where: Filters, found: int)
     assert few.column_names == ["sample_id", "attempt"]
     assert few.sort_by("sample_id").to_pylist() == [{name: row[name] for name in ("sample_id", "attempt")} for row in wanted]
     assert list(table.rows(where=where)) == wanted
+    assert list(table.rows(("attempt",), where)) == [{"attempt": row["attempt"]} for row in wanted]
 
 
 @pytest.mark.parametrize("keys", [("status",), ("job_id", "shard"), ("attempt",)])
