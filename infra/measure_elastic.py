@@ -19,7 +19,11 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
@@ -36,11 +40,35 @@ _DELAY = "MEASURE_ELASTIC_DELAY_S"
 
 
 def slow_down() -> None:
-    """Put in place of every prior, in this process, an exact one that sleeps before it answers."""
+    """See to it that in this process an exact prior that sleeps before it answers stands in for any other."""
+    sys.meta_path.insert(0, _WhenImported())
+
+
+class _WhenImported(MetaPathFinder):
+    """Puts it there once priors are imported, so that processes which need none start without torch, as they do in a job."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Find the module of priors, to be changed as soon as it has been executed; leave every other to others."""
+        if name != "repaint_batch.priors.loaded":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
+        execute = spec.loader.exec_module
+
+        def executed(module: ModuleType) -> None:
+            execute(module)
+            _stand_in(module.LoadedPrior)
+
+        spec.loader.exec_module = executed  # type: ignore[method-assign]
+        return spec
+
+
+def _stand_in(loaded_prior: Any) -> None:
     import torch
 
     from repaint_batch.priors.analytic import GaussianMixture
-    from repaint_batch.priors.loaded import LoadedPrior
 
     exact = GaussianMixture.isotropic(torch.zeros(1, 3, 32, 32), 0.5)
     delay_s = float(os.environ[_DELAY])
@@ -49,7 +77,7 @@ def slow_down() -> None:
         time.sleep(delay_s)
         return exact(x_t, t)
 
-    LoadedPrior.__call__ = answer
+    loaded_prior.__call__ = answer
 
 
 def job_of(folder: str, shards: int) -> JobConfig:
