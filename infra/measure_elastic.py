@@ -15,9 +15,9 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -107,6 +107,33 @@ def quiet(plan: Any, rows: int, shards: int) -> Iterator[Quiet]:
     yield Quiet()
 
 
+@contextlib.contextmanager
+def cluster_of(workers: int, delay_s: float) -> Iterator[Callable[[int], None]]:
+    """Join a new cluster whose networks take `delay_s` an evaluation; yield what adds so many more workers to it."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    memory = {"object_store_memory": 80 * 2**20}
+    # Workers that join later are started from a thread, which may not set the signal handlers of a shutdown at exit.
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, **memory}, shutdown_at_exit=False)
+
+    def add(count: int) -> None:
+        for _ in range(count):
+            cluster.add_node(num_cpus=2, num_gpus=1, **memory)
+
+    environment = {_DELAY: str(delay_s), "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "OMP_NUM_THREADS": "1"}
+    with contextlib.ExitStack() as session:
+        session.callback(cluster.shutdown)
+        add(workers)
+        ray.init(
+            address=cluster.address, log_to_driver=False, logging_level="ERROR",
+            runtime_env={"worker_process_setup_hook": slow_down, "env_vars": environment},
+        )  # fmt: skip
+        session.callback(ray.shutdown)
+        cluster.wait_for_nodes()
+        yield add
+
+
 def run(workers: int, shards: int, delay_s: float, join: tuple[int, float] | None = None) -> None:
     """Run a job on a new cluster and print what its commits tell, as JSON.
 
@@ -116,42 +143,25 @@ def run(workers: int, shards: int, delay_s: float, join: tuple[int, float] | Non
         delay_s: what an evaluation takes.
         join: how many nodes there are in the end, and after how many seconds the others come.
     """
-    import ray
-    from ray.cluster_utils import Cluster
-
     from repaint_batch.pipeline.run import run_job
     from repaint_batch.results.table import ResultsTable
 
-    node = {"num_cpus": 2, "num_gpus": 1, "object_store_memory": 80 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 80 * 2**20})
-    for _ in range(workers):
-        cluster.add_node(**node)
-    environment = {_DELAY: str(delay_s), "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "OMP_NUM_THREADS": "1"}
-    ray.init(
-        address=cluster.address, log_to_driver=False, logging_level="ERROR",
-        runtime_env={"worker_process_setup_hook": slow_down, "env_vars": environment},
-    )  # fmt: skip
-    cluster.wait_for_nodes()
-    begun = time.time()
-    joined: list[float] = []
+    with cluster_of(workers, delay_s) as add, ThreadPoolExecutor(1) as pool, tempfile.TemporaryDirectory() as folder:
+        begun = time.time()
 
-    def grow() -> None:
-        time.sleep(join[1] if join else 0)
-        for _ in range((join[0] if join else workers) - workers):
-            cluster.add_node(**node)
-        joined.append(time.time() - begun)
+        def grow(most: int, after_s: float) -> float:
+            time.sleep(after_s)
+            add(most - workers)
+            return time.time() - begun
 
-    threading.Thread(target=grow, daemon=True).start()
-    with tempfile.TemporaryDirectory() as folder:
+        growing = pool.submit(grow, *(join or (workers, 0.0)))
         config = job_of(folder, shards)
         summary = run_job(config, quiet)
-        ended = time.time()
+        seconds = time.time() - begun
         assert summary.counts["ok"] == shards
         rows = ResultsTable(config.output.uri, Storage()).rows(("finished_at", "worker"))
         told = [(row["finished_at"].timestamp() - begun, row["worker"]) for row in rows]
-    print(json.dumps({"seconds": ended - begun, "joined": joined, "shards": sorted(told)}))
-    ray.shutdown()
-    cluster.shutdown()
+        print(json.dumps({"seconds": seconds, "joined": growing.result(), "shards": sorted(told)}))
 
 
 def measured(*arguments: object) -> dict[str, Any]:
@@ -189,7 +199,7 @@ def print_workers(numbers: list[int], shards: int, delay_s: float) -> None:
 def print_joining(begin: int, end: int, shards: int, delay_s: float, after_s: float) -> None:
     """Print images a second before and after nodes join."""
     found = measured(begin, shards, delay_s, end, after_s)
-    (joined,), times = found["joined"], [at for at, _ in found["shards"]]
+    joined, times = found["joined"], [at for at, _ in found["shards"]]
     workers = {worker for _, worker in found["shards"]}
     before = [at for at in times if at <= joined]
     last_first = max(min(at for at, name in found["shards"] if name == worker) for worker in workers)
