@@ -122,7 +122,7 @@ def rollback(output: str, to: int, storage: Storage) -> Rollback:
         _refuse_gaps(output, table, to, storage)
         transactions = _transactions_since(to, now)
         turned = [
-            Transaction(name, now.transaction_version(name) + 1) for name in transactions if holds(now, name) != holds(then, name)
+            Transaction(name, (transaction_number(now, name) or 0) + 1) for name in transactions if holds(now, name) != holds(then, name)
         ]
         now.restore(to, commit_properties=CommitProperties(app_transactions=turned, custom_metadata={ROLLBACK: str(to)}))
         withdrawn, reinstated = _settle(output, table, {name.split("/")[0] for name in transactions}, storage)

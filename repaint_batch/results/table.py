@@ -76,7 +76,7 @@ class ResultsTable:
             table = self.open()
             if holds(table, transaction):
                 return False
-            number = (table.transaction_version(transaction) or 0) + 1
+            number = (transaction_number(table, transaction) or 0) + 1
             properties = CommitProperties(
                 app_transactions=[Transaction(transaction, number)], custom_metadata=facts, max_commit_retries=15
             )
@@ -126,8 +126,9 @@ class ResultsTable:
 
     def committed(self, plan: Plan) -> set[int]:
         """Return the shards of a job that the table holds."""
-        if not self.exists():
-            return set()
+        return patiently(lambda: self._committed(plan)) if self.exists() else set()
+
+    def _committed(self, plan: Plan) -> set[int]:
         table = self.open()
         shards: set[int] = set()
         superseded = plan.mode == "upsert"
@@ -217,8 +218,14 @@ def transaction_id(job_id: str, shard: int) -> str:
 
 def holds(table: DeltaTable, transaction: str) -> bool:
     """Return whether a shard's rows are in this version of the table, or were superseded in it."""
-    number: int | None = table.transaction_version(transaction)
+    number = transaction_number(table, transaction)
     return number is not None and number % 2 == 1
+
+
+def transaction_number(table: DeltaTable, transaction: str) -> int | None:
+    """Return the number that a transaction has in this version of the table; None if there is no such transaction."""
+    number: int | None = patiently(lambda: table.transaction_version(transaction))  # which reads the log once more
+    return number
 
 
 def _write(table: DeltaTable, rows: pa.Table, mode: str, properties: CommitProperties) -> None:
