@@ -20,7 +20,7 @@ from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.outputs import named_images
 from repaint_batch.results.plan import load_plans, load_withdrawn, reinstate, withdraw
-from repaint_batch.results.table import ResultsTable, holds, transaction_id
+from repaint_batch.results.table import ResultsTable, holds, transaction_id, transaction_number
 from repaint_batch.storage import Storage, join, normalise
 
 ROLLBACK = "rollback_to"
@@ -122,7 +122,9 @@ def rollback(output: str, to: int, storage: Storage) -> Rollback:
         _refuse_gaps(output, table, to, storage)
         transactions = _transactions_since(to, now)
         turned = [
-            Transaction(name, (transaction_number(now, name) or 0) + 1) for name in transactions if holds(now, name) != holds(then, name)
+            Transaction(name, (transaction_number(now, name) or 0) + 1)
+            for name in transactions
+            if holds(now, name) != holds(then, name)
         ]
         now.restore(to, commit_properties=CommitProperties(app_transactions=turned, custom_metadata={ROLLBACK: str(to)}))
         withdrawn, reinstated = _settle(output, table, {name.split("/")[0] for name in transactions}, storage)
