@@ -36,10 +36,11 @@ class S3Objects:
     Args:
         endpoint_url: where the service is; None: AWS.
         region: its region; None: as the environment says.
+        is_protected: whether TLS protects what is read on its way.
     """
 
-    def __init__(self, endpoint_url: str | None, region: str | None) -> None:
-        self._is_protected = not (endpoint_url or "").startswith("http://")
+    def __init__(self, endpoint_url: str | None, region: str | None, *, is_protected: bool) -> None:
+        self._is_protected = is_protected
         self.filesystem = S3FileSystem(
             endpoint_url=endpoint_url,
             client_kwargs={"region_name": region} if region else {},

@@ -120,11 +120,15 @@ class Storage:
     def _s3(self) -> "S3Objects":
         from repaint_batch.s3 import S3Objects  # a second that whoever has local files need not wait
 
-        return S3Objects(self.endpoint_url, self.config.region)
+        return S3Objects(self.endpoint_url, self.config.region, is_protected=self.is_protected("s3://"))
 
     @cached_property
     def _local(self) -> Any:
         return fsspec.filesystem("file", auto_mkdir=True, use_listings_cache=False)
+
+    def is_protected(self, uri: str) -> bool:
+        """Return whether what is read at `uri` arrives as it was sent: local files do, and S3 over TLS."""
+        return not (_is_s3(uri) and (self.endpoint_url or "").startswith("http://"))
 
     def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         """Return pyarrow's view of the same filesystem, and the path in it."""

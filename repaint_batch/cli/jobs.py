@@ -4,6 +4,7 @@ import json
 import time
 from typing import Annotated
 
+import pyarrow as pa
 import typer
 from deltalake.exceptions import DeltaError
 from rich.console import Console
@@ -163,7 +164,7 @@ def _report(config: JobConfig) -> None:
     uri = config.output.uri
     try:
         where, _ = write_output_report(uri, Storage(config.storage))
-    except (RepaintBatchError, DeltaError, OSError) as error:
+    except (RepaintBatchError, DeltaError, pa.ArrowException, OSError) as error:
         console.print(f"the report was not written: {escape(redact(str(error)))}; `repaint-batch report {uri}` writes it")
     else:
         console.print(f"report: {where}")

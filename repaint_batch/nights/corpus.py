@@ -162,7 +162,7 @@ class Comparison:
         missing = [name for name in OWN_COLUMNS.names if name not in pa.schema(table.open().schema().to_arrow()).names]
         if missing:
             raise ConfigError(f"output.uri: {table.uri} was not made by nights (no column {missing[0]}); choose another output")
-        for batch in table.snapshot().batches(_KNOWN, _BATCH):
+        for batch in table.snapshot().batches(_KNOWN):
             places = ", ".join("?" * len(_KNOWN))
             self._db.executemany(f"insert into known values ({places})", zip(*batch.to_pydict().values(), strict=True))
 

@@ -245,15 +245,17 @@ class _Night:
 
     def _take_in_rows(self) -> None:
         of_night = [("job_id", "in", self._summary.jobs), ("finished_at", ">=", self._began)]
-        ran = self._table.rows(("sample_id", "status", "error_class", "windows", "nfe", "inpaint_s"), of_night)
+        summed = ("windows", "nfe", "inpaint_s")
+        ran = self._table.snapshot().read(("status", "error_class", *summed), of_night)
+        totals = [([], "count_all"), *((name, "sum") for name in summed)]
         failures = Counter[str]()
-        for row in ran:
-            self._summary.rows[row["status"]] += 1
-            self._summary.windows += row["windows"] or 0
-            self._summary.nfe += row["nfe"] or 0
-            self._summary.actor_hours += (row["inpaint_s"] or 0.0) / 3600
-            if row["error_class"]:
-                failures[row["error_class"]] += 1
+        for group in ran.group_by(["status", "error_class"]).aggregate(totals).to_pylist():
+            self._summary.rows[group["status"]] += group["count_all"]
+            self._summary.windows += group["windows_sum"] or 0
+            self._summary.nfe += group["nfe_sum"] or 0
+            self._summary.actor_hours += (group["inpaint_s_sum"] or 0.0) / 3600
+            if group["error_class"]:
+                failures[group["error_class"]] += group["count_all"]
         self._summary.failures = dict(failures)
 
 

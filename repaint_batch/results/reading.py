@@ -1,20 +1,23 @@
 """The rows of a Delta table as they were written, or an error.
 
-deltalake says of which files a version of the table consists. They are read by pyarrow through this package's own filesystem,
-which notices what was damaged on its way. deltalake's query engine does not: a flipped bit comes out as another word in a row,
-and an answer that ends early can make it wait for ever. The log itself is read by deltalake, and protected by TLS alone.
+deltalake's query engine reads no more than it must, and checks nothing: a bit that flips on the way comes out as another word
+in a row, and an answer that ends early can make it wait for ever. So it is asked where files are local or TLS protects the way.
+Elsewhere deltalake says of which files a version of the table consists, and pyarrow reads them through this package's own
+filesystem, which notices what was damaged. The log itself is always read by deltalake.
 """
 
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from datetime import datetime
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
+from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 
 from repaint_batch.storage import Storage
@@ -25,7 +28,9 @@ _BATCH_ROWS = 64  # of which restored pictures may be a part
 _T = TypeVar("_T")
 
 Filters = Sequence[tuple[str, str, Any]]
-"""Conditions that all hold: column, one of ``= != < <= > >= in``, and a value; for ``in`` a list of them."""
+"""Conditions that all hold: column, one of ``= != < <= > >= in``, and a value; for ``in`` a list with at least one."""
+Order = Sequence[tuple[str, Literal["ascending", "descending"]]]
+"""Columns by which rows are sorted; nulls come last."""
 
 
 class Snapshot:
@@ -40,26 +45,39 @@ class Snapshot:
     def __init__(self, table: DeltaTable, uri: str, storage: Storage) -> None:
         filesystem, path = storage.arrow(uri)
         self._table, self._files = table, pyarrow.fs.SubTreeFileSystem(path, filesystem)
+        self._schema = pa.schema(table.schema().to_arrow())
+        self._engine = QueryBuilder().register("rows", table) if storage.is_protected(uri) else None
 
-    def read(self, columns: Sequence[str] | None = None, where: Filters = ()) -> pa.Table:
-        """Return rows, in no particular order.
+    def read(
+        self, columns: Sequence[str] | None = None, where: Filters = (), order: Order = (), most: int | None = None
+    ) -> pa.Table:
+        """Return rows.
 
         Args:
             columns: all by default.
             where: which rows; all by default.
+            order: in which order; none in particular by default.
+            most: no more than so many, the first in that order.
         """
-        if not where:
-            return self._dataset().to_table(columns=list(columns) if columns else None)
-        # Files without such rows are passed over; the others are read and then filtered, since pyarrow cannot push a condition
-        # down into files that a merge has written with other types of text.
-        names = None if columns is None else [*dict.fromkeys([*columns, *(name for name, _, _ in where)])]
-        found = self._dataset(where).to_table(columns=names).filter(pq.filters_to_expression(list(where)))
-        return found.select(columns) if columns else found
+        if self._engine is not None:
+            answer = pa.table(self._engine.execute(_query(columns, where, order, most)).read_all())
+            # Text comes as views, with which little of pyarrow can be done.
+            return answer.cast(pa.schema([self._schema.field(name) for name in answer.column_names]))
+        named = [*(name for name, _, _ in where), *(name for name, _ in order)]
+        batches = self._checked(None if columns is None else [*dict.fromkeys([*columns, *named])], where)
+        # Filtered here: pyarrow cannot push a condition down into files that a merge has written with other types of text.
+        wanted = pq.filters_to_expression(list(where)) if where else ds.scalar(True)
+        found = pa.concat_tables(pa.Table.from_batches([batch]).filter(wanted) for batch in batches)
+        if order:
+            found = found.take(pc.select_k_unstable(found, len(found) if most is None else min(most, len(found)), list(order)))
+        return found.select(list(columns)) if columns else found
 
-    def batches(self, columns: Sequence[str] | None = None, rows: int = _BATCH_ROWS) -> Iterator[pa.RecordBatch]:
-        """Yield rows in batches of at most `rows`, never all at once; restored pictures make them large."""
-        names = list(columns) if columns else None
-        yield from self._dataset().to_batches(names, batch_size=rows, batch_readahead=1, fragment_readahead=1)
+    def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """Yield rows in batches, never all at once; restored pictures make them large."""
+        if self._engine is None:
+            yield from self._checked(columns)
+        else:
+            yield from pa.RecordBatchReader.from_stream(self._engine.execute(_query(columns)))
 
     def count_by(self, *keys: str) -> Counter[tuple[Any, ...]]:
         """Return how many rows there are of each combination of values of some columns.
@@ -91,8 +109,40 @@ class Snapshot:
         none = (0,) * len(keys)
         return [(path, low, rows) for path, low, high, missing, rows in known if low == high and missing == none and rows]
 
+    def _checked(self, columns: Sequence[str] | None = None, where: Filters = ()) -> Iterator[pa.RecordBatch]:
+        """Yield rows of the files that may hold some that meet the conditions; at least one batch, which may be empty."""
+        found = self._dataset(where)
+        names = list(columns) if columns else None
+        yield pa.RecordBatch.from_pylist([], found.scanner(names).projected_schema)
+        # Page by page; by default whole row groups are fetched beforehand.
+        frugal = ds.ParquetFragmentScanOptions(pre_buffer=False, use_buffered_stream=True)
+        yield from found.to_batches(
+            names, batch_size=_BATCH_ROWS, batch_readahead=1, fragment_readahead=1, fragment_scan_options=frugal
+        )
+
     def _dataset(self, where: Filters = ()) -> ds.Dataset:
         return self._table.to_pyarrow_dataset(filesystem=self._files, file_pruning_predicate=list(where) or None)
+
+
+def _query(columns: Sequence[str] | None = None, where: Filters = (), order: Order = (), most: int | None = None) -> str:
+    selected = ", ".join(map(_quoted, columns)) if columns else "*"
+    conditions = "".join(f" and {_quoted(name)} {how} {_literal(value)}" for name, how, value in where)
+    sorting = {"ascending": "asc", "descending": "desc"}
+    ordered = ", ".join(f"{_quoted(name)} {sorting[way]} nulls last" for name, way in order)
+    limit = f" limit {most}" if most is not None else ""
+    return f"select {selected} from rows where true{conditions}{f' order by {ordered}' if ordered else ''}{limit}"
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, datetime):
+        return f"timestamp '{value.isoformat()}'"
+    if isinstance(value, str):
+        return "'" + value.replace("'", "''") + "'"
+    return f"({', '.join(map(_literal, value))})" if isinstance(value, list | tuple) else str(value)
 
 
 def patiently(question: Callable[[], _T]) -> _T:

@@ -125,7 +125,7 @@ class Reviews:
         if not self.exists():
             return {}
         names = [name for name in REVIEWS.names if name != "reviewer"]
-        table = Snapshot(self._open(), self.uri, self._storage).read(names).sort_by("decided_at")
+        table = Snapshot(self._open(), self.uri, self._storage).read(names, order=[("decided_at", "ascending")])
         decisions = (Decision(**row) for row in table.drop_columns("decided_at").to_pylist())
         found = {decision.picture: decision for decision in decisions}
         return {picture: decision for picture, decision in found.items() if decision.verdict != "undecided"}

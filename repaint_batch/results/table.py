@@ -162,9 +162,8 @@ class ResultsTable:
             columns: all by default.
             where: which rows; all by default.
         """
-        names = None if columns is None else [*dict.fromkeys([*columns, "sample_id"])]
-        found: pa.Table = patiently(lambda: self.snapshot().read(names, where)).sort_by("sample_id")
-        yield from (found.select(columns) if columns else found).to_pylist()
+        found: pa.Table = patiently(lambda: self.snapshot().read(columns, where, [("sample_id", "ascending")]))
+        yield from found.to_pylist()
 
 
 class CommitFeed:

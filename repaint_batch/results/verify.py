@@ -138,7 +138,8 @@ class _Verifier:
             values = {result_id(row["sample_id"]): row for row in manifest.to_pylist()}
         except (ManifestError, OSError, pa.ArrowException) as error:
             self._add("manifest", None, f"rows {start} to {stop}: {error}")
-        rows = self._rows.read(where=[("job_id", "=", plan.job_id), ("shard", "=", shard)]).sort_by("sample_id").to_pylist()
+        of_shard = [("job_id", "=", plan.job_id), ("shard", "=", shard)]
+        rows = self._rows.read(where=of_shard, order=[("sample_id", "ascending")]).to_pylist()
         times = Counter(row["sample_id"] for row in rows)
         for sample_id, count in times.items():
             count += again[sample_id] if again else 0

@@ -61,7 +61,7 @@ class Profile:
     drivers: tuple[int, ...] = (2, 5)
     node_at: int | None = 3
     rate: float = 0.04
-    limit_s: float = 1200
+    limit_s: float = 800
 
 
 @dataclass

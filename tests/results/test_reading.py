@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from repaint_batch.results.reading import Filters, Snapshot
+from repaint_batch.results.reading import Filters, Order, Snapshot
 from repaint_batch.results.table import ResultsTable
 
 from ..conftest import Place
@@ -25,6 +25,15 @@ def table(place: Place) -> ResultsTable:
     later = replace(plan_of(place, rows=2, shard_rows=2), mode="upsert", job_id="f" * 16)
     table.commit(later, 0, shard_rows(later, 0, "again", "failed"))
     return table
+
+
+@pytest.mark.parametrize("most", [None, 0, 3, 100])
+def test_rows_come_in_order(table: ResultsTable, most: int | None) -> None:
+    snapshot = table.snapshot()
+    wanted = sorted(all_rows(snapshot), key=lambda row: (-row["shard"], row["attempt"], row["sample_id"]))[:most]
+    order: Order = [("shard", "descending"), ("attempt", "ascending"), ("sample_id", "ascending")]
+    found = snapshot.read(("sample_id",), order=order, most=most)
+    assert found.to_pylist() == [{"sample_id": row["sample_id"]} for row in wanted]
 
 
 def all_rows(snapshot: Snapshot) -> list[Row]:
@@ -81,5 +90,4 @@ def test_what_the_log_tells_is_not_read(place: Place) -> None:
 def test_a_snapshot_is_of_its_version(table: ResultsTable) -> None:
     before = table.snapshot(table.open().version() - 1)
     assert before.read(("sample_id",), [("status", "=", "failed")]).num_rows == 0
-    assert max(batch.num_rows for batch in before.batches(rows=3)) == 3
     assert pa.Table.from_batches(list(before.batches(("sample_id",)))).column_names == ["sample_id"]
