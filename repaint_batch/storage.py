@@ -251,7 +251,8 @@ class Storage:
 
     def delta_options(self) -> dict[str, str]:
         """Return the storage options that deltalake needs for the same store."""
-        options = {}
+        # A store holds what arrives against its checksum; without one it keeps what was damaged on the way.
+        options = {"AWS_CHECKSUM_ALGORITHM": "SHA256"}
         if self.endpoint_url:
             options["AWS_ENDPOINT_URL"] = self.endpoint_url
             if self.endpoint_url.startswith("http://"):

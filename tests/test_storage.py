@@ -159,5 +159,6 @@ def test_endpoint_with_credentials_is_refused() -> None:
 
 def test_endpoint_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
-    assert Storage().delta_options() == {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true"}
+    expected = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true", "AWS_CHECKSUM_ALGORITHM": "SHA256"}
+    assert Storage().delta_options() == expected
     assert Storage(StorageConfig(endpoint_url="https://other")).endpoint_url == "https://other"

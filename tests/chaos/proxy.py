@@ -70,6 +70,7 @@ class FaultyProxy:
         watch: told of every exchange, twice; it may kill whoever sent it, and says whether the connection is to be dropped.
         faults: how often each kind has happened.
         kinds: what may happen; by default everything.
+        methods: of the requests to which it may happen; by default all.
     """
 
     target: str
@@ -79,6 +80,7 @@ class FaultyProxy:
     watch: Callable[[Exchange], bool] = lambda exchange: False
     faults: Counter[Fault] = field(default_factory=Counter)
     kinds: tuple[Fault, ...] = tuple(Fault)
+    methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
     url: str = ""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -130,7 +132,7 @@ class FaultyProxy:
 
     def _drawn(self, method: str) -> tuple[Fault | None, random.Random]:
         chance = random.Random(f"{self.seed}/{next(self._numbers)}")
-        if chance.random() >= self.rate:
+        if chance.random() >= self.rate or method not in self.methods:
             return None, chance
         if self.hang_one_in and chance.random() < 1 / self.hang_one_in and Fault.HANGING in self.kinds:
             return Fault.HANGING, chance

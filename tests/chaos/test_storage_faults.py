@@ -70,6 +70,19 @@ def test_rows_of_a_manifest_come_whole(faulty: Faulty, seed: int) -> None:
     assert faulty.proxy.harmed > 5
 
 
+def test_commits_arrive_as_they_were_sent_or_not_at_all(faulty: Faulty) -> None:
+    plan = plan_of(faulty.behind, rows=40, shard_rows=4)
+    stored = ResultsTable(faulty.behind.uri, faulty.behind.storage)
+    stored.create([])
+    table = ResultsTable(faulty.place.uri, faulty.place.storage)
+    faulty.proxy.kinds, faulty.proxy.methods, faulty.proxy.rate = (Fault.FLIPPED,), ("PUT",), 0.5
+    for shard in range(plan.shards):
+        assert table.commit(plan, shard, results(plan, shard, "first"))
+    assert faulty.proxy.faults[Fault.FLIPPED] > 5
+    wanted = pa.concat_tables(results(plan, shard, "first") for shard in range(plan.shards))
+    assert list(stored.rows()) == wanted.sort_by("sample_id").to_pylist()
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 def test_what_a_table_says_is_what_was_committed(faulty: Faulty, seed: int) -> None:
     plan = plan_of(faulty.behind, rows=40, shard_rows=4)
