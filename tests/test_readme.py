@@ -59,9 +59,13 @@ def cluster(s3_service: S3Service) -> Iterator[None]:
     """A local cluster, unless another test's is up in this process."""
     own = not ray.is_initialized()
     if own:
-        environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
         ray.init(
-            num_cpus=4, object_store_memory=160 * 2**20, include_dashboard=False, log_to_driver=False, runtime_env=environment
+            "local",  # and not whatever cluster another test has started on this machine
+            num_cpus=4,
+            object_store_memory=160 * 2**20,
+            include_dashboard=False,
+            log_to_driver=False,
+            runtime_env={"env_vars": {"PYTHONPATH": str(ROOT)}},
         )
     yield
     if own:
