@@ -105,8 +105,10 @@ class ComputeConfig(Model):
     """GPUs an actor takes; by default one where the cluster has any, otherwise none."""
     num_cpus: PositiveFloat | None = None
     """CPU cores an actor takes; by default the node's share when there is no GPU."""
-    batch_windows: PositiveInt = 16
-    """Windows in one network call. Part of the fingerprint: rounding depends on it."""
+    batch_windows: PositiveInt | Literal["auto"] = 16
+    """Windows in one network call. A number is part of what a job promises, since rounding depends on it: where so many
+    do not fit the device, the job ends with an error that names how many do. auto: every actor takes as many as its GPU
+    holds (16 on a CPU), and half as many if memory runs out later; results then differ between devices by rounding."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the network; the sampler's state is always float32.
 

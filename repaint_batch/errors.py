@@ -4,7 +4,8 @@
 
     RepaintBatchError
     ├── ConfigError          a setting that cannot be honoured; the command line exits with 2
-    │   └── PriorError       a network, checkpoint or class label that cannot be honoured
+    │   ├── PriorError       a network, checkpoint or class label that cannot be honoured
+    │   └── BatchTooLarge    windows of a network call that the device's memory does not hold
     ├── ManifestError        a manifest refused before any work; the command line exits with 2
     ├── SampleError          one row that cannot be restored; becomes a ``failed`` row, never ends a job
     │   ├── UriRefused       the row points outside what the config allows
@@ -45,6 +46,21 @@ class ConfigError(RepaintBatchError):
 
 class PriorError(ConfigError):
     """A network, checkpoint or class label that cannot be honoured."""
+
+
+class BatchTooLarge(ConfigError):
+    """A batch that the device's memory does not hold.
+
+    Attributes:
+        fits: windows that it does hold.
+    """
+
+    def __init__(self, message: str, fits: int) -> None:
+        super().__init__(message, fits)
+        self.fits = fits
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class ManifestError(RepaintBatchError):

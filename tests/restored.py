@@ -1,5 +1,7 @@
 """Finished outputs without a Ray cluster: the stages of a job, called one after the other in this process."""
 
+from collections.abc import Callable
+
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig
@@ -7,6 +9,7 @@ from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import Restorer
 from repaint_batch.pipeline.run import plan_job
 from repaint_batch.pipeline.stages import Job, decode, encode
+from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.results.attempts import Unit
 from repaint_batch.results.plan import Plan, freeze
 from repaint_batch.results.table import ResultsTable
@@ -14,8 +17,14 @@ from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
 
 
-def restore_here(config: JobConfig, *, retry_of: str | None = None, shards: int | None = None) -> Plan:
-    """Run what is pending of a job, or of its first `shards` shards, and return its plan."""
+def restore_here(
+    config: JobConfig,
+    *,
+    retry_of: str | None = None,
+    shards: int | None = None,
+    device: Callable[[LoadedPrior], LoadedPrior] = lambda prior: prior,
+) -> Plan:
+    """Run what is pending of a job, or of its first `shards` shards, with its prior as it is on `device`; return the plan."""
     storage = Storage(config.storage)
     plan, manifest, prior = plan_job(config, storage, retry_of=retry_of)
     plan = freeze(plan, config.output.uri, storage)
@@ -23,7 +32,7 @@ def restore_here(config: JobConfig, *, retry_of: str | None = None, shards: int 
     table = ResultsTable(config.output.uri, storage)
     table.create(own_columns)
     job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
-    restorer = Restorer(job, prior, 1)
+    restorer = Restorer(job, device(prior), 1)
     for shard in sorted(set(range(plan.shards if shards is None else shards)) - table.committed(plan)):
         attempt = job.attempt_log.begin(Unit.whole(plan, shard))
         work = decode(read_rows(plan.files, *plan.shard_range(shard), storage), job, shard, attempt, {})

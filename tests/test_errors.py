@@ -1,8 +1,10 @@
-"""Secrets stay out of messages."""
+"""Secrets stay out of messages, and errors pass from process to process."""
+
+import pickle
 
 import pytest
 
-from repaint_batch.errors import redact
+from repaint_batch.errors import BatchTooLarge, redact
 
 
 @pytest.mark.parametrize(
@@ -23,3 +25,8 @@ def test_secrets_are_hidden(text: str, without: str) -> None:
 @pytest.mark.parametrize("text", ["s3://bucket/a@b.png", "unknown key; known keys: preset, seed", "mask is null"])
 def test_the_rest_stays(text: str) -> None:
     assert redact(text) == text
+
+
+def test_an_error_with_a_figure_passes_from_process_to_process() -> None:
+    error = pickle.loads(pickle.dumps(BatchTooLarge("16 windows do not fit, 4 do", 4)))
+    assert (str(error), error.fits) == ("16 windows do not fit, 4 do", 4)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 from diffusers import UNet2DModel
+from torch import Tensor, nn
 
 from repaint_batch.priors.guided_diffusion import GuidedClassifier
 
@@ -36,3 +37,21 @@ def tiny_classifier(classes: int = 4) -> GuidedClassifier:
 def generator(seed: int = 0) -> torch.Generator:
     """Return a generator."""
     return torch.Generator().manual_seed(seed)
+
+
+class Narrow(nn.Module):
+    """A network on a device whose memory takes so many windows and no more."""
+
+    def __init__(self, unet: UNet2DModel, most: int) -> None:
+        super().__init__()
+        self.unet, self.most = unet, most
+        self.config = unet.config
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("cpu")
+
+    def forward(self, x: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Any:
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("a test's own limit")
+        return self.unet(x, t, class_labels=class_labels)

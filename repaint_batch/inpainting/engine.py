@@ -2,7 +2,7 @@
 
 Nothing here may change a result behind the owner's back. Compilation and batch size both change rounding, so both are
 part of a job's identity: a missing compiler is found out before a job is planned, and a batch that does not fit the device
-is an error that names one that does, never a smaller batch.
+is an error that names one that does. Only an owner who asked for ``compute.batch_windows: auto`` gets another one.
 """
 
 import warnings
@@ -12,8 +12,12 @@ import torch
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
-from repaint_batch.errors import ConfigError, PriorError
+from repaint_batch.config import JobConfig
+from repaint_batch.errors import BatchTooLarge, ConfigError, PriorError
 from repaint_batch.priors.loaded import LoadedPrior
+
+_CPU_WINDOWS = 16
+_MOST_WINDOWS = 256
 
 
 def missing_compiler() -> str | None:
@@ -37,7 +41,7 @@ def compile_network(prior: LoadedPrior, batch_windows: int) -> None:
         batch_windows: B of that shape.
 
     Raises:
-        ConfigError: this machine has no compiler, or the batch does not fit the device.
+        ConfigError: this machine has no compiler; BatchTooLarge: the batch does not fit the device.
     """
     reason = missing_compiler()
     if reason:
@@ -69,6 +73,28 @@ def evaluate_once(prior: LoadedPrior, shape: Sequence[int]) -> None:
         prior.labelled(classes, shape[0])(torch.zeros(tuple(shape), device=device), t)
 
 
+def batch_windows_of(config: JobConfig, prior: LoadedPrior) -> int:
+    """Return the windows of a network call: the config's number, or for ``auto`` what suits this process's device.
+
+    On a CPU larger batches are not faster, and memory that runs out is no error but the end of the process.
+    """
+    asked = config.compute.batch_windows
+    if asked != "auto":
+        return asked
+    if next(prior.network.parameters()).device.type == "cpu":
+        return _CPU_WINDOWS
+    # Places beyond a shard's windows would be padding.
+    return largest_batch(prior, min(_MOST_WINDOWS, config.compute.shard_rows * config.sampler.candidates))
+
+
+def largest_batch(prior: LoadedPrior, most: int) -> int:
+    """Return the largest of 1, 2, 4, ... windows that fits the device, and no larger than holds `most`."""
+    fits = 1
+    while fits < most and _fits(prior, (2 * fits, prior.channels, prior.resolution_px, prior.resolution_px)):
+        fits *= 2
+    return fits
+
+
 def out_of_memory(prior: LoadedPrior, shape: Sequence[int]) -> ConfigError:
     """Return the error for a batch of `shape` (B, C, H, W) that did not fit; it names the largest B/2, B/4, ... that does."""
     device = next(prior.network.parameters()).device
@@ -78,7 +104,8 @@ def out_of_memory(prior: LoadedPrior, shape: Sequence[int]) -> ConfigError:
     what = f"{shape[0]} windows of {shape[3]}×{shape[2]} px do not fit the memory of {device}"
     if not fits:
         return PriorError(f"{what}, nor does a single one; use a smaller prior, a lower precision or a larger device")
-    return ConfigError(f"{what}, {fits} do: set compute.batch_windows to {fits}; rounding depends on it, so it is a new job")
+    advice = f"set compute.batch_windows to {fits}; rounding depends on it, so it is a new job"
+    return BatchTooLarge(f"{what}, {fits} do: {advice}", fits)
 
 
 def _fits(prior: LoadedPrior, shape: Sequence[int]) -> bool:

@@ -166,7 +166,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         Raises:
             PriorError: the windows or labels do not fit the network.
             MaskInvalid: the masks do not fit the windows.
-            ConfigError: a batch does not fit the device's memory; the message names one that does.
+            BatchTooLarge: a batch does not fit the device's memory; the message names one that does.
         """
         prior = self.prior
         prior.check_size(known.shape)

@@ -1,18 +1,20 @@
 """The actor that holds a prior."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 
 from repaint_batch.config import JobConfig
-from repaint_batch.errors import PriorError
+from repaint_batch.errors import BatchTooLarge, PriorError
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.engine import compile_network
+from repaint_batch.inpainting.engine import batch_windows_of, compile_network
 from repaint_batch.inpainting.pipeline import Checkpoint
 from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, work_of
@@ -34,6 +36,8 @@ from repaint_batch.sampler.noise import candidate_seed, sample_key
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 
+_log = logging.getLogger(__name__)
+
 
 def load_for(config: JobConfig) -> LoadedPrior:
     """Return a job's prior on this process's device."""
@@ -43,6 +47,9 @@ def load_for(config: JobConfig) -> LoadedPrior:
 
 class Restorer:
     """Restores the windows of rows, packed into full batches. What comes out does not depend on which rows share one.
+
+    Attributes:
+        batch_windows: windows in one network call; with ``compute.batch_windows: auto`` fewer once memory has run out.
 
     Args:
         job: what to restore, and how.
@@ -56,7 +63,8 @@ class Restorer:
         self._to_stop = to_stop
         self._job, self._config = job, job.config
         self._pipeline = RePaintPipeline.from_prior(prior)
-        self._to_compile = self._config.compute.compile
+        self.batch_windows = batch_windows_of(self._config, prior)
+        self._compiled_for = 0
         self._sampler = PRESETS[self._config.sampler.preset]
 
     @property
@@ -74,25 +82,36 @@ class Restorer:
             resumable: save the state now and then to the job's folder, and go on from one that is there.
             watcher: shown every state, where the restoration is not resumable.
         """
-        if self._to_compile:
-            compile_network(self._pipeline.prior, self._config.compute.batch_windows)
-            self._to_compile = False
         candidates = self._config.sampler.candidates
         pictures = [self._unrestored(row, candidate) for row in rows for candidate in range(candidates)]
-        plan, compute = self._job.plan, self._config.compute
-        inflight = watcher
-        if resumable:
-            uri = inflight_uri(self._job.output, plan.job_id, rows[0]["shard"])
-            work = work_of(pictures, plan.prior_fingerprint, plan.sampler_fingerprint)
-            inflight = InFlight(uri, Storage(self._config.storage), work, compute.checkpoint_s, self._to_stop)
-        restored = restore_pictures(
-            self._pipeline, pictures, sampler=self._sampler, batch_windows=compute.batch_windows, checkpoint=inflight
-        )
+        while True:
+            checkpoint = self._inflight(rows[0]["shard"], pictures) if resumable else watcher
+            try:
+                restored = self._restored(pictures, checkpoint)
+                break
+            except BatchTooLarge as error:
+                if self._config.compute.batch_windows != "auto":
+                    raise
+                _log.warning("memory ran out with %d windows in a call; going on with %d", self.batch_windows, error.fits)
+                self.batch_windows = error.fits
         for number, row in enumerate(rows):
             first = number * candidates
             row["__windows"] = b"".join(pixels.tobytes() for pixels in restored[first : first + candidates])
             row["__keep"] = None
             row["nfe"] = candidates * nfe_of(pictures[first].plan, self._sampler)
+
+    def _restored(self, pictures: list[Unrestored], checkpoint: Checkpoint | None) -> list[np.ndarray]:
+        batch = self.batch_windows
+        if self._config.compute.compile and self._compiled_for != batch:
+            compile_network(self._pipeline.prior, batch)
+            self._compiled_for = batch
+        return restore_pictures(self._pipeline, pictures, sampler=self._sampler, batch_windows=batch, checkpoint=checkpoint)
+
+    def _inflight(self, shard: int, pictures: list[Unrestored]) -> InFlight:
+        plan, storage = self._job.plan, Storage(self._config.storage)
+        uri = inflight_uri(self._job.output, plan.job_id, shard)
+        work = work_of(pictures, plan.prior_fingerprint, plan.sampler_fingerprint, str(self.batch_windows))
+        return InFlight(uri, storage, work, self._config.compute.checkpoint_s, self._to_stop)
 
     def _unrestored(self, row: Row, candidate: int) -> Unrestored:
         side = self._job.resolution_px
@@ -139,7 +158,7 @@ class Inpainter:
         sampled = [row for row in rows if row["status"] == "pending" and row["windows"]]
         total, candidates = sum(row["windows"] for row in sampled), self._job.config.sampler.candidates
         if sampled:
-            sampling(self._job.plan.job_id, total * candidates, self._job.config.compute.batch_windows)
+            sampling(self._job.plan.job_id, total * candidates, self._restorer.batch_windows)
             self._restorer.restore(sampled, resumable=True)
         elapsed = time.perf_counter() - started
         for row in sampled:

@@ -16,6 +16,7 @@ import torch
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.inpainting import RePaintPipeline
+from repaint_batch.inpainting.engine import batch_windows_of
 from repaint_batch.preflight.findings import Findings
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.presets import PRESETS, AnnealedLangevin
@@ -86,7 +87,7 @@ def probe(config: JobConfig, storage: Storage) -> float:
     """Return the seconds that one actor on this machine takes for a window, from a few network evaluations of a batch."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     prior = load_prior(config.prior, storage, device=device, precision=config.compute.precision)
-    pipeline, batch, side = RePaintPipeline.from_prior(prior), config.compute.batch_windows, prior.resolution_px
+    pipeline, batch, side = RePaintPipeline.from_prior(prior), batch_windows_of(config, prior), prior.resolution_px
     known = torch.zeros(batch, 3, side, side)
     keep_mask = torch.ones(batch, 1, side, side, dtype=torch.bool)
     keep_mask[..., side // 4 : side // 2, side // 4 : side // 2] = False

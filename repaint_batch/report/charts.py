@@ -57,7 +57,7 @@ class Ticks:
 
 @dataclass(frozen=True)
 class Charts:
-    """All drawings of the page; those over time are None where nothing was sampled."""
+    """All drawings of the page; those over time are None where nothing was sampled, or a batch has no fixed size."""
 
     throughput: Area | None
     occupancy: Area | None
@@ -68,18 +68,18 @@ class Charts:
     seams: list[Bar]
 
 
-def charts(numbers: Figures, batch_windows: int) -> Charts:
+def charts(numbers: Figures, batch_windows: int | None) -> Charts:
     """Return every drawing of the page."""
     axis = TimeAxis.of(numbers.spans)
     holes, seams = _bars(numbers.holes, "pictures"), _bars(numbers.seams, "pictures")
     if not numbers.spans:
         return Charts(None, None, [], 0, None, holes, seams)
     rate = throughput(numbers.spans, axis)
-    filled = occupancy(numbers.spans, batch_windows, axis)
+    filled = occupancy(numbers.spans, batch_windows, axis) if batch_windows else None
     lanes = _lanes(numbers.spans, axis)
     return Charts(
         throughput=_area(rate, max(rate.values), "Images a second over time: at most {:.2f}"),
-        occupancy=_area(filled, 1.0, "Share of batch places that held a window, over time"),
+        occupancy=_area(filled, 1.0, "Share of batch places that held a window, over time") if filled else None,
         lanes=lanes[:MAX_LANES],
         lanes_left_out=max(0, len(lanes) - MAX_LANES),
         ticks=_ticks(axis),

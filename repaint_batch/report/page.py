@@ -48,7 +48,7 @@ class JobFacts:
         jobs: job ids, oldest first.
         prior: name of the prior, for people.
         sampler: name and settings of the sampler, for people.
-        batch_windows: windows in one network call.
+        batch_windows: windows in one network call; None where every actor chose for itself.
         images: polarity of the masks and caps on what is decoded.
         price_per_hour: of one worker; None leaves cost out.
         currency: sign or code that is put before an amount.
@@ -59,7 +59,7 @@ class JobFacts:
     jobs: tuple[str, ...]
     prior: str
     sampler: str
-    batch_windows: int
+    batch_windows: int | None
     images: ImagesConfig
     price_per_hour: float | None = None
     currency: str = ""
@@ -76,7 +76,7 @@ class JobFacts:
             jobs=tuple(plan.job_id for plan in plans),
             prior=config.prior.source,
             sampler=f"{config.sampler.preset} ({settings})",
-            batch_windows=config.compute.batch_windows,
+            batch_windows=None if config.compute.batch_windows == "auto" else config.compute.batch_windows,
             images=config.images,
             price_per_hour=price_per_hour,
             currency=currency,
@@ -142,7 +142,7 @@ def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFact
         numbers=numbers,
         charts=charts(numbers, facts.batch_windows),
         cost=_cost(numbers, facts),
-        occupancy=mean_occupancy(numbers.spans, facts.batch_windows),
+        occupancy=mean_occupancy(numbers.spans, facts.batch_windows) if facts.batch_windows else None,
         pending=max(0, facts.rows - numbers.rows),
         failed=failed[:FAILED_SHOWN],
         slowest=sorted(numbers.spans, key=lambda span: -span.seconds)[:10],

@@ -26,7 +26,7 @@ from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, job, rows, save_tiny_prior, write_manifest
-from ..tiny_networks import TINY_PX, generator, tiny_classifier, tiny_unet
+from ..tiny_networks import TINY_PX, Narrow, generator, tiny_classifier, tiny_unet
 
 SAMPLERS: tuple[Sampler, ...] = (
     RePaint(6, 2, 2),
@@ -175,37 +175,24 @@ def test_no_step_waits_for_the_device(sampler: Sampler, guided: bool, prediction
     assert not watch.seen
 
 
-class Narrow(nn.Module):
-    """A network on a device whose memory takes so many windows and no more."""
-
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        self.unet, self.most = tiny_unet(), most
-        self.config = self.unet.config
-
-    @property
-    def device(self) -> torch.device:
-        return torch.device("cpu")
-
-    def forward(self, x: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Any:
-        if len(x) > self.most:
-            raise torch.OutOfMemoryError("a test's own limit")
-        return self.unet(x, t)
-
-
 @pytest.mark.parametrize(("most", "fits"), [(3, 2), (1, 1), (2, 2)])
 def test_a_batch_that_does_not_fit_is_an_error_that_names_one_that_does(most: int, fits: int) -> None:
     with pytest.raises(ConfigError, match=rf"4 windows of 8×8 px .* {fits} do: set compute.batch_windows to {fits};"):
-        restore(prior_of(Narrow(most)))
+        restore(prior_of(Narrow(tiny_unet(), most)))
+
+
+@pytest.mark.parametrize(("holds", "most", "found"), [(1, 64, 1), (3, 64, 2), (8, 64, 8), (64, 4, 4), (64, 5, 8), (0, 64, 1)])
+def test_the_largest_batch_is_found_by_trying(holds: int, most: int, found: int) -> None:
+    assert engine.largest_batch(prior_of(Narrow(tiny_unet(), holds)), most) == found
 
 
 def test_a_batch_that_fits_runs() -> None:
-    assert torch.equal(restore(prior_of(Narrow(BATCH))), restore(prior_of(tiny_unet())))
+    assert torch.equal(restore(prior_of(Narrow(tiny_unet(), BATCH))), restore(prior_of(tiny_unet())))
 
 
 def test_a_window_that_does_not_fit_alone_is_an_error() -> None:
     with pytest.raises(PriorError, match="nor does a single one"):
-        restore(prior_of(Narrow(0)))
+        restore(prior_of(Narrow(tiny_unet(), 0)))
 
 
 def test_what_changes_rounding_is_part_of_the_job(local_place: Place) -> None:
@@ -216,7 +203,8 @@ def test_what_changes_rounding_is_part_of_the_job(local_place: Place) -> None:
         plan = make_plan(config, open_manifest(manifest, local_place.storage), "prior", {"sampler": "any"})
         return plan.job_id, plan.sampler_fingerprint
 
-    choices: list[dict[str, Any]] = [{}, {"compile": True}, {"precision": "bfloat16"}, {"batch_windows": 8}]
+    batches: list[dict[str, Any]] = [{"batch_windows": 8}, {"batch_windows": "auto"}]
+    choices: list[dict[str, Any]] = [{}, {"compile": True}, {"precision": "bfloat16"}, *batches]
     for found in zip(*(planned(**choice) for choice in choices), strict=True):
         assert len(set(found)) == len(choices)
     assert planned() == planned(actors=3)

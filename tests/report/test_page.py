@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_a_job_that_has_hardly_begun_has_a_report(rows: int, pictures: Pictures)
     html = report_html(results([result_row(n) for n in range(rows)]), pictures, facts(40))
     assert f"{40 - rows} still to do" in html
     assert len(embedded(html)["places"]) == rows
+
+
+def test_batches_without_a_fixed_size_have_no_occupancy(pictures: Pictures) -> None:
+    rows = results([result_row(n) for n in range(20)])
+    for batch_windows in (16, None):
+        html = report_html(rows, pictures, replace(facts(20), batch_windows=batch_windows))
+        assert ("Batch occupancy" in html) == (batch_windows is not None)
+        assert "Shards by worker" in html
 
 
 def test_more_rows_than_the_gallery_holds_are_still_counted(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
