@@ -4,17 +4,14 @@ import json
 import time
 from typing import Annotated
 
-import pyarrow as pa
 import typer
-from deltalake.exceptions import DeltaError
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from repaint_batch.cli.report import write_output_report
+from repaint_batch.cli.report import offer_report
 from repaint_batch.config import JobConfig, StorageConfig, load_config
-from repaint_batch.errors import RepaintBatchError, redact
 from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
@@ -24,7 +21,6 @@ from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 _WATCH_S = 2.0
-REPORTED_ROWS = 10_000  # a page of more is asked for with `repaint-batch report`
 
 ConfigPath = Annotated[str, typer.Argument(help="YAML file of the job, e.g. configs/restore-local.yaml.")]
 OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
@@ -154,20 +150,10 @@ def _execute(config: JobConfig, retry_of: str | None) -> int:
         console.print(f"job {summary.plan.job_id} finished: {counts}; {rate}; results in {config.output.uri}")
     if summary.counts["failed"]:
         console.print(f"{summary.counts['failed']} rows failed; `repaint-batch retry-failed {config.output.uri}` runs them again")
-    if summary.shards_run and sum(summary.counts.values()) <= REPORTED_ROWS:
-        _report(config)
+    where = offer_report(config.output.uri, Storage(config.storage)) if summary.shards_run else None
+    if where:
+        console.print(f"report: {escape(where)}")
     return summary.exit_code
-
-
-def _report(config: JobConfig) -> None:
-    """Write a job's page; the job is done, whatever comes of that."""
-    uri = config.output.uri
-    try:
-        where, _ = write_output_report(uri, Storage(config.storage))
-    except (RepaintBatchError, DeltaError, pa.ArrowException, OSError) as error:
-        console.print(f"the report was not written: {escape(redact(str(error)))}; `repaint-batch report {uri}` writes it")
-    else:
-        console.print(f"report: {where}")
 
 
 def progress(plan: Plan, rows_done: int, shards_done: int) -> Progress:

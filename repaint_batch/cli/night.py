@@ -4,11 +4,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli.jobs import REPORTED_ROWS, ConfigPath, progress
-from repaint_batch.cli.report import write_output_report
+from repaint_batch.cli.jobs import ConfigPath, progress
+from repaint_batch.cli.report import offer_report
 from repaint_batch.config import load_config
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -25,7 +23,7 @@ def night(config: ConfigPath) -> None:
     from repaint_batch.nights.config import NightConfig
     from repaint_batch.nights.night import run_night
 
-    done = run_night(load_config(config, NightConfig), progress, _report)
+    done = run_night(load_config(config, NightConfig), progress, offer_report)
     ran, skipped = (_words(counts) or "nothing" for counts in (done.ran, done.skipped))
     console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
     lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}
@@ -48,9 +46,3 @@ def night(config: ConfigPath) -> None:
 
 def _words(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
-
-
-def _report(output: str, storage: Storage) -> str | None:
-    if sum(ResultsTable(output, storage).counts().values()) > REPORTED_ROWS:
-        return None
-    return write_output_report(output, storage)[0]

@@ -3,16 +3,19 @@
 from pathlib import Path
 from typing import Annotated
 
+import pyarrow as pa
 import typer
+from deltalake.exceptions import DeltaError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.config import StorageConfig
-from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.errors import ConfigError, NothingToResume, RepaintBatchError, redact
 from repaint_batch.storage import Storage, join, normalise
 
 console = Console(soft_wrap=True, highlight=False)
+_ROWS_WITH_RUN = 10_000
 
 
 def report(
@@ -61,6 +64,24 @@ def write_output_report(
     where = join(normalise(output), "report.html") if to is None else normalise(to)
     storage.write(where, html)
     return where, len(html)
+
+
+def offer_report(output: str, storage: Storage) -> str | None:
+    """Write the report of what has just run and return where it is.
+
+    None if the output has more rows than come with every run (`report` makes a page of any number), and also if the page
+    cannot be written: why is said, and what ran is done all the same.
+    """
+    from repaint_batch.results.table import ResultsTable
+
+    try:
+        if sum(ResultsTable(output, storage).counts().values()) > _ROWS_WITH_RUN:
+            return None
+        return write_output_report(output, storage)[0]
+    except (RepaintBatchError, DeltaError, pa.ArrowException, OSError) as error:
+        why = escape(redact(str(error)))
+        console.print(f"the report was not written: {why}; `repaint-batch report {escape(output)}` writes it")
+        return None
 
 
 def schedule(

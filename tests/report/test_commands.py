@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from repaint_batch.cli.report import report, schedule, write_output_report
+from repaint_batch.cli.report import offer_report, report, schedule, write_output_report
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
@@ -48,6 +48,16 @@ def test_a_report_is_written_into_the_output(place: Place) -> None:
 def _words(html: str) -> list[str]:
     tiles = re.findall(r"<dt>([^<]*)</dt><dd[^>]*>([^<]*)", html)
     return [f"{value.strip()} {name}" for name, value in tiles]
+
+
+def test_what_has_run_is_done_with_or_without_its_page(local_place: Place, capsys: pytest.CaptureFixture[str]) -> None:
+    output = finished(local_place)
+    where = Path(output.removeprefix("file://"), "report.html")
+    where.mkdir()  # where the page is to go
+    assert offer_report(output, local_place.storage) is None
+    assert f"`repaint-batch report {output}` writes it" in " ".join(capsys.readouterr().out.split())
+    where.rmdir()
+    assert offer_report(output, local_place.storage) == str(where)
 
 
 def test_the_command_says_where_the_page_is(local_place: Place, tmp_path: Path) -> None:
