@@ -140,7 +140,7 @@ class _Night:
 
     def _work(self) -> None:
         job, sampler = honoured(self._config.job(join(self._folder, "manifest.parquet")))
-        prior = load_prior(job.prior, self._storage).fingerprint
+        prior = load_prior(job.prior, self._storage, precision=job.compute.precision).fingerprint
         asked = asked_for(prior, sampler_fingerprint(sampler, job.compute.model_dump(mode="json")), job)
         self._finish_earlier(asked)
         with tempfile.TemporaryDirectory(prefix="repaint-batch-") as scratch:

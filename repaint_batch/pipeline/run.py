@@ -81,7 +81,8 @@ def plan_job(
     """Return what `config` would do, after reading the manifest's ids and the prior; nothing is written or run."""
     config, sampler = honoured(config)
     manifest = open_manifest(config.input.manifest, storage)
-    prior = load_prior(config.prior, storage)
+    # In the job's precision: an actor holds its own fingerprint against this one's.
+    prior = load_prior(config.prior, storage, precision=config.compute.precision)
     return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of, listed=listed), manifest, prior
 
 

@@ -10,6 +10,7 @@ from PIL import Image
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError, ManifestError
+from repaint_batch.pipeline.replay import replay
 from repaint_batch.pipeline.run import actor_resources, run_job
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.status import read_status
@@ -107,6 +108,19 @@ def test_images_do_not_depend_on_shards_or_actors(local_place: Place, tiny_prior
         assert run_job(config, recorder).counts["ok"] == 20
         found.append(images(config, local_place))
     assert all(other == found[0] for other in found[1:])
+
+
+def test_a_job_in_bfloat16(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
+    manifest = write_manifest(local_place, rows(4))
+    found = []
+    for precision in ("float32", "bfloat16"):
+        config = job(local_place, manifest, tiny_prior, precision, compute={"precision": precision})
+        assert run_job(config, recorder).counts["ok"] == 4
+        assert run_job(config, recorder).shards_run == 0, "the same job is found again"
+        found.append(images(config, local_place))
+        replayed = replay(config.output.uri, "picture-0001", local_place.storage)
+        assert replayed.is_equal, replayed.difference
+    assert found[0] != found[1]
 
 
 def test_images_as_files(place: Place, tiny_prior: str, recorder: Recorder) -> None:
