@@ -191,15 +191,15 @@ def _stored(plan: Plan) -> bytes:
 
 
 def _differences(plan: Plan, other: Plan) -> str:
-    names = [
-        section
-        for section in ("input", "prior", "sampler", "images", "output")
-        if plan.config[section] != other.config[section]
-    ]
-    if plan.prior_fingerprint != other.prior_fingerprint and "prior" not in names:
+    sections = ("input", "prior", "sampler", "images", "output")
+    names = [section for section in sections if plan.config[section] != other.config[section]]
+    arithmetic = ("batch_windows", "precision", "compile")
+    names += [f"compute.{name}" for name in arithmetic if plan.config["compute"][name] != other.config["compute"].get(name)]
+    # A prior's fingerprint changes with its precision too.
+    if plan.prior_fingerprint != other.prior_fingerprint and not {"prior", "compute.precision"} & set(names):
         names.append("prior weights")
     if plan.files != other.files and "input" not in names:
         names.append("manifest contents")
     if plan.sampler != other.sampler and "sampler" not in names:
         names.append("sampler, as this version defines it")
-    return f"differs in: {', '.join(names) or 'batch_windows, precision or compile'}"
+    return f"differs in: {', '.join(names) or 'what the version that planned it made of the same config'}"

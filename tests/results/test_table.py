@@ -98,6 +98,9 @@ def test_the_first_plan_holds(place: Place) -> None:
     assert load_plans(place.uri, place.storage) == [first]
     with pytest.raises(ConfigError, match=r"already holds job .*\(differs in: sampler\)"):
         freeze(plan_of(place, sampler={"seed": 1}), place.uri, place.storage)
+    other = replace(plan_of(place, compute={"precision": "bfloat16", "compile": True}), prior_fingerprint="in bfloat16")
+    with pytest.raises(ConfigError, match=r"\(differs in: compute.precision, compute.compile\)"):
+        freeze(other, place.uri, place.storage)
 
 
 def test_status_reconciles(place: Place) -> None:
