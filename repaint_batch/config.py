@@ -196,7 +196,7 @@ class TrainConfig(Model):
     """Every picture whose base name has crc32 divisible by this is never trained on."""
     network: NetworkConfig = NetworkConfig()
     init_from: str | None = None
-    """Prior whose weights training starts from."""
+    """Prior whose weights training starts from, of any size of pictures: ``bundled:emoji``, a folder, or a prefix."""
     steps: PositiveInt = 20_000
     """Steps of the optimiser."""
     batch_size: PositiveInt = 64

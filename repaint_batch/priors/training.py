@@ -22,6 +22,8 @@ from PIL import Image
 from repaint_batch.config import NetworkConfig, TrainConfig, fingerprint
 from repaint_batch.errors import ConfigError
 from repaint_batch.priors.pictures import Crops, WholePictures, load_pictures
+from repaint_batch.priors.source import locate
+from repaint_batch.storage import Storage
 
 TRAIN_STEPS = 1000
 Report = Callable[[str], None]
@@ -30,8 +32,7 @@ Report = Callable[[str], None]
 def make_network(shape: NetworkConfig, image_size_px: int) -> UNet2DModel:
     """Return an untrained UNet2DModel that predicts eps for RGB pictures of `image_size_px`."""
     levels = len(shape.block_out_channels)
-    if image_size_px % 2 ** (levels - 1):
-        raise ConfigError(f"image_size_px: {image_size_px} cannot be halved {levels - 1} times; change it or the network")
+    check_size(image_size_px, levels)
     resolutions = [image_size_px >> level for level in range(levels)]
     attends = [px in shape.attention_px for px in resolutions]
     return UNet2DModel(
@@ -45,6 +46,12 @@ def make_network(shape: NetworkConfig, image_size_px: int) -> UNet2DModel:
         attention_head_dim=shape.attention_head_dim,
         norm_num_groups=shape.norm_num_groups,
     )
+
+
+def check_size(image_size_px: int, levels: int) -> None:
+    """Raise ConfigError if a network of `levels` resolutions cannot halve pictures of `image_size_px` down to the last."""
+    if image_size_px % 2 ** (levels - 1):
+        raise ConfigError(f"image_size_px: {image_size_px} cannot be halved {levels - 1} times; change it or the network")
 
 
 def learning_rate_at(step: int, config: TrainConfig) -> float:
@@ -70,11 +77,13 @@ class Trainer:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
         if config.init_from:
+            start = locate(config.init_from, None, Storage(config.storage))
             network = UNet2DModel.from_pretrained(
-                config.init_from, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False
+                start, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False
             ).float()
+            check_size(config.image_size_px, len(network.config.block_out_channels))
             # Where the weights came from on this machine is nobody's business once they are published.
-            network.register_to_config(_name_or_path="")
+            network.register_to_config(_name_or_path="", sample_size=config.image_size_px)
         else:
             network = make_network(config.network, config.image_size_px)
         self.network = network.to(self.device).train()

@@ -110,6 +110,22 @@ def test_crops_at_several_scales(pictures: Path, tmp_path: Path) -> None:
     assert torch.equal(batch, found.batch(5, torch.Generator().manual_seed(0)))
 
 
+def test_training_on_from_a_prior_of_another_size(pictures: Path, tmp_path: Path) -> None:
+    first = Trainer(config(pictures, tmp_path / "first"), print).run()
+    larger = config(pictures, tmp_path / "second", init_from=str(first), image_size_px=32, crops=CropConfig(scales=(1.0,)))
+    start = Trainer(larger, print)
+    theirs = load_prior(PriorConfig(source=str(first)), Storage()).network.state_dict()
+    for name, mine in start.network.named_parameters():
+        assert torch.equal(mine, theirs[name])
+        assert mine.requires_grad
+    second = start.run()
+    size = load_prior(PriorConfig(source=str(second)), Storage()).resolution_px
+    assert size == 32, "windows are cut in the size that it was trained on now"
+    assert str(tmp_path) not in (second / "unet" / "config.json").read_text()
+    with pytest.raises(ConfigError, match="image_size_px: 17 cannot be halved 1 times"):
+        Trainer(larger.model_copy(update={"image_size_px": 17, "output": str(tmp_path / "third")}), print)
+
+
 def test_pictures_from_parquet(pictures: Path, tmp_path: Path) -> None:
     files = sorted(pictures.iterdir())
     values = [{"bytes": path.read_bytes(), "path": path.name} for path in files]
