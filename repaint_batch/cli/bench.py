@@ -23,7 +23,7 @@ from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputCo
 from repaint_batch.evaluate.bench import DEPRECATED, Contest, EngineCost, Stretch, demo_windows, describe, synchronise
 from repaint_batch.evaluate.growth import Cost, measure_planning, measure_sampling
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.engine import compile_network, missing_compiler
+from repaint_batch.inpainting.engine import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
@@ -146,10 +146,9 @@ def _engines(source: str, quick: bool) -> dict[str, Any]:
     if reason is None:
         for precision in precisions:
             name = f"ours, {precision}, compiled"
-            ours[name] = _prior(source, precision)
             console.print(f"compiling the network in {precision}")
-            started = time.perf_counter()
-            compile_network(ours[name], _BATCH_WINDOWS)
+            own, started = _prior(source, precision), time.perf_counter()
+            ours[name] = compiled(own, _BATCH_WINDOWS)
             compile_s[name] = time.perf_counter() - started
     else:
         console.print(f"not compiled: {reason}")

@@ -21,7 +21,7 @@ from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
 from repaint_batch.evaluate.precision import evaluate_precision
 from repaint_batch.evaluate.scores import EVERY_MASK, Score
-from repaint_batch.inpainting.engine import compile_network, missing_compiler
+from repaint_batch.inpainting.engine import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
 from repaint_batch.sampler.presets import PRESETS, Langevin, Projected, RePaint, Sampler
 from repaint_batch.storage import Storage
@@ -138,10 +138,8 @@ def _picture_run(
 def _engines(source: str, batch_windows: int, console: Console) -> dict[str, Callable[[], LoadedPrior]]:
     """Return what a job may be told to run the network with instead of float32."""
 
-    def compiled(precision: Precision) -> LoadedPrior:
-        prior = _prior(source, precision)
-        compile_network(prior, batch_windows)
-        return prior
+    def made(precision: Precision) -> LoadedPrior:
+        return compiled(_prior(source, precision), batch_windows)
 
     precisions: list[Precision] = ["bfloat16", "float16"] if torch.cuda.is_available() else ["bfloat16"]
     found: dict[str, Callable[[], LoadedPrior]] = {name: partial(_prior, source, name) for name in precisions}
@@ -149,7 +147,7 @@ def _engines(source: str, batch_windows: int, console: Console) -> dict[str, Cal
     if missing:
         console.print(f"not compiled: {missing}")
         return found
-    return found | {"float32, compiled": partial(compiled, "float32"), "bfloat16, compiled": partial(compiled, "bfloat16")}
+    return found | {"float32, compiled": partial(made, "float32"), "bfloat16, compiled": partial(made, "bfloat16")}
 
 
 def _prior(source: str, precision: Precision) -> LoadedPrior:

@@ -109,7 +109,7 @@ class PictureRun:
         prior = self.prior.labelled(None, self.batch_windows)
         done = []
         for batch in batches(known, keep, keys, self.batch_windows):
-            noise = KeyedNoise(batch.keys, known.shape[1:], device)
+            noise = KeyedNoise(batch.keys, known.shape[1:], device, compiled=prior.compiled)
             restored = sampler.sample(prior, batch.known.to(device), batch.keep_mask.to(device), noise, guidance=prior.guidance)
             done.append(restored[: batch.count].cpu().clamp(-1, 1))
         return torch.cat(done).reshape(self.seeds, *self.pictures.shape)

@@ -7,6 +7,7 @@ is an error that names one that does. Only an owner who asked for ``compute.batc
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch._inductor.cpp_builder import get_cpp_compiler
@@ -15,6 +16,7 @@ from torch._inductor.exc import InvalidCxxCompiler
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import BatchTooLarge, ConfigError, PriorError
 from repaint_batch.priors.loaded import LoadedPrior
+from repaint_batch.sampler.noise import KeyedNoise, Role
 
 _CPU_WINDOWS = 16
 _MOST_WINDOWS = 256
@@ -29,8 +31,10 @@ def missing_compiler() -> str | None:
     return None
 
 
-def compile_network(prior: LoadedPrior, batch_windows: int) -> None:
-    """Compile the network of `prior` in place, and run it once, so that no batch waits for the compiler.
+def compiled(prior: LoadedPrior, batch_windows: int) -> LoadedPrior:
+    """Return `prior` with its network, which is changed in place, and its noise compiled and run once.
+
+    No batch waits for the compiler then.
 
     Compiled code is kept in torch's cache in the temporary folder (TORCHINDUCTOR_CACHE_DIR moves it), which the processes
     of a node share: the first one compiles, later ones read. On CUDA the kernels of an evaluation are recorded as
@@ -53,7 +57,11 @@ def compile_network(prior: LoadedPrior, batch_windows: int) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # remarks on diffusers' code
-            return evaluate_once(prior, shape)
+            evaluate_once(prior, shape)
+            noise = KeyedNoise([0] * batch_windows, shape[1:], device, compiled=True)
+            with torch.inference_mode():
+                noise(0, Role.INITIAL)
+        return replace(prior, compiled=True)
     except torch.OutOfMemoryError:
         pass
     raise out_of_memory(prior, shape)

@@ -212,7 +212,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         coarse: Tensor | None = None,
     ) -> Tensor:
         device = self._execution_device
-        noise = KeyedNoise(keys, known.shape[1:], device)
+        noise = KeyedNoise(keys, known.shape[1:], device, compiled=prior.compiled)
         try:
             with torch.inference_mode():
                 if resume is not None:

@@ -14,7 +14,7 @@ import torch
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import BatchTooLarge, PriorError
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.engine import batch_windows_of, compile_network
+from repaint_batch.inpainting.engine import batch_windows_of, compiled
 from repaint_batch.inpainting.pipeline import Checkpoint
 from repaint_batch.inpainting.rounds import Unrestored, nfe_of, restore_pictures
 from repaint_batch.pipeline.inflight import InFlight, work_of
@@ -103,7 +103,7 @@ class Restorer:
     def _restored(self, pictures: list[Unrestored], checkpoint: Checkpoint | None) -> list[np.ndarray]:
         batch = self.batch_windows
         if self._config.compute.compile and self._compiled_for != batch:
-            compile_network(self._pipeline.prior, batch)
+            self._pipeline = RePaintPipeline.from_prior(compiled(self._pipeline.prior, batch))
             self._compiled_for = batch
         return restore_pictures(self._pipeline, pictures, sampler=self._sampler, batch_windows=batch, checkpoint=checkpoint)
 

@@ -38,6 +38,7 @@ class LoadedPrior:
         classifier_scale: strength of that guidance.
         weights_sha256: of the files that the weights came from; by default the weights themselves are hashed.
         card: the model card's text, if there is one.
+        compiled: whether its network is compiled, and so its noise is to be, see `repaint_batch.inpainting.engine`.
     """
 
     network: nn.Module
@@ -49,6 +50,7 @@ class LoadedPrior:
     classifier_scale: float = 1.0
     weights_sha256: tuple[str, ...] = ()
     card: str | None = None
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         outputs, learned = self._config.out_channels, self.process.learned

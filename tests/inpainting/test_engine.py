@@ -68,9 +68,7 @@ def compiled(loaded: Callable[[Precision], LoadedPrior]) -> LoadedPrior:
     """A compiled prior of 16 px; compiled once, since that is what takes the time."""
     if reason := engine.missing_compiler():
         pytest.skip(reason)
-    prior = loaded("float32")
-    engine.compile_network(prior, BATCH)
-    return prior
+    return engine.compiled(loaded("float32"), BATCH)
 
 
 def test_a_loaded_network_computes_what_it_computed_as_it_was_saved(loaded: Callable[[Precision], LoadedPrior]) -> None:
@@ -218,5 +216,5 @@ def test_without_a_compiler_a_job_is_planned_uncompiled_and_says_so(local_place:
         with pytest.warns(UserWarning, match="compute.compile: there is no C"):
             plan = plan_job(config, local_place.storage)[0]
         with pytest.raises(ConfigError, match="install one on every node"):
-            engine.compile_network(prior_of(tiny_unet()), BATCH)
+            engine.compiled(prior_of(tiny_unet()), BATCH)
     assert plan.config["compute"]["compile"] is False

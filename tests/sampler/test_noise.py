@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repaint_batch.inpainting.engine import missing_compiler
 from repaint_batch.sampler.noise import KeyedNoise, Role, philox4x32, sample_key
 
 KEYS = st.integers(0, 2**64 - 1)
@@ -122,3 +123,15 @@ def test_sample_key_stays_what_it_was():
     digest = hashlib.blake2b(b"0\0picture\x000", digest_size=8).digest()
     assert sample_key(0, "picture", 0) == int.from_bytes(digest, "little")
     assert len({sample_key(0, str(i)) for i in range(200_000)}) == 200_000
+
+
+@pytest.mark.skipif(missing_compiler() is not None, reason="there is no compiler")
+@pytest.mark.parametrize("shape", [(3, 16, 16), (3, 5, 7)], ids=str)
+def test_compiled_noise_is_the_same_but_for_rounding(shape):
+    keys = [2**63 + 11, 7, 12345]
+    plain, fused = KeyedNoise(keys, shape), KeyedNoise(keys, shape, compiled=True)
+    backwards = KeyedNoise(keys[::-1], shape, compiled=True)
+    for position in (0, 1, 4000):
+        found = fused(position, Role.REVERSE)
+        torch.testing.assert_close(found, plain(position, Role.REVERSE), rtol=0, atol=2e-6)
+        assert torch.equal(backwards(position, Role.UNDO).flip(0), found), "a sample's noise does not depend on its place"
