@@ -32,9 +32,7 @@ def missing_compiler() -> str | None:
 
 
 def compiled(prior: LoadedPrior, batch_windows: int) -> LoadedPrior:
-    """Return `prior` with its network, which is changed in place, and its noise compiled and run once.
-
-    No batch waits for the compiler then.
+    """Return `prior` with its network (in place) and its noise compiled, and run once so that no batch waits for the compiler.
 
     Compiled code is kept in torch's cache in the temporary folder (TORCHINDUCTOR_CACHE_DIR moves it), which the processes
     of a node share: the first one compiles, later ones read. On CUDA the kernels of an evaluation are recorded as

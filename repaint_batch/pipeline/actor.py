@@ -64,7 +64,6 @@ class Restorer:
         self._job, self._config = job, job.config
         self._pipeline = RePaintPipeline.from_prior(prior)
         self.batch_windows = batch_windows_of(self._config, prior)
-        self._compiled_for = 0
         self._sampler = PRESETS[self._config.sampler.preset]
 
     @property
@@ -102,9 +101,8 @@ class Restorer:
 
     def _restored(self, pictures: list[Unrestored], checkpoint: Checkpoint | None) -> list[np.ndarray]:
         batch = self.batch_windows
-        if self._config.compute.compile and self._compiled_for != batch:
+        if self._config.compute.compile and not self._pipeline.prior.compiled:
             self._pipeline = RePaintPipeline.from_prior(compiled(self._pipeline.prior, batch))
-            self._compiled_for = batch
         return restore_pictures(self._pipeline, pictures, sampler=self._sampler, batch_windows=batch, checkpoint=checkpoint)
 
     def _inflight(self, shard: int, pictures: list[Unrestored]) -> InFlight:

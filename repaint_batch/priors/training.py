@@ -32,7 +32,7 @@ Report = Callable[[str], None]
 def make_network(shape: NetworkConfig, image_size_px: int) -> UNet2DModel:
     """Return an untrained UNet2DModel that predicts eps for RGB pictures of `image_size_px`."""
     levels = len(shape.block_out_channels)
-    check_size(image_size_px, levels)
+    _check_size(image_size_px, levels)
     resolutions = [image_size_px >> level for level in range(levels)]
     attends = [px in shape.attention_px for px in resolutions]
     return UNet2DModel(
@@ -48,7 +48,7 @@ def make_network(shape: NetworkConfig, image_size_px: int) -> UNet2DModel:
     )
 
 
-def check_size(image_size_px: int, levels: int) -> None:
+def _check_size(image_size_px: int, levels: int) -> None:
     """Raise ConfigError if a network of `levels` resolutions cannot halve pictures of `image_size_px` down to the last."""
     if image_size_px % 2 ** (levels - 1):
         raise ConfigError(f"image_size_px: {image_size_px} cannot be halved {levels - 1} times; change it or the network")
@@ -81,7 +81,7 @@ class Trainer:
             network = UNet2DModel.from_pretrained(
                 start, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False
             ).float()
-            check_size(config.image_size_px, len(network.config.block_out_channels))
+            _check_size(config.image_size_px, len(network.config.block_out_channels))
             # Where the weights came from on this machine is nobody's business once they are published.
             network.register_to_config(_name_or_path="", sample_size=config.image_size_px)
         else:

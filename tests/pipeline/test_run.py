@@ -110,17 +110,23 @@ def test_images_do_not_depend_on_shards_or_actors(local_place: Place, tiny_prior
     assert all(other == found[0] for other in found[1:])
 
 
-def test_a_job_in_bfloat16(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
+def test_a_job_whose_arithmetic_was_chosen(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     manifest = write_manifest(local_place, rows(4))
-    found = []
-    for precision in ("float32", "bfloat16"):
-        config = job(local_place, manifest, tiny_prior, precision, compute={"precision": precision})
+    choices: dict[str, dict[str, Any]] = {
+        "plain": {},
+        "bfloat16": {"precision": "bfloat16"},
+        "compiled": {"compile": True},
+        "auto": {"batch_windows": "auto"},
+    }
+    found = {}
+    for name, compute in choices.items():
+        config = job(local_place, manifest, tiny_prior, name, compute=compute)
         assert run_job(config, recorder).counts["ok"] == 4
         assert run_job(config, recorder).shards_run == 0, "the same job is found again"
-        found.append(images(config, local_place))
+        found[name] = images(config, local_place)
         replayed = replay(config.output.uri, "picture-0001", local_place.storage)
         assert replayed.is_equal, replayed.difference
-    assert found[0] != found[1]
+    assert found["plain"] != found["bfloat16"]
 
 
 def test_images_as_files(place: Place, tiny_prior: str, recorder: Recorder) -> None:
