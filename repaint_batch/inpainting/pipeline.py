@@ -19,9 +19,10 @@ from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
 from repaint_batch.sampler.batching import batches
+from repaint_batch.sampler.drafts import Held, enter
 from repaint_batch.sampler.noise import KeyedNoise
 from repaint_batch.sampler.path import Reverse
-from repaint_batch.sampler.presets import PRESETS, RePaint, Sampler, enter
+from repaint_batch.sampler.presets import PRESETS, RePaint, Sampler
 from repaint_batch.sampler.repaint import ChainState, OnStep
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
@@ -154,8 +155,8 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             keys: N 64-bit noise keys, see `repaint_batch.sampler.noise.sample_key`.
             sampler: algorithm and settings.
             batch_windows: windows in every network call; the last batch is padded to it.
-            coarse: (N, C, H, W) float32 in [-1, 1] that chains start from, see `repaint_batch.sampler.presets.enter`; None:
-                from noise.
+            coarse: (N, C, H, W) float32 in [-1, 1], drafts that chains start from and are held to, see
+                `repaint_batch.sampler.drafts`; None: from noise.
             class_labels: N classes; None takes the prior's default, if it has one.
             on_batch: called after every batch with the number of windows that it restored.
             checkpoint: where an interrupted call left off, and who is told after every step of this one.
@@ -215,15 +216,16 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         noise = KeyedNoise(keys, known.shape[1:], device, compiled=prior.compiled)
         try:
             with torch.inference_mode():
+                keep_mask = keep_mask.to(device)
                 if resume is not None:
                     # A clone: compiled networks tell tensors of inference mode from others.
                     resume = replace(resume, x_t=resume.x_t.to(device).clone())
                 elif coarse is not None:
                     resume = enter(sampler, prior, coarse.to(device), noise)
                 return sampler.sample(
-                    prior,
+                    prior if coarse is None else Held(prior, coarse.to(device), keep_mask),
                     known.to(device=device, dtype=torch.float32),
-                    keep_mask.to(device),
+                    keep_mask,
                     noise,
                     guidance=prior.guidance,
                     resume=resume,

@@ -20,7 +20,7 @@ class Batch:
         keep_mask: (B, 1, H, W) bool, True = known pixel.
         keys: B 64-bit noise keys.
         count: how many of the B windows are real; the rest is padding.
-        coarse: (B, C, H, W) float32 in [-1, 1] that chains start from; None: from noise.
+        coarse: (B, C, H, W) float32 in [-1, 1], drafts that chains start from; None: from noise.
     """
 
     known: Tensor

@@ -3,7 +3,6 @@
 A sampler here is a frozen value. Its fields decide the result and go into the fingerprint; `nfe` is its price.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol, TypedDict, Unpack
@@ -14,7 +13,7 @@ from torch import Tensor
 from repaint_batch.errors import PriorError
 from repaint_batch.sampler.langevin import annealed_langevin, langevin
 from repaint_batch.sampler.levels import power_grid
-from repaint_batch.sampler.noise import Noise, Role
+from repaint_batch.sampler.noise import Noise
 from repaint_batch.sampler.path import Jump, Reverse, Step, jump_times, steps
 from repaint_batch.sampler.prior import Guidance, Prior
 from repaint_batch.sampler.projected import projected
@@ -47,7 +46,7 @@ class Sampler(Protocol):
 
     @property
     def entry(self) -> int:
-        """Position at which a chain enters that starts from a coarser picture, see `enter`."""
+        """Position at which a chain enters that starts from a coarser picture, see `repaint_batch.sampler.drafts`."""
 
     @property
     def entry_nfe(self) -> int:
@@ -301,26 +300,6 @@ class AnnealedLangevin:
             pull=self.pull,
             **options,
         )
-
-
-def enter(sampler: Sampler, prior: Prior, picture: Tensor, noise: Noise) -> ChainState:
-    """Return the state of a chain that starts from `picture`: at half scale right, with its finest detail yet to be made.
-
-    It is noised up to a quarter of the trained time, where a schedule that is usual has about as much noise as signal: what
-    is twice as coarse as a pixel stands out of the noise, what is as fine as one drowns.
-
-    Args:
-        sampler: whose path is entered at `Sampler.entry`.
-        prior: its schedule says how much noise that is.
-        picture: (B, C, H, W) float32 in [-1, 1].
-        noise: the chain's own; its draws are those that the step before would have left behind.
-
-    Source: Meng et al., "SDEdit: Guided Image Synthesis and Editing with Stochastic Differential Equations", ICLR 2022.
-    """
-    position = sampler.entry
-    alpha_bar = sampler.alpha_bar(prior, position)
-    z = noise(position - 1, Role.REVERSE if position else Role.INITIAL)
-    return ChainState(position, math.sqrt(alpha_bar) * picture + math.sqrt(1 - alpha_bar) * z)
 
 
 def _entry(shares: Sequence[float]) -> int:
