@@ -102,10 +102,12 @@ def _with_stored_chroma(image: Image.Image, source: bytes, restored: Sequence[tu
     halved.draft("YCbCr", (max(width // 2, 1), max(height // 2, 1)))
     if halved.size != (-(-width // 2), -(-height // 2)):
         return image
-    chroma = halved.resize(image.size, Image.Resampling.NEAREST, box=(0, 0, width / 2, height / 2))
-    pixels = Image.merge("YCbCr", [image.getchannel(0), chroma.getchannel(1), chroma.getchannel(2)])
-    for box, hole in restored:
-        pixels.paste(image.crop(box), box, Image.fromarray(hole))
+    stored = (halved.getchannel(band) for band in (1, 2))
+    box = (0, 0, width / 2, height / 2)
+    chroma = [band.resize(image.size, Image.Resampling.NEAREST, box=box) for band in stored]
+    pixels = Image.merge("YCbCr", [image.getchannel(0), *chroma])
+    for part, hole in restored:
+        pixels.paste(image.crop(part), part, Image.fromarray(hole))
     return pixels
 
 
