@@ -20,6 +20,14 @@ __all__ = ["chromium", "open_page"]  # fixtures
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
+_LONGEST = ("chaos", "jobs", "nights", "pipeline", "test_readme.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files whose tests take minutes: one that began last would be waited for by an idle core."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.relative_to(here).parts[0] not in _LONGEST)
+
 
 @dataclass(frozen=True)
 class Place:
