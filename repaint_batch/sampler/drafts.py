@@ -6,6 +6,7 @@ borders of windows would show.
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ from repaint_batch.sampler.prior import Prediction, Prior
 from repaint_batch.sampler.repaint import ChainState
 from repaint_batch.sampler.schedule import NoiseSchedule
 
-_BLUR_PX = 2.0
-"""Standard deviation of the blur: waves of four pixels, the finest in a draft of half the scale, hardly pass."""
+_NARROW_PX, _WIDE_PX = 2.0, 8.0
+"""Standard deviations of the blurs. Waves of four pixels, the finest in a draft of half the scale, hardly pass the narrow
+one; the wide one passes colours and no grain."""
 _DRAFT_STD = 0.1
-"""Error of a draft: chains with less noise than that are freed, so that the hole gets all the grain that the prior makes."""
+"""Error of a draft at its finer waves: chains with less noise than that are freed of them, and get the prior's grain."""
 
 
 def enter(sampler: Sampler, prior: Prior, draft: Tensor, noise: Noise) -> ChainState:
@@ -43,10 +45,12 @@ def enter(sampler: Sampler, prior: Prior, draft: Tensor, noise: Noise) -> ChainS
 
 
 class Held:
-    """A prior whose pred_x0 has the draft's low frequencies in the hole: pred_x0 + w blur(draft - pred_x0).
+    """A prior whose pred_x0 has the draft's low frequencies in the hole: pred_x0 + blur(draft - pred_x0).
 
-    The blur is a mean over the hole alone, so that an offset is taken away whole, up to the hole's rim. The draft weighs as
-    its error does beside the noise of x_t: w = (1 - alpha_bar) / (1 - alpha_bar + `_DRAFT_STD`²).
+    Where noise is strong the blur is narrow, so that the draft's forms are kept; where it is weak the blur is wide, so that
+    only its colours are. Between them it is w narrow + (1 - w) wide, with the weight of the draft's finer waves beside the
+    noise of x_t: w = (1 - alpha_bar) / (1 - alpha_bar + `_DRAFT_STD`²). A blur is a mean over the hole alone, so that an
+    offset is taken away whole, up to the hole's rim.
 
     Args:
         prior: what is held.
@@ -61,8 +65,7 @@ class Held:
         self._prior = prior
         self._draft = draft
         self._hole = (~keep_mask).to(torch.float32)
-        self._rows, self._columns = (_gaussian(side, draft.device) for side in draft.shape[-2:])
-        self._shares = self._blurred(self._hole).clamp(min=torch.finfo(torch.float32).tiny)
+        self._narrow, self._wide = (_HoleBlur.of(self._hole, std_px) for std_px in (_NARROW_PX, _WIDE_PX))
         alpha_bar = prior.schedule.alpha_bar
         sigma2 = 1 - alpha_bar
         levels = torch.stack([alpha_bar.sqrt(), sigma2.sqrt(), sigma2 / (sigma2 + _DRAFT_STD**2)])
@@ -83,14 +86,35 @@ class Held:
         prediction = self._prior(x_t, t)
         signal, sigma, weight = self._levels[:, t, None, None, None]
         pred_x0 = ((x_t - sigma * prediction.eps) / signal).clamp(-1, 1)
-        missing = self._hole * self._blurred(self._hole * (self._draft - pred_x0)) / self._shares
-        return Prediction(prediction.eps - weight * signal / sigma * missing, prediction.variance_fraction)
-
-    def _blurred(self, pixels: Tensor) -> Tensor:
-        return self._rows @ pixels @ self._columns
+        lacks = self._hole * (self._draft - pred_x0)
+        missing = self._hole * (weight * self._narrow(lacks) + (1 - weight) * self._wide(lacks))
+        return Prediction(prediction.eps - signal / sigma * missing, prediction.variance_fraction)
 
 
-def _gaussian(side: int, device: torch.device) -> Tensor:
-    """Return the (side, side) matrix of a Gaussian blur along one axis; it is symmetric, what comes in from outside is 0."""
+@dataclass(frozen=True, eq=False)
+class _HoleBlur:
+    """A Gaussian blur that is a weighted mean over the hole's pixels.
+
+    Attributes:
+        rows, columns: (H, H) and (W, W) float32, weights along the axes.
+        total: (B, 1, H, W) float32, sum of the weights of hole pixels.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    total: Tensor
+
+    @classmethod
+    def of(cls, hole: Tensor, std_px: float) -> "_HoleBlur":
+        """Return the blur over a hole, (B, 1, H, W) float32 of 0 and 1."""
+        rows, columns = (_gaussian(side, std_px, hole.device) for side in hole.shape[-2:])
+        return cls(rows, columns, (rows @ hole @ columns).clamp(min=torch.finfo(torch.float32).tiny))
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Return the mean at each pixel of `pixels` (B, C, H, W) that are 0 outside the hole."""
+        return self.rows @ pixels @ self.columns / self.total
+
+
+def _gaussian(side: int, std_px: float, device: torch.device) -> Tensor:
     at = torch.arange(side, device=device, dtype=torch.float32)
-    return torch.exp(-((at[:, None] - at) ** 2) / (2 * _BLUR_PX**2))
+    return torch.exp(-((at[:, None] - at) ** 2) / (2 * std_px**2))

@@ -95,7 +95,7 @@ def test_what_is_held_keeps_the_drafts_colours_and_gets_the_priors_grain(sampler
         return float(functional.avg_pool2d(difference[..., 4:20, 4:20], 8).abs().max())
 
     assert off(free) > 0.15, "this prior has no use for the draft's colours"
-    assert off(held) < 0.4 * off(free)
+    assert off(held) < 0.25 * off(free)
     assert float(held[~keep].std()) == pytest.approx(0.02**0.5, rel=0.3)
 
 
@@ -103,9 +103,8 @@ def test_what_is_held_keeps_the_drafts_colours_and_gets_the_priors_grain(sampler
 @settings(deadline=None, max_examples=40)
 def test_a_draft_moves_predictions_in_the_hole_by_the_offset_that_they_lack(box: tuple[int, ...], t: int) -> None:
     keep = boxed(*box)
-    x_t = 0.3 * torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(t))
-    own = pred_x0(GREY, x_t, t).clamp(-0.9, 0.9)
+    x_t = 0.2 * torch.randn(1, 1, SIDE, SIDE, generator=torch.Generator().manual_seed(t))
+    own = pred_x0(GREY, x_t, t)
     held = pred_x0(Held(GREY, own + 0.1, keep), x_t, t)
-    sigma2 = 1 - float(GREY.schedule.alpha_bar[t])
-    assert torch.allclose(held[~keep], own[~keep] + 0.1 * sigma2 / (sigma2 + 0.1**2), atol=2e-3)
-    assert torch.equal(held[keep], pred_x0(GREY, x_t, t)[keep])
+    assert torch.allclose(held[~keep], own[~keep] + 0.1, atol=2e-3)
+    assert torch.equal(held[keep], own[keep])
