@@ -217,13 +217,14 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         try:
             with torch.inference_mode():
                 keep_mask = keep_mask.to(device)
+                draft = None if coarse is None else coarse.to(device)
                 if resume is not None:
                     # A clone: compiled networks tell tensors of inference mode from others.
                     resume = replace(resume, x_t=resume.x_t.to(device).clone())
-                elif coarse is not None:
-                    resume = enter(sampler, prior, coarse.to(device), noise)
+                elif draft is not None:
+                    resume = enter(sampler, prior, draft, noise)
                 return sampler.sample(
-                    prior if coarse is None else Held(prior, coarse.to(device), keep_mask),
+                    prior if draft is None else Held(prior, draft, keep_mask),
                     known.to(device=device, dtype=torch.float32),
                     keep_mask,
                     noise,
