@@ -164,6 +164,8 @@ class CropConfig(Model):
 
     scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.5, 0.25)
     """Factors by which a picture is shrunk before a crop is taken; one is drawn for every crop."""
+    aged: bool = False
+    """Give crops the looks that photographs have in archives: toned, faded, soft, grainy, compressed."""
 
 
 class NetworkConfig(Model):
@@ -192,8 +194,12 @@ class TrainConfig(Model):
     """Side of the square pictures that the prior will know."""
     crops: CropConfig | None = None
     """None: every picture whole, shrunk to a square on white. Otherwise random crops."""
-    holdout_one_in: PositiveInt = 20
-    """Every picture whose base name has crc32 divisible by this is never trained on."""
+    held_out: tuple[str, ...] = ()
+    """Base names, or patterns of them, of pictures that are never trained on; the loss on them is logged."""
+    holdout_one_in: PositiveInt | None = 20
+    """Every picture whose base name has crc32 divisible by this is held out too."""
+    leave_out: tuple[str, ...] = ()
+    """Base names, or patterns of them, of pictures that are not read at all."""
     network: NetworkConfig = NetworkConfig()
     init_from: str | None = None
     """Prior whose weights training starts from, of any size of pictures: ``bundled:emoji``, a folder, or a prefix."""
@@ -202,15 +208,21 @@ class TrainConfig(Model):
     batch_size: PositiveInt = 64
     """Pictures in a step."""
     learning_rate: PositiveFloat = 6e-4
-    """AdamW's at its highest, from which it falls to 0 along a cosine."""
+    """AdamW's at its highest."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """Whether the learning rate falls to 0 at the last step; `none` for a run that others go on from."""
     warmup_steps: PositiveInt = 200
     """Steps over which the learning rate rises to it."""
     ema_decay: float = Field(default=0.999, gt=0, lt=1)
     """Share that the averaged weights, which become the prior, keep of themselves in a step."""
     seed: int = Field(default=0, ge=0)
     """Seed of the first weights, of crops and of noise."""
+    minutes: PositiveFloat | None = None
+    """Longest that a run trains before it writes what it has; started again, it goes on."""
+    compile: bool = False
+    """Compile the network; pays after some hundred steps."""
     checkpoint_every: PositiveInt = 250
-    """Steps between checkpoints; a killed run goes on from the last one."""
+    """Steps between checkpoints, each with a prior that can be used; a killed run goes on from the last one."""
     name: str = "prior"
     """Name on the model card."""
     licence: str = "unknown"

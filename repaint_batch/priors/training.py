@@ -2,11 +2,13 @@
 
     x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps,   loss = |eps - eps_theta(x_t, t)|²,   t uniform
 
-A run writes to its output folder: `checkpoint.pt` (everything needed to go on), `log.jsonl` (step, loss, learning rate,
-seconds), `samples-*.png` (sixteen unconditional samples) and `prior/` (the finished prior: float16 safetensors in
-diffusers' layout with a model card). A killed run that is started again goes on from its last checkpoint.
+A run writes to its output folder: at every checkpoint: `checkpoint.pt` (everything needed to go on), `log.jsonl` (step, loss
+by noise level in training and on held-out pictures, learning rate, seconds), `samples-*.png` (sixteen unconditional samples) and
+`prior/` (float16 safetensors in diffusers' layout with a model card, ready to be used). A killed run that is started again
+goes on from its last checkpoint.
 """
 
+import contextlib
 import copy
 import json
 import math
@@ -18,14 +20,19 @@ from pathlib import Path
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from PIL import Image
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from repaint_batch.config import NetworkConfig, TrainConfig, fingerprint
 from repaint_batch.errors import ConfigError
-from repaint_batch.priors.pictures import Crops, WholePictures, load_pictures
+from repaint_batch.priors.pictures import Pictures, load_pictures
 from repaint_batch.priors.source import locate
 from repaint_batch.storage import Storage
 
 TRAIN_STEPS = 1000
+LEVELS = 10
+"""Parts of the trained time in which the loss is told."""
+_UNSEEN = 32  # held-out crops that it is measured on
+_CLOCK_EVERY = 8
 Report = Callable[[str], None]
 
 
@@ -55,15 +62,19 @@ def _check_size(image_size_px: int, levels: int) -> None:
 
 
 def learning_rate_at(step: int, config: TrainConfig) -> float:
-    """Return the learning rate of a step: linear warm-up, then half a cosine down to zero."""
+    """Return the learning rate of a step: linear warm-up, then half a cosine down to zero, unless it is to stay."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
+    if config.decay == "none":
+        return config.learning_rate
     progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
 class Trainer:
     """One training run: network, moving average, optimiser, and where it stands.
+
+    Pictures, noise, network and average are all on one device, which the loop waits for at checkpoints alone.
 
     Args:
         config: what to train; its `output` folder is made if it is not there.
@@ -76,72 +87,114 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
-        if config.init_from:
-            start = locate(config.init_from, None, Storage(config.storage))
-            network = UNet2DModel.from_pretrained(
-                start, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False
-            ).float()
-            _check_size(config.image_size_px, len(network.config.block_out_channels))
-            # Where the weights came from on this machine is nobody's business once they are published.
-            network.register_to_config(_name_or_path="", sample_size=config.image_size_px)
-        else:
-            network = make_network(config.network, config.image_size_px)
-        self.network = network.to(self.device).train()
+        self.network = self._first_network().to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(self.network.parameters(), lr=config.learning_rate, weight_decay=1e-4)
+        self._predict = torch.compile(self.network, dynamic=False) if config.compile else self.network
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=torch.tensor(0.0), weight_decay=1e-4, fused=True
+        )
         self.scheduler = DDPMScheduler(num_train_timesteps=TRAIN_STEPS, beta_schedule="linear")
-        self.step, self.loss = 0, math.nan
+        self._alpha_bar = self.scheduler.alphas_cumprod.to(self.device)
+        self.step, self.loss = 0, torch.full((), math.nan, device=self.device)
+        self._levels = _LossByLevel(self.device)
         self._resume()
+
+    def _first_network(self) -> UNet2DModel:
+        config = self.config
+        if not config.init_from:
+            return make_network(config.network, config.image_size_px)
+        start = locate(config.init_from, None, Storage(config.storage))
+        network = UNet2DModel.from_pretrained(start, subfolder="unet", use_safetensors=True, low_cpu_mem_usage=False).float()
+        _check_size(config.image_size_px, len(network.config.block_out_channels))
+        # Where the weights came from on this machine is nobody's business once they are published.
+        network.register_to_config(_name_or_path="", sample_size=config.image_size_px)
+        return network
 
     @property
     def _identity(self) -> str:
         """What a checkpoint must agree on to be gone on from; the length of the run may change."""
-        return fingerprint(self.config.model_dump(include={"pictures", "image_size_px", "crops", "network", "init_from"}))
+        named = {"pictures", "image_size_px", "crops", "network", "init_from", "held_out", "holdout_one_in", "leave_out"}
+        return fingerprint(self.config.model_dump(include=named))
 
     def run(self) -> Path:
-        """Train to the last step and return the folder of the finished prior."""
-        pictures, count = load_pictures(self.config)
-        self.report(f"{count} pictures, {sum(p.numel() for p in self.network.parameters()):,} parameters, {self.device}")
-        self._advance(pictures, self.config.steps)
-        return self.export(count)
+        """Train to the last step, or as long as the config says, and return the folder of the prior."""
+        pictures, self._count = load_pictures(self.config, "train", self.device)
+        unseen = None
+        with contextlib.suppress(ConfigError):  # none is held out
+            unseen, _ = load_pictures(self.config, "held-out", self.device)
+        parameters = sum(p.numel() for p in self.network.parameters())
+        self.report(f"{self._count} pictures, {parameters:,} parameters, {self.device}")
+        self._advance(pictures, self.config.steps, unseen)
+        return self.output / "prior"
 
-    def _advance(self, pictures: WholePictures | Crops, stop: int) -> None:
+    def _advance(self, pictures: Pictures, stop: int, unseen: Pictures | None = None) -> None:
         started, first = time.monotonic(), self.step
+        end = started + 60 * (self.config.minutes or math.inf)
         while self.step < stop:
             loss = self._iterate(pictures)
-            self.loss = loss if math.isnan(self.loss) else 0.99 * self.loss + 0.01 * loss
+            self.loss = torch.where(self.loss.isnan(), loss, 0.99 * self.loss + 0.01 * loss)
             self.step += 1
-            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps:
-                self._checkpoint(time.monotonic() - started, self.step - first)
+            # A kernel that was only launched is not done: now and then the clock is read after waiting for it.
+            late = self.step % _CLOCK_EVERY == 0 and self._now() >= end
+            if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps or late:
+                self._checkpoint(self._now() - started, self.step - first, unseen)
+            if late:
+                return
 
-    def _iterate(self, pictures: WholePictures | Crops) -> float:
+    def _now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic()
+
+    def _iterate(self, pictures: Pictures) -> torch.Tensor:
         # A generator of its own for every step, so that a resumed run draws what an uninterrupted one would.
-        generator = torch.Generator().manual_seed((self.config.seed << 32 | self.step) % 2**63)
+        generator = torch.Generator(self.device).manual_seed((self.config.seed << 32 | self.step) % 2**63)
         x_0 = pictures.batch(self.config.batch_size, generator)
-        eps = torch.randn(x_0.shape, generator=generator)
-        t = torch.randint(TRAIN_STEPS, (len(x_0),), generator=generator)
-        x_t = self.scheduler.add_noise(x_0, eps, t)
+        t = _stratified_times(len(x_0), generator)
+        x_t, eps = self._noised(x_0, t, generator)
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate_at(self.step, self.config)
+            group["lr"].fill_(learning_rate_at(self.step, self.config))
         with torch.autocast(self.device.type, torch.bfloat16):
-            predicted = self.network(x_t.to(self.device), t.to(self.device)).sample
-        loss = torch.nn.functional.mse_loss(predicted.float(), eps.to(self.device))
+            predicted = self._predict(x_t, t).sample
+        errors = (predicted.float() - eps).square().mean((1, 2, 3))
+        loss = errors.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
         # The average warms up too, so that a short run is not dominated by its first weights.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            for mean, weight in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                mean.lerp_(weight, 1 - decay)
-        return float(loss.detach())
+            get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), self.step)
+        self._levels.add(t, errors.detach())
+        return loss.detach()
 
-    def _checkpoint(self, elapsed_s: float, done: int) -> None:
+    def _noised(self, x_0: torch.Tensor, t: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return x_t and the eps in it."""
+        eps = torch.randn(x_0.shape, generator=generator, device=self.device)
+        alpha_bar = self._alpha_bar[t].view(-1, 1, 1, 1)
+        x_t = alpha_bar.sqrt() * x_0 + (1 - alpha_bar).sqrt() * eps
+        return x_t.contiguous(memory_format=torch.channels_last), eps
+
+    @torch.no_grad()
+    def _unseen_loss(self, unseen: Pictures) -> list[float]:
+        """Return the averaged network's loss on held-out pictures at each tenth of the trained time, always the same draws."""
+        generator = torch.Generator(self.device).manual_seed(0)
+        x_0 = unseen.batch(_UNSEEN, generator)
+        losses = []
+        for level in range(LEVELS):
+            t = (_stratified_times(_UNSEEN, generator) + level * TRAIN_STEPS) // LEVELS
+            x_t, eps = self._noised(x_0, t, generator)
+            with torch.autocast(self.device.type, torch.bfloat16):
+                predicted = self.average(x_t, t).sample
+            losses.append((predicted.float() - eps).square().mean())
+        return [round(loss, 5) for loss in torch.stack(losses).tolist()]
+
+    def _checkpoint(self, elapsed_s: float, done: int, unseen: Pictures | None) -> None:
         state = {
             "identity": self._identity,
             "step": self.step,
-            "loss": self.loss,
+            "loss": float(self.loss),
             "network": self.network.state_dict(),
             "average": self.average.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -149,14 +202,22 @@ class Trainer:
         part = self.output / "checkpoint.part"
         torch.save(state, part)
         os.replace(part, self.output / "checkpoint.pt")
-        rate = learning_rate_at(self.step, self.config)
-        entry = {"step": self.step, "loss": round(self.loss, 5), "learning_rate": rate, "elapsed_s": round(elapsed_s, 1)}
+        entry = {
+            "step": self.step,
+            "batch_size": self.config.batch_size,
+            "loss": round(float(self.loss), 5),
+            "loss_by_level": self._levels.taken(),
+            "held_out_by_level": None if unseen is None else self._unseen_loss(unseen),
+            "learning_rate": learning_rate_at(self.step, self.config),
+            "elapsed_s": round(elapsed_s, 1),
+        }
         with open(self.output / "log.jsonl", "a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         left = elapsed_s / done * (self.config.steps - self.step)
         pace = f"{elapsed_s / done:.2f} s/step  {left / 60:.0f} min left"
-        self.report(f"step {self.step}/{self.config.steps}  loss {self.loss:.4f}  {pace}")
+        self.report(f"step {self.step}/{self.config.steps}  loss {float(self.loss):.4f}  {pace}")
         self._sample_grid().save(self.output / f"samples-{self.step:06d}.png")
+        self.export()
 
     def _resume(self) -> None:
         path = self.output / "checkpoint.pt"
@@ -168,7 +229,7 @@ class Trainer:
         self.network.load_state_dict(state["network"])
         self.average.load_state_dict(state["average"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step, self.loss = state["step"], state["loss"]
+        self.step, self.loss = state["step"], torch.tensor(state["loss"], device=self.device)
         self.report(f"going on from step {self.step}")
 
     @torch.no_grad()
@@ -183,17 +244,17 @@ class Trainer:
         grid = pixels.reshape(side, side, size, size, 3).transpose(1, 2).reshape(side * size, side * size, 3)
         return Image.fromarray(grid.numpy())
 
-    def export(self, count: int) -> Path:
+    def export(self) -> Path:
         """Write the averaged network as float16 safetensors with a model card; return its folder."""
         folder = self.output / "prior"
         copy.deepcopy(self.average).half().save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
         index = {"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
         (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
-        (folder / "README.md").write_text(self._card(count), encoding="utf-8")
+        (folder / "README.md").write_text(self._card(), encoding="utf-8")
         return folder
 
-    def _card(self, count: int) -> str:
+    def _card(self) -> str:
         config = self.config
         sources = "\n".join(f"* {Path(source).name}" for source in config.pictures)
         start = f", started from the weights of {Path(config.init_from).name}" if config.init_from else ""
@@ -204,18 +265,54 @@ Unconditional DDPM, `UNet2DModel` of {parameters:,} parameters, {config.image_si
 prediction, {TRAIN_STEPS} linear betas 1e-4 .. 0.02. Weights are an exponential moving average, stored as float16.
 
 ## Data
-{count} pictures from:
+{self._count} pictures from:
 
 {sources}
 
-Held out, never trained on: every picture with `zlib.crc32(base.encode()) % {config.holdout_one_in} == 0`, where `base` is
-the file name without suffix in lower case, without skin-tone parts (1f3fb .. 1f3ff) and fe0f.
+Held out, never trained on: {self._held_out()}
 
 Licences: {config.licence}
 
 ## Training
-{self.step:,} steps of batch {config.batch_size}{start}; AdamW, learning rate {config.learning_rate:g} with warm-up and cosine
-decay, EMA {config.ema_decay:g}, bfloat16 autocast. Smoothed training loss at the end: {self.loss:.4f}.
+{self.step:,} steps of batch {config.batch_size}{start}; AdamW, learning rate {config.learning_rate:g} with warm-up{" and cosine decay" if config.decay == "cosine" else ""}, EMA
+{config.ema_decay:g}, bfloat16 autocast. Smoothed training loss at the end: {float(self.loss):.4f}.
 
 Made by `jobs/train_prior.py`.
 """
+
+    def _held_out(self) -> str:
+        config = self.config
+        named = [", ".join(f"`{pattern}`" for pattern in config.held_out)] if config.held_out else []
+        if config.holdout_one_in:
+            named.append(
+                f"every picture with `zlib.crc32(base.encode()) % {config.holdout_one_in} == 0`, where `base` is the file name without "
+                "suffix in lower case, without skin-tone parts (1f3fb .. 1f3ff) and fe0f"
+            )
+        return "; ".join(named) or "nothing"
+
+
+class _LossByLevel:
+    """Mean loss at each tenth of the trained time, kept on the device until it is asked for."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._sums, self._counts = torch.zeros((2, LEVELS), device=device)
+
+    def add(self, t: torch.Tensor, errors: torch.Tensor) -> None:
+        """Count `errors` (B,) at times `t` (B,)."""
+        level = t * LEVELS // TRAIN_STEPS
+        self._sums.index_add_(0, level, errors)
+        self._counts.index_add_(0, level, torch.ones_like(errors))
+
+    def taken(self) -> list[float]:
+        """Return the means since this was last asked, and begin anew."""
+        means = (self._sums / self._counts).nan_to_num().tolist()
+        self._sums.zero_()
+        self._counts.zero_()
+        return [round(mean, 5) for mean in means]
+
+
+def _stratified_times(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Return `count` times, one in each of as many equal parts of the trained time, so that the loss varies less."""
+    shift = torch.rand((), generator=generator, device=generator.device)
+    at = (torch.arange(count, device=generator.device) + shift) / count
+    return (at * TRAIN_STEPS).long().clamp(max=TRAIN_STEPS - 1)
