@@ -23,7 +23,7 @@ from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputCo
 from repaint_batch.evaluate.bench import DEPRECATED, Contest, EngineCost, Stretch, demo_windows, describe, synchronise
 from repaint_batch.evaluate.growth import Cost, measure_planning, measure_sampling
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.engine import compiled, missing_compiler
+from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
@@ -148,7 +148,7 @@ def _engines(source: str, quick: bool) -> dict[str, Any]:
             name = f"ours, {precision}, compiled"
             console.print(f"compiling the network in {precision}")
             own, started = _prior(source, precision), time.perf_counter()
-            ours[name] = compiled(own, _BATCH_WINDOWS)
+            ours[name] = compiled(own)
             compile_s[name] = time.perf_counter() - started
     else:
         console.print(f"not compiled: {reason}")

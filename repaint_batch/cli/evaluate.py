@@ -21,9 +21,12 @@ from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
 from repaint_batch.evaluate.precision import evaluate_precision
 from repaint_batch.evaluate.scores import EVERY_MASK, Score
-from repaint_batch.inpainting.engine import compiled, missing_compiler
+from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
-from repaint_batch.sampler.presets import PRESETS, Langevin, Projected, RePaint, Sampler
+from repaint_batch.evaluate.samplers import Langevin, Projected
+from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.repaint import RePaint
+from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage
 
 COMPARED: dict[str, Sampler] = {
@@ -139,7 +142,7 @@ def _engines(source: str, batch_windows: int, console: Console) -> dict[str, Cal
     """Return what a job may be told to run the network with instead of float32."""
 
     def made(precision: Precision) -> LoadedPrior:
-        return compiled(_prior(source, precision), batch_windows)
+        return compiled(_prior(source, precision))
 
     precisions: list[Precision] = ["bfloat16", "float16"] if torch.cuda.is_available() else ["bfloat16"]
     found: dict[str, Callable[[], LoadedPrior]] = {name: partial(_prior, source, name) for name in precisions}

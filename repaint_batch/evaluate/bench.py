@@ -29,8 +29,9 @@ from repaint_batch.images.restoration import prepare
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.noise import sample_key
-from repaint_batch.sampler.path import Reverse, Step, Undo
-from repaint_batch.sampler.presets import RePaint, Sampler
+from repaint_batch.sampler.path import Move, Undo
+from repaint_batch.sampler.repaint import RePaint
+from repaint_batch.sampler.sampler import Sampler
 
 DEPRECATED = "diffusers"
 """Name of the engine that others are compared with."""
@@ -76,15 +77,11 @@ class Stretch(RePaint):
     cycles: int = 1
 
     @property
-    def path(self) -> Sequence[Step]:
+    def path(self) -> Sequence[Move]:
         whole = super().path
         first = next(i for i, step in enumerate(whole) if isinstance(step, Undo))
         start = first - self.jump_length
         return whole[start : start + (self.jump_length + 1) * self.cycles]
-
-    @property
-    def nfe(self) -> int:
-        return sum(isinstance(step, Reverse) for step in self.path)
 
 
 class StretchScheduler(RePaintScheduler):  # type: ignore[misc]

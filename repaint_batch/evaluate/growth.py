@@ -15,9 +15,9 @@ from repaint_batch.evaluate.memory import PeakMemory
 from repaint_batch.manifest import open_manifest
 from repaint_batch.priors.analytic import GaussianMixture
 from repaint_batch.results.plan import make_plan
-from repaint_batch.sampler.batching import batches
-from repaint_batch.sampler.noise import KeyedNoise, sample_key
+from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.run import sample
 from repaint_batch.storage import Storage
 
 _GROUP_ROWS = 100_000
@@ -75,10 +75,11 @@ def measure_sampling(rows: Sequence[int]) -> list[Cost]:
         keep = torch.ones(count, 1, _SIDE_PX, _SIDE_PX, dtype=torch.bool)
         keep[..., _SIDE_PX // 2 :] = False
         keys = [sample_key(0, str(number)) for number in range(count)]
-        with PeakMemory() as memory, torch.inference_mode():
+        with PeakMemory() as memory:
             started = time.perf_counter()
-            for batch in batches(known, keep, keys, _BATCH_WINDOWS):
-                sampler.sample(prior, batch.known, batch.keep_mask, KeyedNoise(batch.keys, known.shape[1:]))
+            for start in range(0, count, _BATCH_WINDOWS):
+                part = slice(start, start + _BATCH_WINDOWS)
+                sample(sampler, prior, known[part], keep[part], keys[part])
             seconds = time.perf_counter() - started
         costs.append(Cost(count, seconds, memory.grown_bytes))
     return costs[1:]

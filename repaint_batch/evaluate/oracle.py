@@ -20,8 +20,9 @@ from repaint_batch.evaluate.metrics import energy_distance, mode_distance, varia
 from repaint_batch.evaluate.scores import Metric, Score, summarise
 from repaint_batch.priors.analytic import GaussianMixture, Mixture, fit_mixture
 from repaint_batch.priors.pictures import PICTURE_SUFFIXES, flatten_on_white, held_out
-from repaint_batch.sampler.noise import KeyedNoise, sample_key
-from repaint_batch.sampler.presets import Sampler
+from repaint_batch.sampler.noise import sample_key
+from repaint_batch.sampler.run import sample
+from repaint_batch.sampler.sampler import Sampler
 
 METRICS = (
     Metric("energy_distance", "Energy distance", "low", "to exact samples of the posterior; 0 is exact"),
@@ -126,7 +127,7 @@ def evaluate_oracle(
     keys = [sample_key(seed, f"{problem.mask}-{problem.picture}", n) for problem in problems for n in range(samples)]
     for name, sampler in samplers.items():
         report(f"oracle: {name}, {sampler.nfe} evaluations of {len(keys)} pictures")
-        restored = sampler.sample(prior, known, keep_mask, KeyedNoise(keys, prior.shape))
+        restored = sample(sampler, prior, known, keep_mask, keys)
         holes = [problem.hole(restored[i * samples : (i + 1) * samples]) for i, problem in enumerate(problems)]
         yield from _scores(name, sampler.nfe, problems, holes)
 

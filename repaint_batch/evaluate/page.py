@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from repaint_batch.evaluate import oracle, precision, restored
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score
-from repaint_batch.sampler.presets import Sampler
+from repaint_batch.sampler.sampler import Sampler
 
 _PARTS: dict[str, tuple[str, str, Sequence[Metric]]] = {
     "oracle": (

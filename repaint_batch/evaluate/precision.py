@@ -14,7 +14,7 @@ from repaint_batch.evaluate import metrics
 from repaint_batch.evaluate.restored import PictureRun
 from repaint_batch.evaluate.scores import Metric, Score, summarise
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.sampler.presets import Sampler
+from repaint_batch.sampler.sampler import Sampler
 
 METRICS = (
     Metric("levels", "Difference, levels", "low", "RMS over the hole to float32, in grey levels of 255"),

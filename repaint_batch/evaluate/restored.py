@@ -23,9 +23,9 @@ from repaint_batch.evaluate.masks import MASKS, MaskName, paper_mask
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score, summarise
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.pictures import PICTURE_SUFFIXES, held_out, square
-from repaint_batch.sampler.batching import batches
-from repaint_batch.sampler.noise import KeyedNoise, sample_key
-from repaint_batch.sampler.presets import Sampler
+from repaint_batch.inpainting import RePaintPipeline
+from repaint_batch.sampler.noise import sample_key
+from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage
 
 METRICS = (
@@ -105,14 +105,9 @@ class PictureRun:
         """Return (S, N, C, H, W) restorations, values in [-1, 1]."""
         keys = [sample_key(seed, f"{mask}/{name}") for seed in range(self.seeds) for name in self.names]
         known, keep = self.pictures.repeat(self.seeds, 1, 1, 1), self.keep_masks(mask).repeat(self.seeds, 1, 1, 1)
-        device = next(self.prior.network.parameters()).device
-        prior = self.prior.labelled(None, self.batch_windows)
-        done = []
-        for batch in batches(known, keep, keys, self.batch_windows):
-            noise = KeyedNoise(batch.keys, known.shape[1:], device, compiled=prior.compiled)
-            restored = sampler.sample(prior, batch.known.to(device), batch.keep_mask.to(device), noise, guidance=prior.guidance)
-            done.append(restored[: batch.count].cpu().clamp(-1, 1))
-        return torch.cat(done).reshape(self.seeds, *self.pictures.shape)
+        pipeline = RePaintPipeline.from_prior(self.prior)
+        done = pipeline.restore(known, keep, keys, sampler=sampler, batch_windows=self.batch_windows).clamp(-1, 1)
+        return done.reshape(self.seeds, *self.pictures.shape)
 
 
 def evaluate_pictures(

@@ -1,126 +1,141 @@
-"""How a network is run: compiled or not, and what is said when it does not fit.
+"""Slots fed from a queue: as long as chains wait, no slot is empty.
 
-Nothing here may change a result behind the owner's back. Compilation and batch size both change rounding, so both are
-part of a job's identity: a missing compiler is found out before a job is planned, and a batch that does not fit the device
-is an error that names one that does. Only an owner who asked for ``compute.batch_windows: auto`` gets another one.
+The queue is ordered by age of the picture, so that pictures come out as they came in. Where memory runs out and the owner
+left the number of windows to the device, half the slots are given up and their chains go on from their states.
 """
 
-import warnings
+import heapq
+import itertools
+import logging
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
 
-from repaint_batch.config import JobConfig
-from repaint_batch.errors import BatchTooLarge, ConfigError, PriorError
+from repaint_batch.inpainting.device import device_of, out_of_memory
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.sampler.noise import KeyedNoise, Role
+from repaint_batch.sampler.sampler import Sampler
+from repaint_batch.sampler.slots import Chain, Slots
 
-_CPU_WINDOWS = 16
-_MOST_WINDOWS = 256
-
-
-def missing_compiler() -> str | None:
-    """Return why networks cannot be compiled on this machine, in one line; None where they can."""
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "there is no C++ compiler (g++ or clang++)"
-    return None
+_log = logging.getLogger(__name__)
 
 
-def compiled(prior: LoadedPrior, batch_windows: int) -> LoadedPrior:
-    """Return `prior` with its network (in place) and its noise compiled, and run once so that no batch waits for the compiler.
-
-    Compiled code is kept in torch's cache in the temporary folder (TORCHINDUCTOR_CACHE_DIR moves it), which the processes
-    of a node share: the first one compiles, later ones read. On CUDA the kernels of an evaluation are recorded as
-    one graph.
+class Engine:
+    """One sampler on one prior, in batches of one shape.
 
     Args:
-        prior: its network will be called with batches of one shape.
-        batch_windows: B of that shape.
+        prior: the network.
+        sampler: algorithm and settings.
+        batch_windows: slots; they are the windows of every network call.
+        size_px: (H, W) of windows; by default the prior's own.
+        labelled: whether chains bring classes; otherwise all are of the prior's default one, if it has classes.
+        may_shrink: go on with half the slots when memory runs out, instead of raising.
+
+    Attributes:
+        calls: network calls so far.
+        used: slots that held a chain, summed over calls.
 
     Raises:
-        ConfigError: this machine has no compiler; BatchTooLarge: the batch does not fit the device.
+        PriorError: the prior needs a class and has no default.
     """
-    reason = missing_compiler()
-    if reason:
-        raise ConfigError(f"compute.compile: {reason}; install one on every node, or leave compute.compile out")
-    device = next(prior.network.parameters()).device
-    how = {"mode": "reduce-overhead"} if device.type == "cuda" else {}
-    prior.network.compile(dynamic=False, **how)
-    shape = batch_windows, prior.channels, prior.resolution_px, prior.resolution_px
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # remarks on diffusers' code
-            evaluate_once(prior, shape)
-            noise = KeyedNoise([0] * batch_windows, shape[1:], device, compiled=True)
-            with torch.inference_mode():
-                noise(0, Role.INITIAL)
-        return replace(prior, compiled=True)
-    except torch.OutOfMemoryError:
-        pass
-    raise out_of_memory(prior, shape)
 
+    def __init__(
+        self,
+        prior: LoadedPrior,
+        sampler: Sampler,
+        batch_windows: int,
+        *,
+        size_px: tuple[int, int] | None = None,
+        labelled: bool = False,
+        may_shrink: bool = False,
+    ) -> None:
+        self._prior, self._labelled, self._may_shrink = prior, labelled, may_shrink
+        self._table = sampler.table(prior.schedule, fixed_large_variance=prior.fixed_large_variance)
+        self._size_px = size_px or (prior.resolution_px, prior.resolution_px)
+        self._queue: list[tuple[int, int, Chain]] = []
+        self._numbers = itertools.count()
+        self._calls = self._used = 0
+        self._slots = self._made(batch_windows)
 
-def evaluate_once(prior: LoadedPrior, shape: Sequence[int]) -> None:
-    """Run the network once on blank windows of `shape` (B, C, H, W).
+    def _made(self, count: int) -> Slots:
+        prior = self._prior.labelled([0] * count if self._labelled else None, count)
+        default = self._prior.default_label
+        self._label = 0 if default is None else default
+        shape = (count, prior.channels, *self._size_px)
+        return Slots(
+            prior,
+            self._table,
+            shape,
+            device=device_of(prior),
+            labels=prior.labels,
+            guidance=prior.guidance,
+            compiled=prior.compiled,
+        )
 
-    Raises:
-        torch.OutOfMemoryError: it does not fit.
-    """
-    device = next(prior.network.parameters()).device
-    classes = [0] * shape[0] if prior.num_classes is not None else None
-    # Compiled code is specialised to strides too, so the time is one number expanded, as samplers give it.
-    with torch.inference_mode():
-        t = torch.zeros((), dtype=torch.int64, device=device).expand(shape[0])
-        prior.labelled(classes, shape[0])(torch.zeros(tuple(shape), device=device), t)
+    @property
+    def batch_windows(self) -> int:
+        """Slots; fewer than at first once memory has run out."""
+        return len(self._slots.chains)
 
+    @property
+    def calls(self) -> int:
+        return self._calls + self._slots.calls
 
-def batch_windows_of(config: JobConfig, prior: LoadedPrior) -> int:
-    """Return the windows of a network call: the config's number, or for ``auto`` what suits this process's device.
+    @property
+    def used(self) -> int:
+        return self._used + self._slots.used
 
-    On a CPU larger batches are not faster, and memory that runs out is no error but the end of the process.
-    """
-    asked = config.compute.batch_windows
-    if asked != "auto":
-        return asked
-    if next(prior.network.parameters()).device.type == "cpu":
-        return _CPU_WINDOWS
-    # Places beyond a shard's windows would be padding.
-    return largest_batch(prior, min(_MOST_WINDOWS, config.compute.shard_rows * config.sampler.candidates))
+    @property
+    def waiting(self) -> int:
+        """Chains in the queue."""
+        return len(self._queue)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not self._queue and self._slots.is_empty
 
-def largest_batch(prior: LoadedPrior, most: int) -> int:
-    """Return the largest of 1, 2, 4, ... windows that fits the device, and no larger than holds `most`."""
-    fits = 1
-    while fits < most and _fits(prior, (2 * fits, prior.channels, prior.resolution_px, prior.resolution_px)):
-        fits *= 2
-    return fits
+    def enqueue(self, chain: Chain, age: int = 0) -> None:
+        """Take a chain; those of lower `age` first, then in order."""
+        if not self._labelled:
+            chain.label = self._label
+        heapq.heappush(self._queue, (age, next(self._numbers), chain))
 
+    def step(self) -> list[Chain]:
+        """Fill free slots, take one step, and return the chains that have come out.
 
-def out_of_memory(prior: LoadedPrior, shape: Sequence[int]) -> ConfigError:
-    """Return the error for a batch of `shape` (B, C, H, W) that did not fit; it names the largest B/2, B/4, ... that does."""
-    device = next(prior.network.parameters()).device
-    fits = shape[0] // 2
-    while fits and not _fits(prior, (fits, *shape[1:])):
-        fits //= 2
-    what = f"{shape[0]} windows of {shape[3]}×{shape[2]} px do not fit the memory of {device}"
-    if not fits:
-        return PriorError(f"{what}, nor does a single one; use a smaller prior, a lower precision or a larger device")
-    advice = f"set compute.batch_windows to {fits}; rounding depends on it, so it is a new job"
-    return BatchTooLarge(f"{what}, {fits} do: {advice}", fits)
+        Raises:
+            BatchTooLarge, PriorError: the slots do not fit the device's memory, and may not be fewer.
+        """
+        try:
+            free = len(self._slots.free)
+            taken = [heapq.heappop(self._queue)[2] for _ in range(min(free, len(self._queue)))]
+            if taken:
+                self._slots.put(taken)
+            if all(chain is None for chain in self._slots.chains):
+                return self._slots.drain()
+            return self._slots.step()
+        except torch.OutOfMemoryError:
+            pass  # its traceback holds tensors: what fits shows only once that is gone
+        if not self._may_shrink or self.batch_windows == 1:
+            raise out_of_memory(self._prior, self._slots.shape)
+        return self._shrink()
 
+    def _shrink(self) -> list[Chain]:
+        done, taken, fits = self._slots.drain(), self._slots.take_out(), self.batch_windows // 2
+        _log.warning("memory ran out with %d windows in a call; going on with %d", self.batch_windows, fits)
+        self._calls, self._used = self.calls, self.used
+        self._slots = self._made(fits)
+        for chain in taken:
+            heapq.heappush(self._queue, (-1, next(self._numbers), chain))
+        return done
 
-def _fits(prior: LoadedPrior, shape: Sequence[int]) -> bool:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-    try:
-        # Other shapes would be compiled anew; uncompiled they take more memory rather than less.
-        with torch.compiler.set_stance("force_eager"):
-            evaluate_once(prior, shape)
-    except torch.OutOfMemoryError:
-        return False
-    return True
+    def run(self, chains: Sequence[Chain]) -> None:
+        """Take chains and step until all of them have ended."""
+        for chain in chains:
+            self.enqueue(chain)
+        while any(chain.restored is None for chain in chains):
+            self.step()
+
+    def states(self) -> list[tuple[Chain, torch.Tensor]]:
+        """Return every chain under way with its state, (C, H, W) float32 on the host; waits for the device."""
+        return self._slots.states()

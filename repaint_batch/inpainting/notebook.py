@@ -12,7 +12,7 @@ from repaint_batch.config import ImagesConfig, PriorConfig, parse_config
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
 from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.inpainting.pipeline import RePaintPipeline
-from repaint_batch.inpainting.rounds import Unrestored, restore_pictures
+from repaint_batch.inpainting.restorer import Unrestored, restore_pictures
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS
@@ -62,12 +62,8 @@ def inpaint(
         what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
         raise MaskInvalid(f"the mask {what}; {hole} pixels are the ones to restore")
     keys = [sample_key(seed, "", window) for window in range(len(prepared.windows))]
-    (restored,) = restore_pictures(
-        pipeline,
-        [Unrestored.of(prepared, keys)],
-        sampler=PRESETS[preset],
-        batch_windows=min(_BATCH_WINDOWS, len(prepared.windows)),
-    )
+    engine = pipeline.engine(PRESETS[preset], min(_BATCH_WINDOWS, len(prepared.windows)))
+    (restored,) = restore_pictures(engine, [Unrestored.of(prepared, keys)])
     done = compose(picture, marks, restored, config, resolution_px, "source")
     result = Image.open(io.BytesIO(done.data))
     result.load()

@@ -2,9 +2,8 @@
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline, ImagePipelineOutput, SchedulerMixin, UNet2DModel
@@ -12,35 +11,21 @@ from diffusers.utils import is_accelerate_available
 from torch import Tensor
 
 from repaint_batch.errors import ConfigError, MaskInvalid, PriorError
-from repaint_batch.inpainting.engine import out_of_memory
+from repaint_batch.inpainting.device import out_of_memory
+from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.pictures import from_restored, to_keep_mask, to_known
 from repaint_batch.priors.diffusers_folder import read_diffusers_folder
 from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.sampler.batching import batches
-from repaint_batch.sampler.drafts import Held, enter
-from repaint_batch.sampler.noise import KeyedNoise
-from repaint_batch.sampler.path import Reverse
-from repaint_batch.sampler.presets import PRESETS, RePaint, Sampler
-from repaint_batch.sampler.repaint import ChainState, OnStep
+from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.repaint import RePaint
+from repaint_batch.sampler.run import ChainState, OnStep, sample
+from repaint_batch.sampler.sampler import Sampler
+from repaint_batch.sampler.slots import Chain
 
 Generators = torch.Generator | Sequence[torch.Generator] | None
 StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
-
-
-class Checkpoint(Protocol):
-    """Keeps what `RePaintPipeline.restore` has done, so that an interrupted call can be picked up."""
-
-    def load(self) -> tuple[Tensor | None, ChainState | None]:
-        """Return the windows of finished batches, (k·B, C, H, W), and where the next batch stands; None where nothing is."""
-
-    def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
-        """Take the windows of finished batches and the state of the one under way; called after every step."""
-
-
-def _saver(checkpoint: Checkpoint | None, restored: Sequence[Tensor]) -> OnStep | None:
-    return None if checkpoint is None else lambda state: checkpoint.save(restored, state)
 
 
 class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
@@ -70,6 +55,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         self.register_modules(unet=unet, scheduler=scheduler, classifier=classifier)
         self.register_to_config(classifier_scale=classifier_scale)
         self._loaded: LoadedPrior | None = None
+        self._engine: tuple[tuple[Any, ...], Engine] | None = None
 
     @classmethod
     def from_prior(cls, prior: LoadedPrior) -> "RePaintPipeline":
@@ -144,8 +130,6 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         batch_windows: int,
         coarse: Tensor | None = None,
         class_labels: Sequence[int] | None = None,
-        on_batch: Callable[[int], None] | None = None,
-        checkpoint: "Checkpoint | None" = None,
     ) -> Tensor:
         """Return restored windows, each the same whatever else is in the call.
 
@@ -154,12 +138,10 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             keep_mask: (N, 1, H, W) bool, True = known pixel.
             keys: N 64-bit noise keys, see `repaint_batch.sampler.noise.sample_key`.
             sampler: algorithm and settings.
-            batch_windows: windows in every network call; the last batch is padded to it.
+            batch_windows: windows in every network call.
             coarse: (N, C, H, W) float32 in [-1, 1], drafts that chains start from and are held to, see
                 `repaint_batch.sampler.drafts`; None: from noise.
             class_labels: N classes; None takes the prior's default, if it has one.
-            on_batch: called after every batch with the number of windows that it restored.
-            checkpoint: where an interrupted call left off, and who is told after every step of this one.
 
         Returns:
             (N, C, H, W) float32 on the device of `known`; known pixels are exactly those of `known`.
@@ -169,72 +151,41 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             MaskInvalid: the masks do not fit the windows.
             BatchTooLarge: a batch does not fit the device's memory; the message names one that does.
         """
-        prior = self.prior
+        prior, count = self.prior, len(known)
         prior.check_size(known.shape)
-        if keep_mask.shape != (len(known), 1, *known.shape[2:]) or len(keys) != len(known):
+        if keep_mask.shape != (count, 1, *known.shape[2:]) or len(keys) != count:
             raise MaskInvalid(f"masks {tuple(keep_mask.shape)} and {len(keys)} keys do not fit {tuple(known.shape)}")
-        if class_labels is not None and len(class_labels) != len(known):
-            raise PriorError(f"{len(class_labels)} class labels for {len(known)} pictures")
-        done, state = checkpoint.load() if checkpoint else (None, None)
-        restored = list(done.to(known.device).split(batch_windows)) if done is not None else []  # type: ignore[no-untyped-call]
-        first = len(restored)
-        for number, batch in enumerate(batches(known, keep_mask.bool(), keys, batch_windows, coarse)):
-            if number < first:
-                continue
-            labels = None
-            if class_labels is not None:
-                start = number * batch_windows
-                labels = [int(label) for label in class_labels[start : start + batch.count]]
-                labels += [labels[0]] * (batch_windows - batch.count)
-            x_0 = self._sample(
-                prior.labelled(labels, batch_windows),
-                batch.known,
-                batch.keep_mask,
-                batch.keys,
-                sampler,
-                on_step=_saver(checkpoint, restored),
-                resume=state if number == first else None,
-                coarse=batch.coarse,
+        if class_labels is not None:
+            if len(class_labels) != count:
+                raise PriorError(f"{len(class_labels)} class labels for {count} pictures")
+            prior.check_labels(class_labels)
+        if not count:
+            return known.clone()
+        drafts = [None] * count if coarse is None else list(coarse.float().cpu())
+        labels = [0] * count if class_labels is None else [int(label) for label in class_labels]
+        chains = [
+            Chain(key, y, keep, draft, label)
+            for key, y, keep, draft, label in zip(
+                keys, known.float().cpu(), keep_mask.bool().cpu(), drafts, labels, strict=True
             )
-            restored.append(x_0[: batch.count].to(known.device))
-            if on_batch is not None:
-                on_batch(batch.count)
-        return torch.cat(restored) if restored else known.clone()
+        ]
+        height, width = known.shape[2:]
+        self.engine(sampler, batch_windows, (height, width), labelled=class_labels is not None).run(chains)
+        return torch.stack([chain.restored for chain in chains if chain.restored is not None]).to(known.device)
 
-    def _sample(
-        self,
-        prior: LoadedPrior,
-        known: Tensor,
-        keep_mask: Tensor,
-        keys: Sequence[int],
-        sampler: Sampler,
-        on_step: OnStep | None = None,
-        resume: ChainState | None = None,
-        coarse: Tensor | None = None,
-    ) -> Tensor:
-        device = self._execution_device
-        noise = KeyedNoise(keys, known.shape[1:], device, compiled=prior.compiled)
-        try:
-            with torch.inference_mode():
-                keep_mask = keep_mask.to(device)
-                draft = None if coarse is None else coarse.to(device)
-                if resume is not None:
-                    # A clone: compiled networks tell tensors of inference mode from others.
-                    resume = replace(resume, x_t=resume.x_t.to(device).clone())
-                elif draft is not None:
-                    resume = enter(sampler, prior, draft, noise)
-                return sampler.sample(
-                    prior if draft is None else Held(prior, draft, keep_mask),
-                    known.to(device=device, dtype=torch.float32),
-                    keep_mask,
-                    noise,
-                    guidance=prior.guidance,
-                    resume=resume,
-                    on_step=on_step,
-                )
-        except torch.OutOfMemoryError:
-            pass  # its traceback holds tensors: what fits shows only once that is gone
-        raise out_of_memory(prior, known.shape)
+    def engine(
+        self, sampler: Sampler, batch_windows: int, size_px: tuple[int, int] | None = None, *, labelled: bool = False
+    ) -> Engine:
+        """Return an engine on this pipeline's prior: the last one, where it is the same, since it may hold compiled code.
+
+        Args:
+            sampler, batch_windows, size_px, labelled: as `Engine` takes them.
+        """
+        prior = self.prior
+        asked = (prior, sampler, batch_windows, size_px, labelled)
+        if self._engine is None or self._engine[0] != asked or not self._engine[1].is_idle:
+            self._engine = asked, Engine(prior, sampler, batch_windows, size_px=size_px, labelled=labelled)
+        return self._engine[1]
 
     def __call__(
         self,
@@ -275,7 +226,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             classifier: guides this call, in place of the pipeline's own.
             classifier_scale: strength of guidance, by default the pipeline's own.
             keys: 64-bit noise keys, one a picture, in place of generators.
-            callback_on_step_end: called as ``f(pipeline, step, t, tensors)`` after each step down or up; may return
+            callback_on_step_end: called as ``f(pipeline, step, t, tensors)`` after each network evaluation; may return
                 ``{"x_t": ...}`` to put another state in its place.
             callback_on_step_end_tensor_inputs: which of ``x_t`` and ``pred_x0`` it is given.
 
@@ -296,12 +247,25 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         labels = [labels] * count if isinstance(labels, int) else labels
         prior = prior.labelled(labels, count)
         chosen = _keys(keys, generator, count)
-        with self.progress_bar(total=sampler.positions) as bar:
+        with self.progress_bar(total=sampler.nfe) as bar:
             on_step = self._watcher(bar, _times(sampler, prior), callback_on_step_end, callback_on_step_end_tensor_inputs)
-            restored = self._sample(prior, known, keep_mask, chosen, sampler, on_step).clone()
+            restored = self._sample(prior, known, keep_mask, chosen, sampler, on_step)
         self.maybe_free_model_hooks()
         images = from_restored(restored, output_type)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
+
+    def _sample(
+        self, prior: LoadedPrior, known: Tensor, keep_mask: Tensor, keys: Sequence[int], sampler: Sampler, on_step: OnStep
+    ) -> Tensor:
+        """Return restored pictures, all in one network call a step."""
+        device = self._execution_device
+        guidance, compiled = prior.guidance, prior.compiled
+        try:
+            y, keep = known.to(device=device, dtype=torch.float32), keep_mask.to(device)
+            return sample(sampler, prior, y, keep, keys, guidance=guidance, compiled=compiled, on_step=on_step)
+        except torch.OutOfMemoryError:
+            pass  # its traceback holds tensors: what fits shows only once that is gone
+        raise out_of_memory(prior, known.shape)
 
     def _watcher(self, bar: Any, times: list[int], callback: StepCallback | None, names: Sequence[str]) -> OnStep:
         """Return what moves the progress bar and calls the callback after each step."""
@@ -311,7 +275,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             if callback is not None:
                 step = state.position - 1
                 tensors = {name: getattr(state, name) for name in names}
-                changed = callback(self, step, times[step] if times else step, tensors)
+                changed = callback(self, step, times[step], tensors)
                 if changed and "x_t" in changed:
                     state.x_t.copy_(changed["x_t"])
 
@@ -361,8 +325,6 @@ def _keys(keys: Sequence[int] | None, generator: Generators, count: int) -> list
 
 
 def _times(sampler: Sampler, prior: LoadedPrior) -> list[int]:
-    """Return the network's time of every step of the path; empty where the sampler has none."""
-    if not isinstance(sampler, RePaint):
-        return []
-    timesteps = prior.schedule.respaced(min(sampler.num_steps, len(prior.schedule))).timesteps.tolist()
-    return [timesteps[step.index if isinstance(step, Reverse) else step.stop] for step in sampler.path]
+    """Return the network's time of every step."""
+    times: list[int] = sampler.table(prior.schedule).t.tolist()
+    return times

@@ -16,10 +16,11 @@ import torch
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.engine import batch_windows_of
+from repaint_batch.inpainting.device import batch_windows_of
 from repaint_batch.preflight.findings import Findings
 from repaint_batch.priors.load import load_prior
-from repaint_batch.sampler.presets import PRESETS, AnnealedLangevin
+from repaint_batch.sampler.langevin import AnnealedLangevin
+from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 
 _PROBE_STEPS = 4

@@ -1,25 +1,19 @@
 """The path of a sampler through noise levels, drawn: t at every network evaluation.
 
-The path is not computed from a sampler's settings but watched: the sampler runs on one pixel with a prior that writes down
-the times it is asked for. So whatever a sampler does is what is drawn, and a new one needs no code here.
+It is read from the sampler's own table, so a new one needs no code here.
 """
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from repaint_batch.errors import ConfigError
-from repaint_batch.sampler.noise import KeyedNoise
-from repaint_batch.sampler.presets import Sampler
-from repaint_batch.sampler.prior import Prediction
+from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.sampler.schedule import NoiseSchedule
 
 FORMATS = (".png", ".svg")
@@ -27,27 +21,10 @@ _BRAILLE = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _INK, _MUTED, _ACCENT = "#1c1f24", "#5d636c", "#0b6b5b"
 
 
-@dataclass
-class _Watching:
-    """A prior that knows nothing and remembers the times it was asked for."""
-
-    schedule: NoiseSchedule
-    times: list[int]
-    fixed_large_variance: bool = False
-
-    def __call__(self, x_t: Tensor, t: Tensor) -> Prediction:
-        self.times.append(int(t[0]))
-        return Prediction(eps=torch.zeros_like(x_t))
-
-
 def visited_times(sampler: Sampler, training_steps: int = 1000) -> list[int]:
     """Return t of every network evaluation of `sampler`, in order, on a linear process of `training_steps`."""
-    prior = _Watching(NoiseSchedule.linear(training_steps), [])
-    with torch.no_grad():
-        sampler.sample(
-            prior, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1, dtype=torch.bool), KeyedNoise([0], (1, 1, 1))
-        )
-    return prior.times
+    times: list[int] = sampler.table(NoiseSchedule.linear(training_steps)).t.tolist()
+    return times
 
 
 def jumps_up(times: Sequence[int]) -> int:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from repaint_batch.errors import ConfigError
 from repaint_batch.report.pictures import encoded, enlarged
-from repaint_batch.sampler.repaint import ChainState
+from repaint_batch.sampler.run import ChainState
 
 GAP_PX = 4
 HOLD_MS = 1800
@@ -25,7 +25,7 @@ class Recorder:
     """Keeps states of a chain, evenly over its path, last one included.
 
     Args:
-        positions: steps of the path, `Sampler.positions`.
+        positions: steps of the path, `Sampler.nfe`.
         frames: states to keep.
         pictures: of the batch to keep, from the first; by default all of them.
 

@@ -1,12 +1,7 @@
-"""What the fast samplers share: noise levels as float32 tables, and the denoised picture at one of them."""
+"""What samplers that only descend share: the levels that they visit."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-import torch
-from torch import Tensor
-
-from repaint_batch.sampler.prior import Guidance, Prior
 from repaint_batch.sampler.schedule import NoiseSchedule
 
 
@@ -18,35 +13,9 @@ def power_grid(count: int, power: float, length: int) -> tuple[int, ...]:
     return tuple(round((length - 1) * ((count - i) / count) ** power) for i in range(count))
 
 
-@dataclass(frozen=True, eq=False)
-class Levels:
-    """The levels that a chain visits, followed by the clean one; position i counts network evaluations.
-
-    Attributes:
-        t: (N,) int64, what the network is told.
-        signal: (N + 1,) float32, sqrt(alpha_bar); 1 at the end.
-        sigma: (N + 1,) float32, sqrt(1 - alpha_bar); 0 at the end.
-    """
-
-    t: Tensor
-    signal: Tensor
-    sigma: Tensor
-
-    @classmethod
-    def of(cls, schedule: NoiseSchedule, indices: Sequence[int], device: torch.device) -> "Levels":
-        """Return the tables of `indices` into `schedule`, on `device`."""
-        at = torch.tensor(indices, dtype=torch.int64)
-        alpha_bar = torch.cat([schedule.alpha_bar[at], torch.ones(1, dtype=torch.float64)])
-        signal, sigma = (values.to(device=device, dtype=torch.float32) for values in (alpha_bar.sqrt(), (1 - alpha_bar).sqrt()))
-        return cls(schedule.timesteps[at].to(device), signal, sigma)
-
-    def denoise(self, prior: Prior, x_t: Tensor, i: int, guidance: Guidance | None) -> Tensor:
-        """Return pred_x0 in [-1, 1] of `x_t` (B, C, H, W) at position `i`.
-
-        Guidance moves eps by -sigma times its gradient (Dhariwal and Nichol 2021, algorithm 2).
-        """
-        t = self.t[i].expand(len(x_t))
-        eps = prior(x_t, t).eps
-        if guidance is not None:
-            eps = eps - self.sigma[i] * guidance(x_t, t)
-        return ((x_t - self.sigma[i] * eps) / self.signal[i]).clamp(-1, 1)
+def levels_of(schedule: NoiseSchedule, indices: Sequence[int]) -> Iterator[tuple[int, float, float, float, float]]:
+    """Yield (index, a, s, a', s') of every level and the one after it; the last is followed by the clean picture."""
+    signal, sigma = schedule.alpha_bar.sqrt().tolist(), (1 - schedule.alpha_bar).sqrt().tolist()
+    after = [(signal[i], sigma[i]) for i in indices[1:]] + [(1.0, 0.0)]
+    for i, (a_next, s_next) in zip(indices, after, strict=True):
+        yield i, signal[i], sigma[i], a_next, s_next

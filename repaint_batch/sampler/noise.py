@@ -9,10 +9,7 @@ Source: Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011 (P
 
 import hashlib
 import math
-from collections.abc import Callable, Sequence
-from enum import Enum
-from functools import cache
-from typing import Protocol
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -21,26 +18,6 @@ _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _WEYL = (0x9E3779B9, 0xBB67AE85)
 _ROUNDS = 10
-
-
-class Role(Enum):
-    """What a draw is for.
-
-    A keyed source may answer KNOWN and REVERSE of one position alike: the sampler uses the first on known pixels only and
-    the second on the hole only.
-    """
-
-    INITIAL = "initial"
-    KNOWN = "known"
-    REVERSE = "reverse"
-    UNDO = "undo"
-
-
-class Noise(Protocol):
-    """Where a sampler's randomness comes from."""
-
-    def __call__(self, position: int, role: Role) -> Tensor:
-        """Return (B, C, H, W) float32 standard normal noise for the step at `position` of the path (-1: the start)."""
 
 
 def sample_key(seed: int, sample_id: str, window: int = 0) -> int:
@@ -76,65 +53,35 @@ def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor
     return c0, c1, c2, c3
 
 
-def philox_normal(key_words: Tensor, draw: Tensor, shape: Sequence[int]) -> Tensor:
+def key_words(keys: Sequence[int]) -> Tensor:
+    """Return 64-bit keys as (B, 2) int64, low and high word of each."""
+    return torch.tensor([[key & _MASK, key >> 32 & _MASK] for key in keys], dtype=torch.int64)
+
+
+def keyed_normal(keys: Tensor, draws: Tensor, shape: Sequence[int]) -> Tensor:
     """Return standard normal noise.
 
     Words are the same everywhere. Logarithm, sine and cosine round differently on another device or under
     `torch.compile`, by up to 1e-6: a job must use one or the other throughout.
 
     Args:
-        key_words: (B, 2) int64, low and high word of each sample's key.
-        draw: () int64, number of the draw.
+        keys: (B, 2) int64, see `key_words`.
+        draws: (B,) int64, number of each sample's draw.
         shape: (C, H, W).
 
     Returns:
-        (B, C, H, W) float32 on the device of `key_words`.
+        (B, C, H, W) float32 on the device of `keys`.
     """
     size = math.prod(shape)
     blocks = -(-size // 4)
-    block = torch.arange(blocks, device=key_words.device)[None]
+    block = torch.arange(blocks, device=keys.device)[None]
     zero = torch.zeros_like(block)
-    key = (key_words[:, 0, None], key_words[:, 1, None])
-    words = philox4x32((block, draw.expand_as(block), zero, zero), key)
+    words = philox4x32((block, draws[:, None], zero, zero), (keys[:, 0, None], keys[:, 1, None]))
     # 24 bits are what a float32 holds exactly; the half keeps the logarithm's argument off zero.
     u = [((word >> 8).to(torch.float32) + 0.5) * 2.0**-24 for word in words]
     pairs = []
     for u_radius, u_angle in ((u[0], u[1]), (u[2], u[3])):
         radius = torch.sqrt(-2 * torch.log(u_radius))
         pairs += [radius * torch.cos(2 * math.pi * u_angle), radius * torch.sin(2 * math.pi * u_angle)]
-    normal = torch.stack(pairs, dim=-1).reshape(len(key_words), -1)
-    return normal[:, :size].reshape(len(key_words), *shape)
-
-
-@cache
-def _compiled_normal() -> Callable[[Tensor, Tensor, Sequence[int]], Tensor]:
-    # Its 150 small operations become one: a fifteenth of the time on a CPU, one launch on a GPU.
-    return torch.compile(philox_normal, dynamic=False)
-
-
-class KeyedNoise:
-    """Noise of a batch of samples, each with a key of its own.
-
-    Args:
-        keys: one 64-bit key a sample, see `sample_key`.
-        shape: (C, H, W).
-        device: where the noise is wanted.
-        compiled: make it in compiled code, which rounds differently.
-    """
-
-    def __init__(
-        self, keys: Sequence[int], shape: Sequence[int], device: torch.device | str = "cpu", *, compiled: bool = False
-    ) -> None:
-        words = [[key & _MASK, key >> 32 & _MASK] for key in keys]
-        self._key_words = torch.tensor(words, dtype=torch.int64, device=device)
-        self._shape = tuple(shape)
-        self._normal = _compiled_normal() if compiled else philox_normal
-        self._last: tuple[int, Tensor] | None = None
-
-    def __call__(self, position: int, role: Role) -> Tensor:
-        """Return (B, C, H, W) float32; KNOWN and REVERSE of one position are the same draw, see `Role`."""
-        draw = position + 1
-        if self._last is None or self._last[0] != draw:
-            index = torch.full((), draw, dtype=torch.int64, device=self._key_words.device)
-            self._last = (draw, self._normal(self._key_words, index, self._shape))
-        return self._last[1]
+    normal = torch.stack(pairs, dim=-1).reshape(len(keys), -1)
+    return normal[:, :size].reshape(len(keys), *shape)

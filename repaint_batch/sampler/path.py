@@ -1,7 +1,7 @@
 """The path through noise levels as data: down with the network, up with noise.
 
 Index t stands for the noise level alpha_bar[t]; -1 is the clean picture. `jump_times` gives every level visited,
-`steps` turns it into what a sampler executes.
+`moves` turns it into steps down and up, and `folded` each jump up into the step before it.
 
 Source: Lugmayr et al., CVPR 2022, algorithm 1 and appendix on the jump schedule.
 """
@@ -34,7 +34,7 @@ class Undo:
     stop: int
 
 
-Step = Reverse | Undo
+Move = Reverse | Undo
 
 
 def jump_times(num_steps: int, jumps: Sequence[Jump], n_sample: int = 1, start_resampling: int | None = None) -> list[int]:
@@ -69,8 +69,8 @@ def _fresh(jump: Jump, num_steps: int) -> dict[int, int]:
     return dict.fromkeys(range(0, num_steps - jump.length, jump.length), jump.n_sample - 1)
 
 
-def steps(times: Sequence[int], *, collapse_undo: bool = True) -> Iterator[Step]:
-    """Yield the steps between consecutive `times`.
+def moves(times: Sequence[int], *, collapse_undo: bool = True) -> Iterator[Move]:
+    """Yield the moves between consecutive `times`.
 
     Args:
         times: as `jump_times` gives them.
@@ -92,3 +92,15 @@ def steps(times: Sequence[int], *, collapse_undo: bool = True) -> Iterator[Step]
 def nfe(times: Sequence[int]) -> int:
     """Return the network evaluations a path costs."""
     return sum(there < here for here, there in pairwise(times))
+
+
+def folded(path: Sequence[Move]) -> Iterator[tuple[Reverse, int]]:
+    """Yield every step down, with the level that the path is at when the next one begins (-1: the clean picture)."""
+    for number, move in enumerate(path):
+        if isinstance(move, Reverse):
+            level = move.index - 1
+            for later in path[number + 1 :]:
+                if isinstance(later, Reverse):
+                    break
+                level = later.stop
+            yield move, level

@@ -5,8 +5,9 @@ from torch import Tensor
 
 from repaint_batch.evaluate.metrics import energy_distance
 from repaint_batch.priors.analytic import GaussianMixture, Mixture
-from repaint_batch.sampler.noise import KeyedNoise, sample_key
-from repaint_batch.sampler.presets import Sampler
+from repaint_batch.sampler.noise import sample_key
+from repaint_batch.sampler.run import sample
+from repaint_batch.sampler.sampler import Sampler
 
 SHAPE = (1, 2, 3)
 
@@ -44,8 +45,7 @@ def restore(sampler: Sampler, prior: GaussianMixture, count: int, seed: int = 0)
     """Return (count, D) hole pixels of `count` restorations of `known_picture`."""
     known = known_picture().expand(count, *SHAPE)
     keep = left_known().expand(count, *SHAPE)
-    noise = KeyedNoise([sample_key(seed, str(i)) for i in range(count)], SHAPE)
-    restored = sampler.sample(prior, known, keep, noise)
+    restored = sample(sampler, prior, known, keep, [sample_key(seed, str(i)) for i in range(count)])
     assert torch.equal(restored[keep], known[keep])
     return restored[~keep].reshape(count, -1)
 

@@ -12,10 +12,11 @@ from repaint_batch.priors.guidance import ClassifierGuidance
 from repaint_batch.priors.guided_diffusion import GuidedClassifier
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.sampler.noise import Role
-from repaint_batch.sampler.path import Jump, Reverse, Step, Undo, jump_times, steps
-from repaint_batch.sampler.repaint import ChainState, repaint
+from repaint_batch.sampler.path import Jump, Move, Reverse, Undo, jump_times, moves
+from repaint_batch.sampler.repaint import repaint_steps
 from repaint_batch.sampler.schedule import NoiseSchedule
+from repaint_batch.sampler.step import Drift, State, drift
+from repaint_batch.sampler.table import Table
 
 from ..golden_vectors import GOLDEN, read_json, recorded_network
 
@@ -32,27 +33,39 @@ def path_of(schedule: dict[str, int]) -> list[int]:
     return jump_times(schedule["t_T"], jumps, schedule.get("n_sample", 1), schedule.get("start_resampling"))
 
 
-class ReplayedNoise:
-    """Recorded draws, handed out by what they were drawn for.
+class RecordedDraws:
+    """Recorded draws of every network evaluation: of its reverse step, the steps up that follow, and the known part after them.
 
     In the recording each reverse step draws its own noise first, even where it is not used, and then the known part's,
     except in the very first; each undo step draws one.
     """
 
-    def __init__(self, initial: Tensor, draws: Tensor, path: list[Step]) -> None:
+    def __init__(self, draws: Tensor, path: list[Move], process: NoiseSchedule) -> None:
         recorded = iter(draws)
-        self._draws = {(-1, Role.INITIAL): initial}
-        for position, step in enumerate(path):
-            if isinstance(step, Undo):
-                self._draws[position, Role.UNDO] = next(recorded)
+        alpha_bar = process.alpha_bar
+        self.reverse: list[Tensor] = []
+        self.up: list[Tensor] = []  # what single steps up add to the state, together
+        self.known: list[Tensor] = []
+        for position, move in enumerate(path):
+            if isinstance(move, Undo):
+                ratio = float(alpha_bar[move.stop] / alpha_bar[move.start]) if move.start >= 0 else float(alpha_bar[move.stop])
+                self.up[-1] = ratio**0.5 * self.up[-1] + (1 - ratio) ** 0.5 * next(recorded)
                 continue
-            self._draws[position, Role.REVERSE] = next(recorded)
+            self.reverse.append(next(recorded))
             if position:
-                self._draws[position, Role.KNOWN] = next(recorded)
+                self.known.append(next(recorded))
+            self.up.append(torch.zeros_like(draws[0]))
+        self.known.append(torch.zeros_like(draws[0]))  # after the last step there is none
         self.left = len(list(recorded))
 
-    def __call__(self, position: int, role: Role) -> Tensor:
-        return self._draws[position, role]
+    def of(self, step: int, found: Drift, table: Table, keep_mask: Tensor) -> Tensor:
+        """Return z for which mean + std z is what the recorded draws give: one draw stands for a reverse step and those up."""
+        assert table.variance is not None
+        u = float(table.variance[0, step])
+        total = found.std.expand_as(found.mean)
+        reverse = (total**2 - (1 - u**2)).clamp(min=0).sqrt()
+        hole = (reverse * self.reverse[step] + self.up[step]) / total.clamp(min=1e-20)
+        return torch.where(keep_mask, self.known[step], hole)
 
 
 @pytest.mark.parametrize("number", range(len(read_json("schedules.json"))))
@@ -63,7 +76,7 @@ def test_schedule_equals_the_recorded_one(number: int, record_property: Record) 
     settings = ",".join(str(value) for value in recorded["params"].values())
     record_property("golden", (f"schedule {settings}", 0.0, float(difference)))
     assert times == recorded["times"]
-    taken = list(steps(times, collapse_undo=False))
+    taken = list(moves(times, collapse_undo=False))
     assert sum(isinstance(step, Reverse) for step in taken) == recorded["reverse_steps"]
     assert sum(isinstance(step, Undo) for step in taken) == recorded["undo_steps"]
 
@@ -100,35 +113,30 @@ def test_trajectory_equals_the_recorded_one(name: str, record_property: Record) 
     times = path_of(settings["schedule"])
     assert times == recorded["times"].tolist()
 
-    path = list(steps(times, collapse_undo=False))
-    noise = ReplayedNoise(recorded["x_T"], recorded["noise"], path)
-    assert noise.left == 0
-    states: list[ChainState] = []
-    keep_mask = recorded["keep"][:, :1] > 0.5
+    path = list(moves(times, collapse_undo=False))
+    draws = RecordedDraws(recorded["noise"], path, schedule)
+    assert draws.left == 0
+    table = Table.of(schedule, repaint_steps(schedule, path), len(prior.schedule), starts_known=False)
+    keep_mask, known, x_t = recorded["keep"][:, :1] > 0.5, recorded["gt"], recorded["x_T"]
+    worst = {"x_after_reverse": 0.0, "pred_x0": 0.0}
     with torch.no_grad():
-        restored = repaint(
-            prior,
-            recorded["gt"],
-            keep_mask,
-            noise,
-            schedule=schedule,
-            path=path,
-            guidance=guidance,
-            on_step=states.append,
-        )
-
-    after = [state for state, step in zip(states, path, strict=True) if isinstance(step, Reverse)]
-    ours = {
-        "x_after_reverse": torch.stack([state.x_t for state in after]),
-        "pred_x0": torch.stack([state.pred_x0 for state in after if state.pred_x0 is not None]),
-        "final": states[-1].x_t,
-    }
-    differences = {key: float((value - recorded[key]).abs().max()) for key, value in ours.items()}
-    for key, difference in differences.items():
+        for step in range(len(table)):
+            state = State(x_t, known, keep_mask, torch.zeros_like(x_t), torch.full((len(x_t),), step))
+            found = drift(prior, guidance, table, state)
+            x_t = found.mean + found.std * draws.of(step, found, table, keep_mask)
+            # What is recorded is the state before the steps up and before known pixels are put in.
+            u = float(table.variance[0, step])
+            after = torch.where(keep_mask, 0, u * recorded["x_after_reverse"][step] + draws.up[step])
+            ours = torch.where(keep_mask, 0, x_t)
+            worst["x_after_reverse"] = max(worst["x_after_reverse"], float((ours - after).abs().max()))
+            worst["pred_x0"] = max(worst["pred_x0"], float((found.pred_x0 - recorded["pred_x0"][step]).abs().max()))
+    final = torch.where(keep_mask, 0, recorded["final"])
+    worst["final"] = float((torch.where(keep_mask, 0, x_t) - final).abs().max())
+    for key, difference in worst.items():
         record_property("golden", (f"trajectory {name}: {key}", TRAJECTORY_TOLERANCE, difference))
-    assert max(differences.values()) < TRAJECTORY_TOLERANCE
-    # What is handed out is the last state with the known pixels as they were given.
-    torch.testing.assert_close(restored, torch.where(keep_mask, recorded["gt"], recorded["final"]), rtol=0, atol=1e-3)
+    assert max(worst.values()) < TRAJECTORY_TOLERANCE
+    # What is handed out has the known pixels as they were given.
+    torch.testing.assert_close(torch.where(keep_mask, x_t, 0), torch.where(keep_mask, known, 0), rtol=0, atol=1e-6)
 
 
 def test_recorded_masks_are_equal_in_every_channel() -> None:

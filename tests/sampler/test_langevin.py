@@ -3,7 +3,9 @@
 import pytest
 
 from repaint_batch.evaluate.metrics import variance_ratio
-from repaint_batch.sampler.presets import AnnealedLangevin, Langevin, RePaint
+from repaint_batch.evaluate.samplers import Langevin
+from repaint_batch.sampler.langevin import AnnealedLangevin
+from repaint_batch.sampler.repaint import RePaint
 
 from .oracles import distance, gaussian_prior, known_picture, left_known, mixture_prior, restore
 

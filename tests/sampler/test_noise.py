@@ -9,9 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repaint_batch.inpainting.engine import missing_compiler
-from repaint_batch.sampler.noise import KeyedNoise, Role, philox4x32, sample_key
+from repaint_batch.sampler.noise import key_words, keyed_normal, philox4x32, sample_key
 
 KEYS = st.integers(0, 2**64 - 1)
+
+
+def noise(keys, draws, shape):
+    """Return the noise of keys, with one draw for all or one each."""
+    draws = [draws] * len(keys) if isinstance(draws, int) else draws
+    return keyed_normal(key_words(keys), torch.tensor(draws), shape)
+
 
 # Known-answer vectors of the Random123 library: counter, key, output.
 VECTORS = [
@@ -47,28 +54,21 @@ def test_philox_agrees_with_unbounded_integers(counter, key):
     assert tuple(int(word) for word in found) == _philox_in_python(counter, key)
 
 
-@given(st.lists(KEYS, min_size=1, max_size=6), st.integers(-1, 5000), st.randoms(use_true_random=False))
+@given(st.lists(st.tuples(KEYS, st.integers(0, 5000)), min_size=1, max_size=6), st.randoms(use_true_random=False))
 @settings(deadline=None, max_examples=40)
-def test_a_sample_gets_its_noise_in_any_batch_and_order(keys, position, random):
+def test_a_sample_gets_its_noise_in_any_batch_and_order_beside_any_other_draws(asked, random):
     shape = (3, 5, 7)
-    together = KeyedNoise(keys, shape)(position, Role.REVERSE)
-    order = random.sample(range(len(keys)), len(keys))
-    shuffled = KeyedNoise([keys[i] for i in order] + [0] * random.randrange(3), shape)(position, Role.REVERSE)
+    together = noise(*zip(*asked, strict=True), shape)
+    order = random.sample(range(len(asked)), len(asked))
+    others = [(0, random.randrange(99)) for _ in range(random.randrange(3))]
+    shuffled = noise(*zip(*[asked[i] for i in order] + others, strict=True), shape)
     for place, i in enumerate(order):
         assert torch.equal(shuffled[place], together[i])
-        assert torch.equal(KeyedNoise([keys[i]], shape)(position, Role.UNDO)[0], together[i])
-
-
-def test_a_draw_does_not_depend_on_the_draws_before_it():
-    walked, fresh = KeyedNoise([7, 8], (1, 8, 8)), KeyedNoise([7, 8], (1, 8, 8))
-    for position in range(-1, 20):
-        last = walked(position, Role.UNDO)
-    assert torch.equal(last, fresh(19, Role.UNDO))
-    assert not torch.equal(last, fresh(18, Role.UNDO))
+        assert torch.equal(noise([asked[i][0]], asked[i][1], shape)[0], together[i])
 
 
 def test_noise_is_standard_normal():
-    x = KeyedNoise([sample_key(0, f"picture-{i}") for i in range(64)], (3, 32, 32))(3, Role.REVERSE)
+    x = noise([sample_key(0, f"picture-{i}") for i in range(64)], 3, (3, 32, 32))
     x = x.double().flatten().sort().values
     n = len(x)
     moments = [float((x**power).mean()) for power in (1, 2, 3, 4)]
@@ -88,8 +88,7 @@ def _correlation(x, y):
 def test_samples_windows_seeds_and_draws_are_uncorrelated():
     shape = (3, 64, 64)
     keys = [sample_key(0, "a"), sample_key(0, "b"), sample_key(0, "a", 1), sample_key(1, "a"), 0, 1, 1 << 32]
-    noise = KeyedNoise(keys, shape)
-    fields = [x for position in (0, 1, 2) for x in noise(position, Role.REVERSE).clone()]
+    fields = [x for draw in (0, 1, 2) for x in noise(keys, draw, shape)]
     bound = 4.8 / math.sqrt(math.prod(shape))
     for i, x in enumerate(fields):
         for y in fields[:i]:
@@ -101,13 +100,9 @@ def test_samples_windows_seeds_and_draws_are_uncorrelated():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_draws_the_same():
     keys = [sample_key(0, str(i)) for i in range(4)]
-    here, there = (KeyedNoise(keys, (3, 16, 16), device)(2, Role.UNDO) for device in ("cpu", "cuda"))
+    words, draws = key_words(keys), torch.full((4,), 2)
+    here, there = (keyed_normal(words.to(device), draws.to(device), (3, 16, 16)) for device in ("cpu", "cuda"))
     torch.testing.assert_close(there.cpu(), here, atol=1e-6, rtol=0)
-
-
-def test_known_and_reverse_of_one_position_are_one_draw():
-    noise = KeyedNoise([1], (1, 4, 4))
-    assert noise(5, Role.KNOWN) is noise(5, Role.REVERSE)
 
 
 @given(st.tuples(st.integers(0, 99), st.text(max_size=8), st.integers(0, 99)), st.data())
@@ -129,9 +124,10 @@ def test_sample_key_stays_what_it_was():
 @pytest.mark.parametrize("shape", [(3, 16, 16), (3, 5, 7)], ids=str)
 def test_compiled_noise_is_the_same_but_for_rounding(shape):
     keys = [2**63 + 11, 7, 12345]
-    plain, fused = KeyedNoise(keys, shape), KeyedNoise(keys, shape, compiled=True)
-    backwards = KeyedNoise(keys[::-1], shape, compiled=True)
-    for position in (0, 1, 4000):
-        found = fused(position, Role.REVERSE)
-        torch.testing.assert_close(found, plain(position, Role.REVERSE), rtol=0, atol=2e-6)
-        assert torch.equal(backwards(position, Role.UNDO).flip(0), found), "a sample's noise does not depend on its place"
+    fused = torch.compile(keyed_normal, dynamic=False)
+    for draw in (0, 1, 4000):
+        draws = torch.tensor([draw, 3, draw + 1])
+        found = fused(key_words(keys), draws, shape)
+        torch.testing.assert_close(found, keyed_normal(key_words(keys), draws, shape), rtol=0, atol=2e-6)
+        backwards = fused(key_words(keys[::-1]), draws.flip(0), shape)
+        assert torch.equal(backwards.flip(0), found), "a sample's noise does not depend on its place"

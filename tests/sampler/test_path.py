@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repaint_batch.sampler.path import Jump, Reverse, Undo, jump_times, nfe, steps
-from repaint_batch.sampler.presets import RePaint
+from repaint_batch.sampler.path import Jump, Reverse, Undo, folded, jump_times, moves, nfe
+from repaint_batch.sampler.repaint import RePaint
 
 SETTINGS = st.tuples(st.integers(2, 60), st.integers(1, 12), st.integers(1, 5))
 
@@ -39,7 +39,7 @@ def test_every_level_is_left_downwards_as_often_as_it_is_entered(setting):
 @settings(deadline=None)
 def test_each_jump_fires_n_sample_minus_one_times(setting):
     count, length, n_sample = setting
-    undos = [step for step in steps(jump_times(count, [Jump(length, n_sample)])) if isinstance(step, Undo)]
+    undos = [step for step in moves(jump_times(count, [Jump(length, n_sample)])) if isinstance(step, Undo)]
     starts = range(0, count - length, length)
     assert all(step.stop - step.start >= length for step in undos)
     assert sum(step.stop - step.start for step in undos) == len(starts) * (n_sample - 1) * length
@@ -50,7 +50,7 @@ def test_each_jump_fires_n_sample_minus_one_times(setting):
 def test_collapsed_and_single_steps_visit_the_same_network_calls(setting):
     count, length, n_sample = setting
     times = jump_times(count, [Jump(length, n_sample)])
-    collapsed, single = list(steps(times)), list(steps(times, collapse_undo=False))
+    collapsed, single = list(moves(times)), list(moves(times, collapse_undo=False))
     assert [s for s in collapsed if isinstance(s, Reverse)] == [s for s in single if isinstance(s, Reverse)]
     assert sum(s.stop - s.start for s in collapsed if isinstance(s, Undo)) == sum(isinstance(s, Undo) for s in single)
 
@@ -74,3 +74,14 @@ def test_no_jump_ends_above_start_resampling(start):
     tops = [here for before, here, after in zip(times, times[1:], times[2:], strict=False) if before < here > after]
     assert tops
     assert max(tops) <= start
+
+
+@given(SETTINGS)
+@settings(deadline=None)
+def test_folded_steps_lead_from_one_network_call_to_the_level_of_the_next(setting):
+    count, length, n_sample = setting
+    path = list(moves(jump_times(count, [Jump(length, n_sample)]), collapse_undo=False))
+    found = list(folded(path))
+    assert [move for move, _ in found] == [move for move in path if isinstance(move, Reverse)]
+    assert [level for _, level in found[:-1]] == [move.index for move, _ in found[1:]]
+    assert found[-1][1] == -1

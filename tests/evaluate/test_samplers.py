@@ -1,11 +1,11 @@
-"""Projected sampling against exact posteriors."""
+"""Samplers that only the judge runs, against exact posteriors."""
 
 import torch
 
-from repaint_batch.sampler.noise import KeyedNoise
-from repaint_batch.sampler.presets import Projected
+from repaint_batch.evaluate.samplers import Projected
+from repaint_batch.sampler.run import sample
 
-from .oracles import SHAPE, distance, gaussian_prior, mixture_prior, restore
+from ..sampler.oracles import SHAPE, distance, gaussian_prior, mixture_prior, restore
 
 
 def test_jumps_bring_it_nearer():
@@ -15,9 +15,9 @@ def test_jumps_bring_it_nearer():
 
 def test_with_nothing_known_and_no_fresh_noise_it_is_ddim_and_samples_the_prior():
     prior = gaussian_prior()
-    nothing = torch.zeros((4000, *SHAPE), dtype=torch.bool)
-    noise = KeyedNoise(range(4000), SHAPE)
-    sampled = Projected(250, eta=0.0).sample(prior, torch.zeros(4000, *SHAPE), nothing, noise).reshape(4000, -1).double()
+    nothing = torch.zeros((4000, *SHAPE), dtype=torch.bool)[:, :1]
+    sampled = sample(Projected(250, eta=0.0), prior, torch.zeros(4000, *SHAPE), nothing, range(4000))
+    sampled = sampled.reshape(4000, -1).double()
     torch.testing.assert_close(sampled.mean(0), prior.mixture.mean, atol=0.02, rtol=0)
     torch.testing.assert_close(torch.cov(sampled.T), prior.mixture.covariance, atol=0.006, rtol=0)
 

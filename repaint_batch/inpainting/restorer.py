@@ -1,0 +1,208 @@
+"""Pictures of any size through an engine that knows windows.
+
+A window is ready as soon as those that it builds on have been restored: its draft, and the neighbours whose pixels it is given.
+So windows of any picture, round and candidate share the batch, and a picture's next ones need not wait for other pictures.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from repaint_batch.images.restoration import Prepared
+from repaint_batch.images.rounds import given
+from repaint_batch.images.windows import Window, donors
+from repaint_batch.inpainting.engine import Engine
+from repaint_batch.sampler.sampler import Sampler
+from repaint_batch.sampler.slots import Chain
+
+
+@dataclass(frozen=True, eq=False)
+class Unrestored:
+    """A picture's windows.
+
+    Attributes:
+        windows: (N, R, R, 3) float32 in [-1, 1].
+        keep_mask: (N, R, R) bool, True = known pixel.
+        plan: where they lie, and in what order they are restored.
+        orientation: EXIF orientation of the picture.
+        keys: N noise keys.
+        label: class, where the prior has classes and this picture brings its own.
+    """
+
+    windows: np.ndarray
+    keep_mask: np.ndarray
+    plan: tuple[Window, ...]
+    orientation: int
+    keys: Sequence[int]
+    label: int = 0
+
+    @classmethod
+    def of(cls, prepared: Prepared, keys: Sequence[int]) -> "Unrestored":
+        """Return the windows that `repaint_batch.images.restoration.prepare` cut."""
+        return cls(prepared.windows, prepared.keep_mask, prepared.plan, prepared.orientation, keys)
+
+
+@dataclass(frozen=True, eq=False)
+class Saved:
+    """What an interrupted restoration of a picture had done.
+
+    Attributes:
+        restored: (R, R, 3) float32 of the windows that had ended, by number.
+        states: position and (3, R, R) float32 state of those under way, by number.
+    """
+
+    restored: Mapping[int, np.ndarray] = field(default_factory=dict)
+    states: Mapping[int, tuple[int, Tensor]] = field(default_factory=dict)
+
+
+def nfe_of(plan: Sequence[Window], sampler: Sampler) -> int:
+    """Return the network evaluations that windows cost; those that start from a draft enter late."""
+    late = sum(window.parent is not None for window in plan)
+    return sampler.nfe * (len(plan) - late) + (sampler.entry_nfe * late if late else 0)
+
+
+class Underway:
+    """A picture that is being restored.
+
+    Args:
+        picture: its windows.
+        age: pictures of lower age go first.
+        saved: what an earlier, interrupted run had done.
+
+    Attributes:
+        restored: (R, R, 3) float32 in [-1, 1] of every window that has ended, None of the others.
+    """
+
+    def __init__(self, picture: Unrestored, age: int, saved: Saved | None = None) -> None:
+        self.picture, self.age = picture, age
+        self._saved = saved or Saved()
+        side = picture.keep_mask.shape[1]
+        needs = [set(donors(picture.plan, i, side)) for i in range(len(picture.plan))]
+        for i, window in enumerate(picture.plan):
+            if window.parent is not None:
+                needs[i].add(window.parent)
+        self.restored: list[np.ndarray | None] = [None] * len(picture.plan)
+        self._needs, self._unstarted = needs, set(range(len(picture.plan)))
+        self._missing = len(picture.plan)
+        for number, pixels in self._saved.restored.items():
+            self._unstarted.discard(number)
+            self.end(number, pixels)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every window has ended."""
+        return self._missing == 0
+
+    def end(self, number: int, pixels: np.ndarray) -> None:
+        """Take a restored window, (R, R, 3) float32."""
+        self.restored[number] = pixels
+        self._missing -= 1
+        for need in self._needs:
+            need.discard(number)
+
+    def start(self) -> list[tuple[int, Chain]]:
+        """Return the chains of windows that have become ready, with their numbers."""
+        ready = sorted(number for number in self._unstarted if not self._needs[number])
+        self._unstarted -= set(ready)
+        return [(number, self._chain(number)) for number in ready]
+
+    def _chain(self, number: int) -> Chain:
+        picture = self.picture
+        keep = picture.keep_mask[number]
+        one = given(picture.plan, picture.orientation, number, picture.windows[number], keep, self.restored)
+        position, x_t = self._saved.states.get(number, (0, None))
+        return Chain(
+            key=picture.keys[number],
+            known=_channels_first(one.known),
+            keep_mask=torch.from_numpy(one.keep_mask)[None],
+            draft=None if one.coarse is None else _channels_first(one.coarse),
+            label=picture.label,
+            position=position,
+            x_t=x_t,
+        )
+
+
+def _channels_first(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
+
+
+class Restorer:
+    """Restores pictures, however many are under way at once; each comes out the same whatever the others are.
+
+    Args:
+        engine: what samples their windows.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._owners: dict[Chain, tuple[Underway, int]] = {}
+        self._ages = 0
+        self._whole: list[Underway] = []
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether every picture has come out."""
+        return not self._owners and not self._whole
+
+    def add(self, picture: Unrestored, saved: Saved | None = None) -> Underway:
+        """Take a picture, and what an interrupted run had done of it; older ones go first."""
+        underway = Underway(picture, self._ages, saved)
+        self._ages += 1
+        if underway.is_done:
+            self._whole.append(underway)
+        self._start(underway)
+        return underway
+
+    def _start(self, underway: Underway) -> None:
+        for number, chain in underway.start():
+            self._owners[chain] = underway, number
+            self.engine.enqueue(chain, underway.age)
+
+    def step(self) -> list[Underway]:
+        """Take one step; return the pictures that were finished by it.
+
+        Raises:
+            PriorError, ConfigError: as `Engine.step` raises them.
+        """
+        finished, self._whole = self._whole, []
+        for chain in self.engine.step() if self._owners else []:
+            underway, number = self._owners.pop(chain)
+            assert chain.restored is not None  # it has come out
+            underway.end(number, np.ascontiguousarray(chain.restored.numpy().transpose(1, 2, 0)))
+            self._start(underway)
+            if underway.is_done:
+                finished.append(underway)
+        return finished
+
+    def states(self) -> dict[Underway, dict[int, tuple[int, Tensor]]]:
+        """Return position and state, (3, R, R) float32, of every window under way, by picture and number."""
+        found: dict[Underway, dict[int, tuple[int, Tensor]]] = {}
+        for chain, x_t in self.engine.states():
+            underway, number = self._owners[chain]
+            found.setdefault(underway, {})[number] = chain.position, x_t
+        return found
+
+
+def restore_pictures(
+    engine: Engine, pictures: Sequence[Unrestored], on_step: Callable[[Restorer], None] | None = None
+) -> list[np.ndarray]:
+    """Return every picture's restored windows, (N, R, R, 3) float32 in [-1, 1], for `compose`.
+
+    Args:
+        engine: what samples them.
+        pictures: each comes out the same whatever else is in the call.
+        on_step: called after every step.
+
+    Raises:
+        PriorError, ConfigError: as `Engine.step` raises them.
+    """
+    restorer = Restorer(engine)
+    underway = [restorer.add(picture) for picture in pictures]
+    while not restorer.is_idle:
+        restorer.step()
+        if on_step is not None:
+            on_step(restorer)
+    return [np.stack([window for window in one.restored if window is not None]) for one in underway]

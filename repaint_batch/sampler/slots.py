@@ -1,0 +1,218 @@
+"""The one batch of fixed shape in which chains are sampled, each at its own step.
+
+A slot that becomes free is filled with any chain that is ready, while its neighbours go on. Nothing that a slot computes
+depends on them: the shape of the batch never changes, noise is keyed by the chain, coefficients are gathered by the slot's
+own step. The host counts steps by itself, so nothing in the loop waits for the device.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from repaint_batch.sampler.drafts import DraftBuffers
+from repaint_batch.sampler.noise import key_words, keyed_normal
+from repaint_batch.sampler.prior import Guidance, Prior
+from repaint_batch.sampler.step import State, finish
+from repaint_batch.sampler.table import Table
+
+
+@dataclass(eq=False)
+class Chain:
+    """The sampling of one window.
+
+    Attributes:
+        key: 64-bit noise key, see `repaint_batch.sampler.noise.sample_key`.
+        known: (C, H, W) float32 in [-1, 1] on the host; the hole is never read.
+        keep_mask: (1, H, W) bool on the host, True = known pixel.
+        draft: (C, H, W) float32 in [-1, 1] that it starts from and is held to; None: it starts from noise.
+        label: class, where the prior has classes.
+        position: steps that are done; of a chain that is new, those that a draft spares.
+        x_t: (C, H, W) float32 on the host, the state after them; None where it is new.
+        restored: (C, H, W) float32 on the host, once it has ended; known pixels are exactly those of `known`.
+    """
+
+    key: int
+    known: Tensor
+    keep_mask: Tensor
+    draft: Tensor | None = None
+    label: int = 0
+    position: int = 0
+    x_t: Tensor | None = None
+    restored: Tensor | None = None
+
+
+class Slots:
+    """A batch whose every slot is at its own step of its own chain.
+
+    Args:
+        prior: predicts noise; what labels it reads is written by `put`.
+        table: steps of the sampler on the prior's process.
+        shape: (B, C, H, W).
+        device: where it computes.
+        labels: (B,) int64 on the device that `prior` and `guidance` read; None where there are no classes.
+        guidance: gradient of log p(label | x_t).
+        compiled: compile the noise and the update too, as the prior's network is. Rounds differently.
+
+    Attributes:
+        chains: what each slot holds; None: it is free.
+        calls: network calls so far.
+        used: slots that held a chain, summed over calls.
+        x_t, pred_x0: (B, C, H, W) float32 on the device, after the last step.
+    """
+
+    def __init__(
+        self,
+        prior: Prior,
+        table: Table,
+        shape: Sequence[int],
+        *,
+        device: torch.device | str = "cpu",
+        labels: Tensor | None = None,
+        guidance: Guidance | None = None,
+        compiled: bool = False,
+    ) -> None:
+        self.device, self.shape, self._compiled = torch.device(device), tuple(shape), compiled
+        self._prior, self._guidance, self._labels = prior, guidance, labels
+        self.table = table
+        self._table = table.to(self.device)
+        self._drafts = DraftBuffers(self.shape, self.device, allocate=compiled)
+        self._finish, self._normal = (torch.compile(f, dynamic=False) if compiled else f for f in (finish, keyed_normal))
+        count, _, height, width = self.shape
+        self.chains: list[Chain | None] = [None] * count
+        self.calls = self.used = 0
+        self.x_t, self._z, self._known = (torch.zeros(self.shape, device=self.device) for _ in range(3))
+        self.pred_x0 = self.x_t
+        self._keep = torch.ones((count, 1, height, width), dtype=torch.bool, device=self.device)
+        self._keys = torch.zeros((count, 2), dtype=torch.int64, device=self.device)
+        self._position = torch.full((count,), len(table), device=self.device)
+        self._leaving: deque[tuple[list[Chain], Tensor, torch.cuda.Event | None]] = deque()
+
+    @property
+    def free(self) -> list[int]:
+        """Slots that hold no chain."""
+        return [slot for slot, chain in enumerate(self.chains) if chain is None]
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no chain is under way or on its way out."""
+        return not self._leaving and all(chain is None for chain in self.chains)
+
+    @torch.inference_mode()
+    def put(self, chains: Sequence[Chain]) -> None:
+        """Put chains into free slots, of which there must be enough."""
+        slots = self.free[: len(chains)]
+        for slot, chain in zip(slots, chains, strict=True):
+            if chain.x_t is None and chain.draft is not None:
+                chain.position = self.table.entry
+            self.chains[slot] = chain
+        at = self._sent(torch.tensor(slots))
+        keep = self._sent(torch.stack([chain.keep_mask for chain in chains]))
+        known = self._sent(torch.stack([chain.known for chain in chains]))
+        # Whatever a hole held, NaN perhaps, is not to be multiplied even by 0.
+        self._keep[at], self._known[at] = keep, torch.where(keep, known, 0)
+        self._keys[at] = self._sent(key_words([chain.key for chain in chains]))
+        self._position[at] = self._sent(torch.tensor([chain.position for chain in chains]))
+        if self._labels is not None:
+            self._labels[at] = self._sent(torch.tensor([chain.label for chain in chains]))
+        self._drafts.put(at, slots, [chain.draft for chain in chains], self._keep, self._sent)
+        # Always of the whole batch: code that is compiled for another shape may round differently.
+        self._z = self._normal(self._keys, self._position, self.shape[1:])
+        self._start(at, chains)
+
+    def _start(self, at: Tensor, chains: Sequence[Chain]) -> None:
+        """Write the first states of `chains` into the slots `at`."""
+        index = self._position[at].clamp(max=len(self.table) - 1)
+        signal, sigma = (table[index].view(-1, 1, 1, 1) for table in (self._table.signal, self._table.sigma))
+        z, known, keep = self._z[at], self._known[at], self._keep[at]
+        # A chain from a draft stands amid its path, where the draft is noised and so are known pixels.
+        from_draft = torch.tensor([chain.draft is not None for chain in chains]).view(-1, 1, 1, 1)
+        start = torch.where(keep, known, self._drafts.pixels[at] if from_draft.any() else known)
+        noised = signal * start + sigma * z
+        placed = self._sent(from_draft) | (keep & self.table.starts_known)
+        states = torch.where(placed, noised, z)
+        resumed = [number for number, chain in enumerate(chains) if chain.x_t is not None]
+        if resumed:
+            x_t = torch.stack([x for number in resumed if (x := chains[number].x_t) is not None])
+            states[self._sent(torch.tensor(resumed))] = self._sent(x_t)
+        self.x_t[at] = states
+
+    def _sent(self, tensor: Tensor) -> Tensor:
+        """Return `tensor` on the device; the host does not wait for it."""
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+
+    @torch.inference_mode()
+    def step(self) -> list[Chain]:
+        """Take a step with every slot; return the chains that have come out since, in order."""
+        # Compiled code with drafts may round differently from code without: there one serves all.
+        held = self._drafts.held() if self._drafts.in_use or self._compiled else None
+        z_next = self._normal(self._keys, self._position + 1, self.shape[1:])
+        state = State(self.x_t, self._known, self._keep, self._z, self._position)
+        t = self._table.t[self._position.clamp(max=len(self._table) - 1)]
+        gradient = None if self._guidance is None else self._guidance(self.x_t, t)
+        prediction = self._prior(self.x_t, t)
+        self.x_t, self.pred_x0 = self._finish(self._table, state, prediction, gradient, held, z_next)
+        self._z = z_next
+        self._position += 1
+        self.calls += 1
+        self.used += sum(chain is not None for chain in self.chains)
+        self._let_go()
+        return self._arrived(wait=False)
+
+    def _let_go(self) -> None:
+        """Free the slots whose chain has ended, and send what they restored to the host."""
+        ended = []
+        for slot, chain in enumerate(self.chains):
+            if chain is not None:
+                chain.position += 1
+                if chain.position == len(self.table):
+                    ended.append((slot, chain))
+        if not ended:
+            return
+        at = self._sent(torch.tensor([slot for slot, _ in ended]))
+        for slot, _ in ended:
+            self.chains[slot] = None
+        self._drafts.drop([slot for slot, _ in ended])
+        restored = torch.where(self._keep[at], self._known[at], self.x_t[at])
+        event = None
+        if self.device.type == "cuda":
+            event = torch.cuda.Event()
+            host = torch.empty(restored.shape, pin_memory=True)
+            restored = host.copy_(restored, non_blocking=True)
+            event.record()
+        self._leaving.append(([chain for _, chain in ended], restored, event))
+
+    def _arrived(self, *, wait: bool) -> list[Chain]:
+        done = []
+        while self._leaving:
+            chains, restored, event = self._leaving[0]
+            if event is not None and not event.query():
+                if not wait:
+                    break
+                event.synchronize()
+            self._leaving.popleft()
+            for chain, pixels in zip(chains, restored, strict=True):
+                chain.restored, chain.x_t = pixels, None
+                done.append(chain)
+        return done
+
+    def drain(self) -> list[Chain]:
+        """Return the chains that have ended and were still on their way to the host, after waiting for them."""
+        return self._arrived(wait=True)
+
+    def states(self) -> list[tuple[Chain, Tensor]]:
+        """Return every chain under way with its state, (C, H, W) float32 on the host; waits for the device."""
+        host = self.x_t.cpu()
+        return [(chain, host[slot].clone()) for slot, chain in enumerate(self.chains) if chain is not None]
+
+    def take_out(self) -> list[Chain]:
+        """Return every chain under way, with its state written to it, and free its slot."""
+        taken = []
+        for chain, x_t in self.states():
+            chain.x_t = x_t
+            taken.append(chain)
+        self.chains = [None] * len(self.chains)
+        return taken
+
