@@ -20,10 +20,10 @@ from repaint_batch.evaluate.features import perceptual
 from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
 from repaint_batch.evaluate.precision import evaluate_precision
+from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.evaluate.scores import EVERY_MASK, Score
 from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
-from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler

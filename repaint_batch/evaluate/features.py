@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from repaint_batch.errors import ConfigError
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.sampler.batching import batches
 
 Features = Callable[[Tensor], Tensor]
 _LEVEL = 50
@@ -42,14 +41,14 @@ def bottleneck(prior: LoadedPrior, batch: int) -> Features | None:
         handle = block.register_forward_hook(keep)
         try:
             device = next(prior.network.parameters()).device
-            keep_all = torch.ones_like(pictures[:, :1], dtype=torch.bool)
-            for part in batches(pictures, keep_all, [0] * len(pictures), batch):
+            labelled, t = prior.labelled(None, batch), torch.full((batch,), int(prior.schedule.timesteps[_LEVEL]), device=device)
+            for part in torch.split(pictures, batch):
                 # The same noise for every picture: it must not tell two sets apart.
                 noise = torch.randn(pictures.shape[1:], generator=torch.Generator().manual_seed(0))
-                x_t = alpha_bar.sqrt() * part.known + (1 - alpha_bar).sqrt() * noise
-                labelled = prior.labelled(None, batch)
-                labelled(x_t.to(device), torch.full((batch,), int(prior.schedule.timesteps[_LEVEL]), device=device))
-                seen[-1] = seen[-1][: part.count]
+                x_t = alpha_bar.sqrt() * part + (1 - alpha_bar).sqrt() * noise
+                filled = torch.cat([x_t, x_t[:1].expand(batch - len(part), *x_t.shape[1:])])
+                labelled(filled.to(device), t)
+                seen[-1] = seen[-1][: len(part)]
         finally:
             handle.remove()
         return torch.cat(seen)

@@ -21,9 +21,9 @@ from repaint_batch.evaluate import metrics
 from repaint_batch.evaluate.features import Features, bottleneck, random_convolutions
 from repaint_batch.evaluate.masks import MASKS, MaskName, paper_mask
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score, summarise
+from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.pictures import PICTURE_SUFFIXES, held_out, square
-from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage

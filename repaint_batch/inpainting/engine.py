@@ -107,10 +107,7 @@ class Engine:
             BatchTooLarge, PriorError: the slots do not fit the device's memory, and may not be fewer.
         """
         try:
-            free = len(self._slots.free)
-            taken = [heapq.heappop(self._queue)[2] for _ in range(min(free, len(self._queue)))]
-            if taken:
-                self._slots.put(taken)
+            self._fill()
             if all(chain is None for chain in self._slots.chains):
                 return self._slots.drain()
             return self._slots.step()
@@ -120,11 +117,20 @@ class Engine:
             raise out_of_memory(self._prior, self._slots.shape)
         return self._shrink()
 
+    def _fill(self) -> None:
+        oldest = heapq.nsmallest(len(self._slots.free), self._queue)
+        if oldest:
+            self._slots.put([chain for _, _, chain in oldest])
+        # Only now: where memory runs out in between, they wait on.
+        for _ in oldest:
+            heapq.heappop(self._queue)
+
     def _shrink(self) -> list[Chain]:
-        done, taken, fits = self._slots.drain(), self._slots.take_out(), self.batch_windows // 2
-        _log.warning("memory ran out with %d windows in a call; going on with %d", self.batch_windows, fits)
+        done, taken, count = self._slots.drain(), self._slots.take_out(), self.batch_windows
+        _log.warning("memory ran out with %d windows in a call; going on with %d", count, count // 2)
         self._calls, self._used = self.calls, self.used
-        self._slots = self._made(fits)
+        del self._slots  # before new ones are made, or there would be no memory for them
+        self._slots = self._made(count // 2)
         for chain in taken:
             heapq.heappush(self._queue, (-1, next(self._numbers), chain))
         return done

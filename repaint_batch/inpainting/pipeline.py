@@ -11,7 +11,7 @@ from diffusers.utils import is_accelerate_available
 from torch import Tensor
 
 from repaint_batch.errors import ConfigError, MaskInvalid, PriorError
-from repaint_batch.inpainting.device import out_of_memory
+from repaint_batch.inpainting.device import device_of, out_of_memory
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.pictures import from_restored, to_keep_mask, to_known
 from repaint_batch.priors.diffusers_folder import read_diffusers_folder
@@ -182,7 +182,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             sampler, batch_windows, size_px, labelled: as `Engine` takes them.
         """
         prior = self.prior
-        asked = (prior, sampler, batch_windows, size_px, labelled)
+        asked = (prior, device_of(prior), sampler, batch_windows, size_px, labelled)
         if self._engine is None or self._engine[0] != asked or not self._engine[1].is_idle:
             self._engine = asked, Engine(prior, sampler, batch_windows, size_px=size_px, labelled=labelled)
         return self._engine[1]

@@ -6,6 +6,7 @@ So windows of any picture, round and candidate share the batch, and a picture's 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,12 +20,19 @@ from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.sampler.slots import Chain
 
 
+class Windows(Protocol):
+    """Windows by number."""
+
+    def __getitem__(self, number: int, /) -> np.ndarray:
+        """Return one of them, (R, R, 3) float32 in [-1, 1]."""
+
+
 @dataclass(frozen=True, eq=False)
 class Unrestored:
     """A picture's windows.
 
     Attributes:
-        windows: (N, R, R, 3) float32 in [-1, 1].
+        windows: N of (R, R, 3) float32 in [-1, 1]; an array, or what makes one when it is asked for.
         keep_mask: (N, R, R) bool, True = known pixel.
         plan: where they lie, and in what order they are restored.
         orientation: EXIF orientation of the picture.
@@ -32,7 +40,7 @@ class Unrestored:
         label: class, where the prior has classes and this picture brings its own.
     """
 
-    windows: np.ndarray
+    windows: Windows
     keep_mask: np.ndarray
     plan: tuple[Window, ...]
     orientation: int

@@ -38,7 +38,7 @@ class LoadedPrior:
         classifier_scale: strength of that guidance.
         weights_sha256: of the files that the weights came from; by default the weights themselves are hashed.
         card: the model card's text, if there is one.
-        compiled: whether its network is compiled, and so its noise is to be, see `repaint_batch.inpainting.engine`.
+        compiled: whether its network is compiled, and so its noise is to be, see `repaint_batch.inpainting.device`.
     """
 
     network: nn.Module

@@ -57,7 +57,8 @@ class Held(NamedTuple):
         lacks = self.hole * (self.draft - pred_x0)
         narrow, wide = (rows @ lacks @ columns) / self.total
         weight = sigma**2 / (sigma**2 + _DRAFT_STD**2)
-        return self.hole * (weight * narrow + (1 - weight) * wide)
+        missing: Tensor = self.hole * (weight * narrow + (1 - weight) * wide)
+        return missing
 
 
 class DraftBuffers:

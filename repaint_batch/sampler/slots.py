@@ -44,6 +44,10 @@ class Chain:
     restored: Tensor | None = None
 
 
+_Leaving = tuple[list[Chain], Tensor, torch.cuda.Event | None]
+"""Chains that have ended, what they restored, on its way to the host, and when it has arrived there."""
+
+
 class Slots:
     """A batch whose every slot is at its own step of its own chain.
 
@@ -79,7 +83,8 @@ class Slots:
         self.table = table
         self._table = table.to(self.device)
         self._drafts = DraftBuffers(self.shape, self.device, allocate=compiled)
-        self._finish, self._normal = (torch.compile(f, dynamic=False) if compiled else f for f in (finish, keyed_normal))
+        self._finish = torch.compile(finish, dynamic=False) if compiled else finish
+        self._normal = torch.compile(keyed_normal, dynamic=False) if compiled else keyed_normal
         count, _, height, width = self.shape
         self.chains: list[Chain | None] = [None] * count
         self.calls = self.used = 0
@@ -88,7 +93,7 @@ class Slots:
         self._keep = torch.ones((count, 1, height, width), dtype=torch.bool, device=self.device)
         self._keys = torch.zeros((count, 2), dtype=torch.int64, device=self.device)
         self._position = torch.full((count,), len(table), device=self.device)
-        self._leaving: deque[tuple[list[Chain], Tensor, torch.cuda.Event | None]] = deque()
+        self._leaving: deque[_Leaving] = deque()
 
     @property
     def free(self) -> list[int]:
@@ -104,10 +109,9 @@ class Slots:
     def put(self, chains: Sequence[Chain]) -> None:
         """Put chains into free slots, of which there must be enough."""
         slots = self.free[: len(chains)]
-        for slot, chain in zip(slots, chains, strict=True):
+        for chain in chains:
             if chain.x_t is None and chain.draft is not None:
                 chain.position = self.table.entry
-            self.chains[slot] = chain
         at = self._sent(torch.tensor(slots))
         keep = self._sent(torch.stack([chain.keep_mask for chain in chains]))
         known = self._sent(torch.stack([chain.known for chain in chains]))
@@ -121,16 +125,18 @@ class Slots:
         # Always of the whole batch: code that is compiled for another shape may round differently.
         self._z = self._normal(self._keys, self._position, self.shape[1:])
         self._start(at, chains)
+        # Last, so that memory that runs out before it leaves the slots free.
+        for slot, chain in zip(slots, chains, strict=True):
+            self.chains[slot] = chain
 
     def _start(self, at: Tensor, chains: Sequence[Chain]) -> None:
         """Write the first states of `chains` into the slots `at`."""
-        index = self._position[at].clamp(max=len(self.table) - 1)
-        signal, sigma = (table[index].view(-1, 1, 1, 1) for table in (self._table.signal, self._table.sigma))
+        rows = self._table.at(self._position[at])
         z, known, keep = self._z[at], self._known[at], self._keep[at]
         # A chain from a draft stands amid its path, where the draft is noised and so are known pixels.
         from_draft = torch.tensor([chain.draft is not None for chain in chains]).view(-1, 1, 1, 1)
         start = torch.where(keep, known, self._drafts.pixels[at] if from_draft.any() else known)
-        noised = signal * start + sigma * z
+        noised = rows.signal * start + rows.sigma * z
         placed = self._sent(from_draft) | (keep & self.table.starts_known)
         states = torch.where(placed, noised, z)
         resumed = [number for number, chain in enumerate(chains) if chain.x_t is not None]
@@ -150,45 +156,46 @@ class Slots:
         held = self._drafts.held() if self._drafts.in_use or self._compiled else None
         z_next = self._normal(self._keys, self._position + 1, self.shape[1:])
         state = State(self.x_t, self._known, self._keep, self._z, self._position)
-        t = self._table.t[self._position.clamp(max=len(self._table) - 1)]
-        gradient = None if self._guidance is None else self._guidance(self.x_t, t)
-        prediction = self._prior(self.x_t, t)
-        self.x_t, self.pred_x0 = self._finish(self._table, state, prediction, gradient, held, z_next)
-        self._z = z_next
+        rows = self._table.at(self._position)
+        gradient = None if self._guidance is None else self._guidance(self.x_t, rows.t)
+        prediction = self._prior(self.x_t, rows.t)
+        x_t, pred_x0 = self._finish(rows, state, prediction, gradient, held, z_next)
+        held_by = [(slot, chain) for slot, chain in enumerate(self.chains) if chain is not None]
+        ended = [(slot, chain) for slot, chain in held_by if chain.position + 1 == len(self.table)]
+        if ended:
+            self._leaving.append(self._sent_back(ended, x_t))
+        # Nothing below takes memory: where it runs out above, the step has not been taken and can be once more.
+        self.x_t, self.pred_x0, self._z = x_t, pred_x0, z_next
         self._position += 1
         self.calls += 1
-        self.used += sum(chain is not None for chain in self.chains)
-        self._let_go()
+        self.used += len(held_by)
+        for _, chain in held_by:
+            chain.position += 1
+        self._free([slot for slot, _ in ended])
         return self._arrived(wait=False)
 
-    def _let_go(self) -> None:
-        """Free the slots whose chain has ended, and send what they restored to the host."""
-        ended = []
-        for slot, chain in enumerate(self.chains):
-            if chain is not None:
-                chain.position += 1
-                if chain.position == len(self.table):
-                    ended.append((slot, chain))
-        if not ended:
-            return
+    def _sent_back(self, ended: Sequence[tuple[int, Chain]], x_t: Tensor) -> _Leaving:
+        """Begin to copy what the chains of `ended` restored to the host."""
         at = self._sent(torch.tensor([slot for slot, _ in ended]))
-        for slot, _ in ended:
-            self.chains[slot] = None
-        self._drafts.drop([slot for slot, _ in ended])
-        restored = torch.where(self._keep[at], self._known[at], self.x_t[at])
+        restored = torch.where(self._keep[at], self._known[at], x_t[at])
         event = None
         if self.device.type == "cuda":
-            event = torch.cuda.Event()
             host = torch.empty(restored.shape, pin_memory=True)
             restored = host.copy_(restored, non_blocking=True)
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
-        self._leaving.append(([chain for _, chain in ended], restored, event))
+        return [chain for _, chain in ended], restored, event
+
+    def _free(self, slots: Sequence[int]) -> None:
+        for slot in slots:
+            self.chains[slot] = None
+        self._drafts.drop(slots)
 
     def _arrived(self, *, wait: bool) -> list[Chain]:
         done = []
         while self._leaving:
             chains, restored, event = self._leaving[0]
-            if event is not None and not event.query():
+            if event is not None and not event.query():  # type: ignore[no-untyped-call]
                 if not wait:
                     break
                 event.synchronize()
@@ -213,6 +220,5 @@ class Slots:
         for chain, x_t in self.states():
             chain.x_t = x_t
             taken.append(chain)
-        self.chains = [None] * len(self.chains)
+        self._free(range(len(self.chains)))
         return taken
-

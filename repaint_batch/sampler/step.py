@@ -7,7 +7,8 @@ from torch import Tensor
 
 from repaint_batch.sampler.drafts import Held
 from repaint_batch.sampler.prior import Guidance, Prediction, Prior
-from repaint_batch.sampler.table import Table
+from repaint_batch.sampler.table import Rows, Table
+
 
 class State(NamedTuple):
     """What the slots hold.
@@ -51,31 +52,28 @@ def drift(prior: Prior, guidance: Guidance | None, table: Table, state: State, h
         state: of the slots.
         held: drafts that slots are held to.
     """
-    t = table.t[state.position.clamp(max=len(table) - 1)]
-    gradient = None if guidance is None else guidance(state.x_t, t)
-    return follow(table, state, prior(state.x_t, t), gradient, held)
+    rows = table.at(state.position)
+    gradient = None if guidance is None else guidance(state.x_t, rows.t)
+    return follow(rows, state, prior(state.x_t, rows.t), gradient, held)
 
 
-def follow(table: Table, state: State, prediction: Prediction, gradient: Tensor | None, held: Held | None) -> Drift:
+def follow(rows: Rows, state: State, prediction: Prediction, gradient: Tensor | None, held: Held | None) -> Drift:
     """Return what `drift` does, given what the network says.
 
     Guidance moves eps by -sigma times its gradient (Dhariwal and Nichol 2021, algorithm 2), or, where the table has variances,
     the mean by variance times gradient (their algorithm 1).
     """
-    i = state.position.clamp(max=len(table) - 1)
-    signal, sigma = (values[i].view(-1, 1, 1, 1) for values in (table.signal, table.sigma))
-    x_t, eps = state.x_t, prediction.eps
-    if gradient is not None and table.variance is None:
+    x_t, eps, sigma = state.x_t, prediction.eps, rows.sigma
+    if gradient is not None and rows.variance is None:
         eps = eps - sigma * gradient
-    raw = (x_t - sigma * eps) / signal
+    raw = (x_t - sigma * eps) / rows.signal
     pred_x0 = raw.clamp(-1, 1)
     if held is not None:
         pred_x0 = torch.where(held.is_held, (raw + held.missing(pred_x0, sigma)).clamp(-1, 1), pred_x0)
-    by_slot = (-1, len(i), 1, 1, 1)
-    cx, c0, cy, cz, cn = torch.where(state.keep_mask, table.known[:, i].view(by_slot), table.hole[:, i].view(by_slot))
+    cx, c0, cy, cz, cn = torch.where(state.keep_mask, rows.known, rows.hole)
     mean = cx * x_t + c0 * pred_x0 + cy * state.known + cz * state.z
-    if table.variance is not None and (gradient is not None or prediction.variance_fraction is not None):
-        u, std, log_low, log_high, eta, noisy = table.variance[:, i].view(by_slot)
+    if rows.variance is not None and (gradient is not None or prediction.variance_fraction is not None):
+        u, std, log_low, log_high, eta, noisy = rows.variance
         if prediction.variance_fraction is not None:
             fraction = (prediction.variance_fraction + 1) / 2
             std = eta * torch.exp(0.5 * (fraction * log_high + (1 - fraction) * log_low))
@@ -86,8 +84,8 @@ def follow(table: Table, state: State, prediction: Prediction, gradient: Tensor 
 
 
 def finish(
-    table: Table, state: State, prediction: Prediction, gradient: Tensor | None, held: Held | None, z_next: Tensor
+    rows: Rows, state: State, prediction: Prediction, gradient: Tensor | None, held: Held | None, z_next: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return x' and pred_x0, each (B, C, H, W) float32, given what the network says and z_{i+1}."""
-    step = follow(table, state, prediction, gradient, held)
+    step = follow(rows, state, prediction, gradient, held)
     return step.mean + step.std * z_next, step.pred_x0

@@ -14,7 +14,7 @@ is the same line once more, and is folded into the step: it costs no evaluation.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -55,7 +55,8 @@ class ReverseVariance(NamedTuple):
     noisy: float
 
 
-class Step(NamedTuple):
+@dataclass(frozen=True)
+class Step:
     """One network evaluation and the update that follows it.
 
     Attributes:
@@ -68,6 +69,24 @@ class Step(NamedTuple):
     hole: Line
     known: Line
     variance: ReverseVariance | None = None
+
+
+class Rows(NamedTuple):
+    """Rows of a table, one for each slot, see `Table`.
+
+    Attributes:
+        t: (B,) int64.
+        signal, sigma: (B, 1, 1, 1) float32.
+        hole, known: (5, B, 1, 1, 1) float32.
+        variance: (6, B, 1, 1, 1) float32 or None.
+    """
+
+    t: Tensor
+    signal: Tensor
+    sigma: Tensor
+    hole: Tensor
+    known: Tensor
+    variance: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +139,20 @@ class Table:
             entry=int(late[0]) if len(late) else len(steps) - 1,
         )
 
+    def at(self, position: Tensor) -> Rows:
+        """Return the rows of steps `position` (B,) int64; of those beyond the end the last one."""
+        i = position.clamp(max=len(self) - 1)
+        shape = (-1, len(i), 1, 1, 1)
+        hole, known = self.hole[:, i].view(shape), self.known[:, i].view(shape)
+        variance = None if self.variance is None else self.variance[:, i].view(shape)
+        signal, sigma = self.signal[i].view(-1, 1, 1, 1), self.sigma[i].view(-1, 1, 1, 1)
+        return Rows(self.t[i], signal, sigma, hole, known, variance)
+
     def to(self, device: torch.device | str) -> "Table":
         """Return the table on a device."""
+        t, signal, sigma, hole, known = (x.to(device) for x in (self.t, self.signal, self.sigma, self.hole, self.known))
         variance = None if self.variance is None else self.variance.to(device)
-        tensors = (tensor.to(device) for tensor in (self.t, self.signal, self.sigma, self.hole, self.known))
-        return Table(*tensors, variance, self.starts_known, self.entry)
+        return replace(self, t=t, signal=signal, sigma=sigma, hole=hole, known=known, variance=variance)
 
 
 def _columns(rows: Sequence[tuple[float, ...]]) -> Tensor:

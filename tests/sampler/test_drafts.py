@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from repaint_batch.evaluate.metrics import energy_distance
-from repaint_batch.priors.analytic import GaussianMixture
 from repaint_batch.evaluate.samplers import Langevin, Projected
+from repaint_batch.priors.analytic import GaussianMixture
 from repaint_batch.sampler.drafts import DraftBuffers
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.noise import sample_key

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repaint_batch.inpainting.engine import missing_compiler
+from repaint_batch.inpainting.device import missing_compiler
 from repaint_batch.sampler.noise import key_words, keyed_normal, philox4x32, sample_key
 
 KEYS = st.integers(0, 2**64 - 1)
