@@ -70,5 +70,5 @@ def sample(
         if on_step is not None:
             with torch.inference_mode():  # states are of it, and may be written to
                 on_step(ChainState(chains[0].position, slots.x_t, slots.pred_x0))
-    slots.drain()
-    return torch.stack([chain.restored for chain in chains if chain.restored is not None])
+    # All have ended at once, and `on_step` may have written to their last state since they left their slots.
+    return torch.where(keep_mask, known, slots.x_t).cpu()

@@ -147,7 +147,9 @@ class Slots:
 
     def _sent(self, tensor: Tensor) -> Tensor:
         """Return `tensor` on the device; the host does not wait for it."""
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     @torch.inference_mode()
     def step(self) -> list[Chain]:

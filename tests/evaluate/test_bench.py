@@ -27,7 +27,7 @@ from repaint_batch.evaluate.memory import PeakMemory
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
 from repaint_batch.sampler.path import Reverse
-from repaint_batch.sampler.presets import RePaint
+from repaint_batch.sampler.repaint import RePaint
 
 from ..tiny_networks import TINY_PX, tiny_unet
 

@@ -7,7 +7,8 @@ from PIL import Image
 
 from repaint_batch.evaluate.oracle import evaluate_oracle, fit_oracle, oracle_prior, oracle_problems
 from repaint_batch.priors.pictures import held_out
-from repaint_batch.sampler.presets import PRESETS, RePaint
+from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.repaint import RePaint
 
 
 @pytest.fixture(scope="module")

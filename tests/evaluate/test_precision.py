@@ -5,7 +5,7 @@ import torch
 from repaint_batch.evaluate.precision import METRICS, evaluate_precision
 from repaint_batch.evaluate.restored import PictureRun
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.sampler.presets import AnnealedLangevin
+from repaint_batch.sampler.langevin import AnnealedLangevin
 
 from ..tiny_networks import TINY_PX
 from .test_bench import tiny_prior

@@ -16,7 +16,7 @@ from repaint_batch.evaluate import restored
 from repaint_batch.evaluate.features import perceptual
 from repaint_batch.priors.load import load_prior
 from repaint_batch.priors.pictures import held_out
-from repaint_batch.sampler.presets import AnnealedLangevin
+from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.storage import Storage
 
 

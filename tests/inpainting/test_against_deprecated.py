@@ -1,6 +1,7 @@
 """The eight faults of the pipeline that diffusers deprecated: each test runs both, that one fails and ours passes."""
 
 import inspect
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from repaint_batch import RePaintPipeline
-from repaint_batch.sampler.noise import KeyedNoise, Role
-from repaint_batch.sampler.path import Jump, Reverse, Undo, jump_times, steps
-from repaint_batch.sampler.presets import RePaint
-from repaint_batch.sampler.repaint import ChainState, repaint
+from repaint_batch.sampler import slots
+from repaint_batch.sampler.noise import key_words, keyed_normal
+from repaint_batch.sampler.path import Jump, Reverse, Undo, jump_times, moves
+from repaint_batch.sampler.prior import Prediction
+from repaint_batch.sampler.repaint import RePaint, repaint_steps
+from repaint_batch.sampler.run import sample
 from repaint_batch.sampler.schedule import NoiseSchedule
+from repaint_batch.sampler.step import State, follow
+from repaint_batch.sampler.table import Table
 
 from ..golden_vectors import read_json
 from ..tiny_networks import generator, tiny_unet
@@ -127,20 +132,15 @@ def test_4_a_jump_adds_the_noise_of_the_forward_process(index: int, excess: floa
     their_variance = float(theirs.scheduler.undo_step(torch.zeros(shape), t, generator(0)).var())
     assert float(1 - alpha_bar[t + 4] / alpha_bar[t]) / their_variance == pytest.approx(excess, rel=0.005)
 
-    states: list[ChainState] = []
+    # Ours is part of the step down before it, which for eta = 0 has no noise of its own.
     schedule = ours.prior.schedule.respaced(250)
-    repaint(
-        ours.prior,
-        torch.zeros(shape),
-        torch.zeros(1, 1, 512, 512, dtype=torch.bool),
-        KeyedNoise([5], shape[1:]),
-        schedule=schedule,
-        path=[Undo(index, index + 1)],
-        resume=ChainState(0, torch.zeros(shape)),
-        on_step=states.append,
-    )
+    table = Table.of(schedule, repaint_steps(schedule, [Reverse(index + 1), Undo(index, index + 1)], eta=0.0), 1000)
+    nothing, start = torch.zeros(shape), torch.zeros(1, dtype=torch.int64)
+    state = State(nothing, nothing, torch.zeros(1, 1, 512, 512, dtype=torch.bool), nothing, start)
+    step = follow(table.at(start), state, Prediction(nothing), None, None)
+    x_t = step.mean + step.std * keyed_normal(key_words([5]), start, shape[1:])
     expected = float(1 - schedule.alpha_bar[index + 1] / schedule.alpha_bar[index])
-    assert float(states[0].x_t.var()) == pytest.approx(expected, rel=0.01)
+    assert float(x_t.var()) == pytest.approx(expected, rel=0.01)
 
 
 def test_5_the_network_is_called_at_the_levels_of_the_paper() -> None:
@@ -218,7 +218,7 @@ def test_7_any_number_of_steps_starts_where_nothing_is_left_of_the_picture() -> 
         assert float(alpha_bar[their_start]) > 2 * float(alpha_bar[our_start])
 
 
-def test_8_a_jump_costs_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_8_a_jump_costs_no_more_draws_than_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, ours = both()
     image, keep = tensors(1)
     # 250 steps of 1000, one jump of ten: the path from index 0 to 10 and back.
@@ -231,15 +231,15 @@ def test_8_a_jump_costs_one_draw(monkeypatch: pytest.MonkeyPatch) -> None:
         x_t = theirs.scheduler.undo_step(x_t, 4 * index, generator(0))
     assert len(draws) == 40
 
-    taken: list[Role] = []
-    keyed = KeyedNoise([1], image.shape[1:])
+    taken: list[list[int]] = []
 
-    def counted(position: int, role: Role) -> Tensor:
-        taken.append(role)
-        return keyed(position, role)
+    def counted(keys: Tensor, number: Tensor, size: Sequence[int]) -> Tensor:
+        taken.append(number.tolist())
+        return keyed_normal(keys, number, size)
 
-    path = list(steps(jump_times(20, [Jump(10, 2)])))
-    jumps = [step for step in path if not isinstance(step, Reverse)]
-    RePaint(20, 10, 2).sample(ours.prior, image, keep.bool(), counted)
-    assert jumps == [Undo(0, 10)]
-    assert taken.count(Role.UNDO) == len(jumps) == 1
+    monkeypatch.setattr(slots, "keyed_normal", counted)
+    path = list(moves(jump_times(20, [Jump(10, 2)])))
+    assert [move for move in path if not isinstance(move, Reverse)] == [Undo(0, 10)]
+    sample(RePaint(20, 10, 2), ours.prior, image, keep.bool(), [1])
+    # One that the chain starts from, and one for every step down: that of the last before the jump is the jump's too.
+    assert taken == [[number] for number in range(1 + 20 + 10)]

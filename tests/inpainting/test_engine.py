@@ -1,220 +1,167 @@
-"""How a network is run: what may change with it, by how much, and what may not."""
+"""Slots fed from a queue: who goes first, what is counted, and what happens when memory runs out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 import torch
-import torch._inductor.config
 from diffusers import DDPMScheduler
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch import Tensor
 
-from repaint_batch.config import PriorConfig
-from repaint_batch.errors import ConfigError, PriorError
-from repaint_batch.inpainting import RePaintPipeline, engine
-from repaint_batch.manifest import open_manifest
-from repaint_batch.pipeline.run import plan_job
-from repaint_batch.priors.load import Precision, load_prior
+from repaint_batch.errors import BatchTooLarge, PriorError
+from repaint_batch.inpainting.engine import Engine
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.results.plan import make_plan
-from repaint_batch.sampler.noise import KeyedNoise
-from repaint_batch.sampler.presets import AnnealedLangevin, Langevin, Projected, RePaint, Sampler
-from repaint_batch.storage import Storage
+from repaint_batch.sampler import slots
+from repaint_batch.sampler.langevin import AnnealedLangevin
+from repaint_batch.sampler.noise import keyed_normal
+from repaint_batch.sampler.slots import Chain
 
-from ..conftest import Place
-from ..corpus import SIZE_PX, job, rows, save_tiny_prior, write_manifest
-from ..tiny_networks import TINY_PX, Narrow, generator, tiny_classifier, tiny_unet
+from ..tiny_networks import TINY_PX, Narrow, generator, tiny_unet
 
-SAMPLERS: tuple[Sampler, ...] = (
-    RePaint(6, 2, 2),
-    AnnealedLangevin(4),
-    Langevin(num_levels=2, corrections=1),
-    Projected(num_steps=4, jump_length=2, jump_n_sample=2),
-)
-BATCH = 4
+SAMPLER, LONGER = AnnealedLangevin(3), AnnealedLangevin(6)
 
 
-def prior_of(network: nn.Module, **more: Any) -> LoadedPrior:
-    scheduler = DDPMScheduler(**more.pop("scheduler", {}))
+def prior_of(network: Any, **more: Any) -> LoadedPrior:
+    scheduler = DDPMScheduler()
     return LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler, **more)
 
 
-def windows(count: int, side: int = TINY_PX) -> tuple[Tensor, Tensor, list[int]]:
-    """Return pictures, masks with another known part each, and keys."""
-    keep = torch.rand(count, 1, side, side, generator=generator(2)) > 0.5
-    return torch.rand(count, 3, side, side, generator=generator(1)) * 2 - 1, keep, list(range(100, 100 + count))
+def chain(name: int, **more: Any) -> Chain:
+    """Return a window that follows from its name; those with odd names start from a draft."""
+    seeded = generator(name)
+    known = torch.rand(3, TINY_PX, TINY_PX, generator=seeded) * 2 - 1
+    keep = torch.rand(1, TINY_PX, TINY_PX, generator=seeded) < 0.5
+    return Chain(name, known, keep, known.flip(-1) if name % 2 else None, **more)
 
 
-def restore(prior: LoadedPrior, count: int = BATCH, sampler: Sampler = SAMPLERS[0], side: int = TINY_PX) -> Tensor:
-    pipeline = RePaintPipeline.from_prior(prior)
-    return pipeline.restore(*windows(count, side), sampler=sampler, batch_windows=BATCH)
+def results(chains: Sequence[Chain]) -> Tensor:
+    return torch.stack([one.restored for one in chains if one.restored is not None])
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_prior(tmp_path_factory.mktemp("prior"))
+def test_older_pictures_go_first_and_those_of_one_age_in_order() -> None:
+    engine = Engine(prior_of(tiny_unet()), SAMPLER, 1)
+    ages = {0: 2, 2: 0, 4: 1, 6: 0}
+    for name, age in ages.items():
+        engine.enqueue(chain(name), age)
+    assert engine.waiting == 4
+    out: list[int] = []
+    while not engine.is_idle:
+        out += [one.key for one in engine.step()]
+    assert out == [2, 6, 4, 0]
 
 
-@pytest.fixture(scope="module")
-def loaded(folder: str) -> Callable[[Precision], LoadedPrior]:
-    return lambda precision: load_prior(PriorConfig(source=folder), Storage(), precision=precision)
+def test_what_comes_later_waits_for_a_slot_and_no_longer() -> None:
+    engine = Engine(prior_of(tiny_unet()), SAMPLER, 2)
+    for name in (0, 2):
+        engine.enqueue(chain(name), age=5)
+    engine.step()
+    engine.enqueue(chain(4), age=9)
+    engine.enqueue(chain(6), age=0)
+    assert engine.waiting == 2, "whoever is under way stays, however old the others are"
+    assert [[one.key for one in engine.step()] for _ in range(5)] == [[], [0, 2], [], [], [6, 4]]
 
 
-@pytest.fixture(scope="module")
-def compiled(loaded: Callable[[Precision], LoadedPrior]) -> LoadedPrior:
-    """A compiled prior of 16 px; compiled once, since that is what takes the time."""
-    if reason := engine.missing_compiler():
-        pytest.skip(reason)
-    return engine.compiled(loaded("float32"), BATCH)
+def test_network_calls_and_slots_in_use_are_counted() -> None:
+    engine = Engine(prior_of(tiny_unet()), SAMPLER, 2)
+    engine.run([chain(name) for name in (0, 2, 4)])
+    assert (engine.calls, engine.used) == (2 * SAMPLER.nfe, 3 * SAMPLER.nfe)
+    assert (engine.waiting, engine.is_idle, engine.batch_windows) == (0, True, 2)
+    assert engine.step() == []
+    assert engine.calls == 2 * SAMPLER.nfe, "an empty batch is not computed"
 
 
-def test_a_loaded_network_computes_what_it_computed_as_it_was_saved(loaded: Callable[[Precision], LoadedPrior]) -> None:
-    prior, plain = loaded("float32"), loaded("float32")
-    plain.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    assert any(p.is_contiguous(memory_format=torch.channels_last) and not p.is_contiguous() for p in prior.network.parameters())
-    x, t = torch.randn(BATCH, 3, SIZE_PX, SIZE_PX, generator=generator()), torch.full((BATCH,), 300)
-    with torch.inference_mode():
-        torch.testing.assert_close(prior(x, t).eps, plain.network(x, t).sample, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(restore(prior, side=SIZE_PX), restore(plain, side=SIZE_PX), rtol=0, atol=1e-3)
+def test_classes_are_those_of_chains_or_the_default() -> None:
+    prior = prior_of(tiny_unet(num_class_embeds=4), default_label=3)
+    theirs, own, default = [chain(0, label=1), chain(2, label=3)], [chain(0, label=1), chain(2, label=1)], [chain(0), chain(2)]
+    Engine(prior, SAMPLER, 2, labelled=True).run(theirs)
+    Engine(prior, SAMPLER, 2, labelled=True).run(own)
+    Engine(prior, SAMPLER, 2).run(default)
+    assert torch.equal(results(theirs)[0], results(own)[0])
+    assert not torch.equal(results(theirs)[1], results(own)[1])
+    assert torch.equal(results(theirs)[1], results(default)[1])
+    with pytest.raises(PriorError, match="say which of its 4 classes"):
+        Engine(prior_of(tiny_unet(num_class_embeds=4)), SAMPLER, 2)
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.describe()["sampler"])
-def test_bfloat16_stays_close_to_float32(sampler: Sampler, loaded: Callable[[Precision], LoadedPrior]) -> None:
-    exact = restore(loaded("float32"), sampler=sampler, side=SIZE_PX)
-    coarse = restore(loaded("bfloat16"), sampler=sampler, side=SIZE_PX)
-    assert coarse.dtype == torch.float32
-    error = (coarse - exact).abs()
-    assert 0 < error.mean() < 0.02, "bfloat16 has 8 bits: 1/256 of a range of 2, over a few steps"
+class Failing:
+    """Calls a function, and runs out of memory in the calls of the given numbers."""
 
+    def __init__(self, function: Callable[..., Any], *fails_at: int) -> None:
+        self.function, self.fails_at, self.calls = function, fails_at, 0
 
-def test_what_comes_out_of_a_network_is_float32_and_contiguous(loaded: Callable[[Precision], LoadedPrior]) -> None:
-    x = torch.randn(2, 3, SIZE_PX, SIZE_PX, generator=generator())
-    strided = x.to(memory_format=torch.channels_last)
-    prior, t = loaded("bfloat16"), torch.zeros(2, dtype=torch.int64)
-    with torch.inference_mode():
-        eps, again = prior(x, t).eps, prior(strided, t).eps
-    assert eps.dtype == torch.float32
-    assert eps.is_contiguous()
-    assert torch.equal(eps, again), "results must not depend on the strides of the state, such as those of a resumed one"
-
-
-def test_compiled_results_do_not_depend_on_batch_mates_or_place(compiled: LoadedPrior) -> None:
-    sampler = AnnealedLangevin(3)
-    pipeline = RePaintPipeline.from_prior(compiled)
-    known, keep, keys = windows(6, SIZE_PX)
-
-    def run(order: list[int]) -> Tensor:
-        return pipeline.restore(known[order], keep[order], [keys[i] for i in order], sampler=sampler, batch_windows=BATCH)
-
-    together = run([0, 1, 2, 3, 4, 5])
-    assert torch.equal(run([5, 4, 3, 2, 1, 0]).flip(0), together)
-    for alone in (0, 5):
-        assert torch.equal(run([alone])[0], together[alone])
-
-
-def test_sampling_never_compiles_again(compiled: LoadedPrior) -> None:
-    with torch.compiler.set_stance("fail_on_recompile"):
-        for sampler in SAMPLERS:
-            restore(compiled, count=BATCH + 1, sampler=sampler, side=SIZE_PX)
-
-
-def test_compiled_is_close_to_eager(compiled: LoadedPrior, loaded: Callable[[Precision], LoadedPrior]) -> None:
-    eager = restore(loaded("float32"), side=SIZE_PX)
-    torch.testing.assert_close(restore(compiled, side=SIZE_PX), eager, rtol=0, atol=1e-3)
-
-
-class Watch(TorchDispatchMode):
-    """Collects what makes the host wait for the device, or copies between them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: set[str] = set()
-        self.calls = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        name = func.overloadpacket._qualified_op_name
+    def __call__(self, *given: Any, **named: Any) -> Any:
         self.calls += 1
-        if name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::is_nonzero", "aten::equal", "aten::item"):
-            self.seen.add(name)
-        result = func(*args, **kwargs)
-        places = {one.device.type for one in tree_leaves((args, kwargs, result)) if isinstance(one, Tensor) and one.ndim}
-        if len(places) > 1:
-            self.seen.add(f"{name} between {sorted(places)}")
-        return result
+        if self.calls - 1 in self.fails_at:
+            raise torch.OutOfMemoryError("a test's own limit")
+        return self.function(*given, **named)
 
 
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
-@pytest.mark.parametrize("guided", [False, True], ids=["unguided", "guided"])
-@pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: sampler.describe()["sampler"])
-def test_no_step_waits_for_the_device(sampler: Sampler, guided: bool, prediction: str) -> None:
-    """On torch's meta device nothing has a value, so whatever reads one on the host fails."""
-    classifier = tiny_classifier().to("meta") if guided else None
-    prior = prior_of(tiny_unet().to("meta"), classifier=classifier, scheduler={"prediction_type": prediction})
-    prior = prior.labelled([1] * BATCH if guided else None, BATCH)
-    known, keep, keys = windows(BATCH)
-    noise = KeyedNoise(keys, known.shape[1:], "meta")
-    watch, steps = Watch(), 0
-
-    def on_step(state: Any) -> None:
-        nonlocal steps
-        steps += 1
-        if steps == 1:
-            watch.seen.clear()  # what is copied before the loop may be
-
-    with torch.inference_mode(), watch:
-        result = sampler.sample(prior, known.to("meta"), keep.to("meta"), noise, guidance=prior.guidance, on_step=on_step)
-    assert result.device.type == "meta"
-    assert steps > 1
-    assert watch.calls > 100
-    assert not watch.seen
+NAMES = range(7)
 
 
-@pytest.mark.parametrize(("most", "fits"), [(3, 2), (1, 1), (2, 2)])
-def test_a_batch_that_does_not_fit_is_an_error_that_names_one_that_does(most: int, fits: int) -> None:
-    with pytest.raises(ConfigError, match=rf"4 windows of 8×8 px .* {fits} do: set compute.batch_windows to {fits};"):
-        restore(prior_of(Narrow(tiny_unet(), most)))
+@pytest.fixture(scope="module")
+def expected() -> Tensor:
+    chains = [chain(name) for name in NAMES]
+    Engine(prior_of(tiny_unet()), LONGER, 4).run(chains)
+    return results(chains)
 
 
-@pytest.mark.parametrize(("holds", "most", "found"), [(1, 64, 1), (3, 64, 2), (8, 64, 8), (64, 4, 4), (64, 5, 8), (0, 64, 1)])
-def test_the_largest_batch_is_found_by_trying(holds: int, most: int, found: int) -> None:
-    assert engine.largest_batch(prior_of(Narrow(tiny_unet(), holds)), most) == found
+@pytest.mark.parametrize("fails_at", [(0,), (1,), (2,), (3,), (4,), (5,), (0, 1), (2, 4), (3, 8)])
+@pytest.mark.parametrize("where", ["network", "noise"])
+def test_when_memory_runs_out_half_the_slots_go_on_with_every_chain_as_it_was(
+    where: str, fails_at: tuple[int, ...], expected: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise is drawn for new chains as well as in a step, so that the limit is met in both."""
+    network = tiny_unet()
+    if where == "noise":
+        monkeypatch.setattr(slots, "keyed_normal", Failing(keyed_normal, *fails_at))
+    else:
+        network.forward = Failing(network.forward, *fails_at)  # type: ignore[method-assign]
+    engine = Engine(prior_of(network), LONGER, 4, may_shrink=True)
+    chains = [chain(name) for name in NAMES]
+    engine.run(chains)
+    assert engine.batch_windows == 4 // 2 ** len(fails_at)
+    assert engine.used == 4 * LONGER.nfe + 3 * LONGER.entry_nfe, "no step is done twice and none is left out"
+    assert engine.is_idle
+    # Networks round differently at another batch size, and nothing else is different.
+    torch.testing.assert_close(results(chains), expected, rtol=0, atol=1e-4)
 
 
-def test_a_batch_that_fits_runs() -> None:
-    assert torch.equal(restore(prior_of(Narrow(tiny_unet(), BATCH))), restore(prior_of(tiny_unet())))
+def test_a_device_that_is_too_small_from_the_start_is_found_by_halving(expected: Tensor) -> None:
+    engine = Engine(prior_of(Narrow(tiny_unet(), 3)), LONGER, 16, may_shrink=True)
+    chains = [chain(name) for name in NAMES]
+    engine.run(chains)
+    assert engine.batch_windows == 2
+    torch.testing.assert_close(results(chains), expected, rtol=0, atol=1e-4)
 
 
-def test_a_window_that_does_not_fit_alone_is_an_error() -> None:
+def test_without_leave_to_shrink_it_is_an_error_that_names_a_batch_that_fits() -> None:
+    engine = Engine(prior_of(Narrow(tiny_unet(), 3)), SAMPLER, 8)
+    chains = [chain(name) for name in NAMES]
+    with pytest.raises(BatchTooLarge, match=r"8 windows of 8×8 px .* 2 do: set compute\.batch_windows to 2;") as caught:
+        engine.run(chains)
+    assert caught.value.fits == 2
+    assert not engine.is_idle
+
+
+def test_a_single_window_that_does_not_fit_is_an_error_however_much_it_may_shrink() -> None:
+    engine = Engine(prior_of(Narrow(tiny_unet(), 0)), SAMPLER, 4, may_shrink=True)
     with pytest.raises(PriorError, match="nor does a single one"):
-        restore(prior_of(Narrow(tiny_unet(), 0)))
+        engine.run([chain(0)])
 
 
-def test_what_changes_rounding_is_part_of_the_job(local_place: Place) -> None:
-    manifest = write_manifest(local_place, rows(2))
-
-    def planned(**compute: Any) -> tuple[str, str]:
-        config = job(local_place, manifest, "any", compute=compute)
-        plan = make_plan(config, open_manifest(manifest, local_place.storage), "prior", {"sampler": "any"})
-        return plan.job_id, plan.sampler_fingerprint
-
-    batches: list[dict[str, Any]] = [{"batch_windows": 8}, {"batch_windows": "auto"}]
-    choices: list[dict[str, Any]] = [{}, {"compile": True}, {"precision": "bfloat16"}, *batches]
-    for found in zip(*(planned(**choice) for choice in choices), strict=True):
-        assert len(set(found)) == len(choices)
-    assert planned() == planned(actors=3)
-
-
-def test_without_a_compiler_a_job_is_planned_uncompiled_and_says_so(local_place: Place, folder: str) -> None:
-    config = job(local_place, write_manifest(local_place, rows(2)), folder, compute={"compile": True})
-    if engine.missing_compiler() is None:
-        assert plan_job(config, local_place.storage)[0].config["compute"]["compile"] is True
-    with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
-        with pytest.warns(UserWarning, match="compute.compile: there is no C"):
-            plan = plan_job(config, local_place.storage)[0]
-        with pytest.raises(ConfigError, match="install one on every node"):
-            engine.compiled(prior_of(tiny_unet()), BATCH)
-    assert plan.config["compute"]["compile"] is False
+def test_states_are_those_of_chains_under_way() -> None:
+    engine = Engine(prior_of(tiny_unet()), SAMPLER, 2)
+    chains = [chain(name) for name in (0, 2, 4)]
+    for one in chains:
+        engine.enqueue(one)
+    engine.step()
+    found = engine.states()
+    assert [(one.key, one.position) for one, _ in found] == [(0, 1), (2, 1)]
+    # Another engine goes on from them.
+    again = [chain(one.key, position=one.position, x_t=x_t) for one, x_t in found]
+    Engine(prior_of(tiny_unet()), SAMPLER, 2).run(again)
+    while not engine.is_idle:
+        engine.step()
+    assert torch.equal(results(again), results(chains[:2]))

@@ -12,7 +12,7 @@ from PIL import Image
 from repaint_batch import RePaintPipeline, inpaint
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
 from repaint_batch.inpainting import notebook
-from repaint_batch.sampler.presets import RePaint
+from repaint_batch.sampler.repaint import RePaint
 
 from ..corpus import picture
 from ..tiny_networks import tiny_unet

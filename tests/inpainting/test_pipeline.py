@@ -20,7 +20,7 @@ from repaint_batch import RePaintPipeline
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid, PriorError
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.sampler.presets import RePaint
+from repaint_batch.sampler.repaint import RePaint
 
 from ..golden_vectors import recorded_network
 from ..tiny_networks import TINY_PX, generator, tiny_classifier, tiny_unet
@@ -192,9 +192,9 @@ def test_the_callback_sees_every_step_and_may_change_it() -> None:
 
     call = dict(image=pictures(), mask_image=mask_images(), keys=[1], output_type="pt", **SHORT)
     watched = pipeline_of()(callback_on_step_end=watch, callback_on_step_end_tensor_inputs=("x_t", "pred_x0"), **call).images
-    # Down from 999 to the first level, up two and down again.
+    # Down from 999 to the first level, then up two, which costs no step, and down again.
     assert [step for step, _ in seen] == list(range(len(seen)))
-    assert [t for _, t in seen] == [999, 666, 333, 666, 666, 333, 0]
+    assert [t for _, t in seen] == [999, 666, 333, 666, 333, 0]
     assert torch.equal(watched, pipeline_of()(**call).images)
 
     def put_grey(pipe: RePaintPipeline, step: int, t: int, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -208,8 +208,8 @@ def test_the_callback_sees_every_step_and_may_change_it() -> None:
 def test_the_progress_bar_counts_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     pipeline = RePaintPipeline(tiny_unet(), DDPMScheduler())
     pipeline(pictures(), mask_images(), **SHORT)
-    positions = RePaint(4, 2, 2).positions
-    assert f"{positions}/{positions}" in capsys.readouterr().err
+    steps = RePaint(4, 2, 2).nfe
+    assert f"{steps}/{steps}" in capsys.readouterr().err
 
 
 def test_saved_and_loaded_it_is_the_same_pipeline(tmp_path: Path) -> None:
@@ -316,12 +316,11 @@ def test_a_windows_result_does_not_depend_on_what_else_is_restored(data: st.Data
     assert torch.equal(torch.where(keep, everything, 0.0), torch.where(keep, known, 0.0))
 
 
-def test_restore_reports_its_batches_and_takes_none() -> None:
+def test_restore_takes_any_number_of_windows() -> None:
     known, keep = torch.zeros(5, 3, TINY_PX, TINY_PX), torch.from_numpy(keep_masks(5))[:, None]
-    done: list[int] = []
     settings: dict[str, Any] = {"sampler": RePaint(2, 1, 1), "batch_windows": 2}
-    result = pipeline_of().restore(known, keep, [1, 2, 3, 4, 5], on_batch=done.append, **settings)
-    assert done == [2, 2, 1]
+    result = pipeline_of().restore(known, keep, [1, 2, 3, 4, 5], **settings)
+    assert result.shape == known.shape
     assert not result.is_inference()
     assert pipeline_of().restore(known[:0], keep[:0], [], **settings).shape == (0, 3, TINY_PX, TINY_PX)
 

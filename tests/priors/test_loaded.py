@@ -10,9 +10,10 @@ from torch import Tensor
 from repaint_batch.errors import PriorError
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.sampler.noise import Role
 from repaint_batch.sampler.path import Reverse
-from repaint_batch.sampler.repaint import repaint
+from repaint_batch.sampler.repaint import repaint_steps
+from repaint_batch.sampler.step import State, drift
+from repaint_batch.sampler.table import Table
 
 from ..tiny_networks import generator, tiny_classifier, tiny_unet
 
@@ -54,11 +55,12 @@ def test_the_reverse_step_is_that_of_diffusers(prediction: str, variance: str, i
     x = torch.randn(2, 3, 8, 8, generator=generator())
     keep_mask = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
 
-    def noise(position: int, role: Role) -> Tensor:
-        return x if role is Role.INITIAL else torch.randn(x.shape, generator=generator(5))
-
+    steps = repaint_steps(prior.schedule, [Reverse(index)], fixed_large_variance=prior.fixed_large_variance)
+    table = Table.of(prior.schedule, steps, len(prior.schedule), starts_known=False)
+    state = State(x, torch.zeros_like(x), keep_mask, torch.zeros_like(x), torch.zeros(2, dtype=torch.int64))
     with torch.inference_mode():
-        ours = repaint(prior, x, keep_mask, noise, schedule=prior.schedule, path=[Reverse(index)])
+        step = drift(prior, None, table, state)
+        ours = step.mean + step.std * torch.randn(x.shape, generator=generator(5))
         output = network(x, torch.tensor(index).expand(2)).sample
         # Its tables are float32, which shows at low noise.
         theirs = scheduler.step(output, index, x, generator=generator(5)).prev_sample

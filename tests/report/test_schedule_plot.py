@@ -12,7 +12,8 @@ from PIL import Image
 
 from repaint_batch.errors import ConfigError
 from repaint_batch.report.schedule_plot import draw_path, jumps_up, sketch, visited_times
-from repaint_batch.sampler.presets import PRESETS, RePaint
+from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.repaint import RePaint
 
 
 @pytest.mark.parametrize("preset", [name for name in PRESETS if PRESETS[name].nfe < 1000])

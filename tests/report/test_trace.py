@@ -11,10 +11,9 @@ from PIL import Image
 
 from repaint_batch.errors import ConfigError
 from repaint_batch.report.trace import GAP_PX, Recorder, filmstrip, write_gif, write_trace
-from repaint_batch.sampler.noise import KeyedNoise
-from repaint_batch.sampler.presets import RePaint
 from repaint_batch.sampler.prior import Prediction
-from repaint_batch.sampler.repaint import ChainState
+from repaint_batch.sampler.repaint import RePaint
+from repaint_batch.sampler.run import ChainState, sample
 from repaint_batch.sampler.schedule import NoiseSchedule
 
 
@@ -30,12 +29,11 @@ class Blank:
 
 def test_a_recorded_chain_ends_in_the_result_and_loses_its_noise() -> None:
     sampler = RePaint(20, 5, 2)
-    recorder = Recorder(sampler.positions, frames=6)
+    recorder = Recorder(sampler.nfe, frames=6)
     keep = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
-    noise = KeyedNoise([1, 2], (3, 8, 8))
-    restored = sampler.sample(Blank(), torch.zeros(2, 3, 8, 8), keep, noise, on_step=recorder)
+    restored = sample(sampler, Blank(), torch.zeros(2, 3, 8, 8), keep, [1, 2], on_step=recorder)
     assert len(recorder.kept) == 6
-    assert recorder.kept[-1][0] == sampler.positions
+    assert recorder.kept[-1][0] == sampler.nfe
     np.testing.assert_array_equal(recorder.arrays[-1], restored.numpy())
     assert recorder.arrays[0].std() > 5 * recorder.arrays[-1].std()
 
@@ -45,7 +43,7 @@ def test_a_recorded_chain_ends_in_the_result_and_loses_its_noise() -> None:
 def test_frames_are_even_and_as_many_as_asked(positions: int, frames: int) -> None:
     recorder = Recorder(positions, frames)
     for position in range(1, positions + 1):
-        recorder(ChainState(position, torch.zeros(1, 1, 1, 1)))
+        recorder(ChainState(position, torch.zeros(1, 1, 1, 1), torch.zeros(1, 1, 1, 1)))
     kept = [position for position, _ in recorder.kept]
     assert len(kept) == min(positions, frames)
     assert kept[-1] == positions
