@@ -98,9 +98,10 @@ class ImagesConfig(Model):
 
 class ComputeConfig(Model):
     shard_rows: PositiveInt = 64
-    """Rows that are scheduled, committed and resumed together."""
-    actors: PositiveInt | tuple[PositiveInt, PositiveInt] = 1
-    """Actors that hold a prior: a number, or [least, most] to follow the queue."""
+    """Rows that are read and reported together."""
+    actors: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
+    """Actors that hold a prior: a number, or [least, most] to follow the queue. By default one for each GPU of the cluster, also
+    of nodes that join later, and without GPUs as many as fit."""
     num_gpus: float | None = Field(default=None, ge=0)
     """GPUs an actor takes; by default one where the cluster has any, otherwise none."""
     num_cpus: PositiveFloat | None = None
@@ -118,17 +119,24 @@ class ComputeConfig(Model):
     address: str | None = None
     """Ray cluster to join; by default the one in RAY_ADDRESS, otherwise a local one is started."""
     max_attempts: PositiveInt = 3
-    """Times a shard is tried before the reason is looked for row by row."""
+    """Times that rows may die with their process before the one that does it is looked for, or may raise before the job ends."""
+    max_failed: float = Field(default=0.9, ge=0, le=1)
+    """Share of rows that may fail: a job in which more do is stopped once 100 rows are done."""
     checkpoint_s: PositiveFloat = 60
     """Seconds of sampling that a killed actor may lose."""
     shard_deadline_s: PositiveFloat = 6 * 3600
-    """Longest that a stage may work on one shard; then its process is ended and the shard tried again."""
+    """Longest that a stage may work on a parcel of rows; then its process is ended and the rows tried again."""
     log: Literal["quiet", "json"] = "quiet"
     """Whether what happens to shards and failed rows goes to Ray's logs on every node, one JSON object a line."""
     price_per_gpu_hour: PositiveFloat | None = None
     """What an actor costs an hour, in any currency, for `repaint-batch check`."""
     budget: PositiveFloat | None = None
     """Most that a job may cost, in the same currency; one that would cost more is refused."""
+
+    @property
+    def most_actors(self) -> int:
+        """Actors at most; 1 where that is left to the cluster."""
+        return (self.actors[1] if isinstance(self.actors, tuple) else self.actors) or 1
 
 
 class StorageConfig(Model):

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 
-import pyarrow as pa
-
 from repaint_batch.config import JobConfig
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.actor import Restorer
+from repaint_batch.pipeline.actor import restorer_for
+from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.run import plan_job
-from repaint_batch.pipeline.stages import Job, decode, encode
+from repaint_batch.pipeline.sampling import sampled_here
+from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.results.attempts import Unit
+from repaint_batch.results.committer import Committer
 from repaint_batch.results.plan import Plan, freeze
+from repaint_batch.results.ranges import Ranges
+from repaint_batch.results.staging import stage
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
@@ -32,13 +34,11 @@ def restore_here(
     table = ResultsTable(config.output.uri, storage)
     table.create(own_columns)
     job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
-    restorer = Restorer(job, device(prior), 1)
-    for shard in sorted(set(range(plan.shards if shards is None else shards)) - table.committed(plan)):
-        attempt = job.attempt_log.begin(Unit.whole(plan, shard))
-        work = decode(read_rows(plan.files, *plan.shard_range(shard), storage), job, shard, attempt, {})
-        rows = work.to_pylist()
-        sampled = [row for row in rows if row["status"] == "pending" and row["windows"]]
-        if sampled:
-            restorer.restore(sampled, resumable=False)
-        assert table.commit(plan, shard, encode(pa.Table.from_pylist(rows, schema=job.work_schema), job))
+    restorer = restorer_for(job, device(prior), 1)
+    rows = plan.rows if shards is None else min(plan.rows, shards * plan.shard_rows)
+    with Committer(table, plan, None) as committer:
+        for start, stop in (Ranges.of((0, rows)) - table.done(plan)).spans:
+            for parcel in decode(read_rows(plan.files, start, stop, storage), job, start):
+                done = encode(sampled_here(parcel, job, restorer), job)
+                assert committer.commit(stage(table, plan, done, parcel["attempt"][0].as_py()))
     return plan

@@ -66,7 +66,7 @@ def check(
     if cost.gpu_hours is not None:
         finish = cost.finish_at(datetime.now().astimezone())
         facts.add_row("GPU-hours", f"{cost.gpu_hours:,.2f} at {seconds_per_window:.3g} s a window")
-        actors = job.compute.actors[1] if isinstance(job.compute.actors, tuple) else job.compute.actors
+        actors = job.compute.most_actors
         facts.add_row("finish", f"{finish:%Y-%m-%d %H:%M}, if it starts now and has {actors} actors")
     if cost.money is not None:
         facts.add_row("money", f"{cost.money:,.2f} at {job.compute.price_per_gpu_hour:g} an hour")

@@ -1,13 +1,13 @@
-"""Shards as a Ray Dataset: one read task, one block, one write task each.
+"""Rows as a Ray Dataset: a read task a unit, which hands on parcels as it decodes them; actors; a write task a parcel.
 
-Two settings keep a shard in one block: `target_max_block_size` None and `override_num_blocks` equal to the number of
-shards; the sink checks that it worked. Actors ask for other resources than the stages around them, which keeps Ray from
-fusing decoding into the actor.
+`target_max_block_size` 1 makes every parcel that a read task yields a block of its own, which goes on at once. Actors ask for
+other resources than the stages around them, which keeps Ray from fusing decoding into the actor.
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -18,20 +18,25 @@ from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.stages import PACKED, Job, decode, encode, inflight_uri, packed, recorded, unpacked
+from repaint_batch.pipeline.committing import CommitActor, commit_patiently
+from repaint_batch.pipeline.guarding import recorded
+from repaint_batch.pipeline.job import PACKED, PARCEL_BYTES, Job, packed, span_of, unpacked
+from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.pipeline.telemetry import committed
 from repaint_batch.results.attempts import Unit
+from repaint_batch.results.staging import stage
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.storage import Storage
 
-_STAGE_CPUS = 0.25  # decode, encode and commit mostly wait for the store
-_FULL_QUEUE = 0.8  # share of an actor's queue from which it counts as full
-_ROW_BYTES = 2 << 20  # what a row's sources and windows are expected to take
+_CALLS = 16
+"""Parcels that an actor works on at once: enough that windows wait for every slot, also where parcels are small."""
+_QUEUED = 8
+"""Parcels that wait at an actor beyond those."""
+_FULL_QUEUE = 0.8  # share of an actor's parcels from which it counts as full
 
 
 @dataclass(frozen=True)
 class ActorResources:
-    """How many actors, and what each takes.
+    """How many actors, and what each and the stages around them take.
 
     Attributes:
         least: actors that always run.
@@ -39,6 +44,7 @@ class ActorResources:
         num_cpus: logical CPUs of each.
         num_gpus: GPUs of each.
         threads: CPU threads of the network in each.
+        stage_cpus: logical CPUs of a task that decodes or encodes.
     """
 
     least: int
@@ -46,10 +52,11 @@ class ActorResources:
     num_cpus: float
     num_gpus: float
     threads: int
+    stage_cpus: float
 
 
-class ShardSource(Datasource):  # type: ignore[misc]
-    """Reads units of a plan, each packed in a block of its own."""
+class UnitSource(Datasource):  # type: ignore[misc]
+    """Reads and decodes units of a plan, and hands on packed parcels."""
 
     def __init__(self, job: Job, units: Sequence[Unit]) -> None:
         super().__init__()
@@ -58,7 +65,7 @@ class ShardSource(Datasource):  # type: ignore[misc]
 
     def estimate_inmemory_data_size(self) -> int:
         """Return a guess in bytes, from which Ray sizes its buffers."""
-        return sum(unit.stop - unit.start for unit in self._units) * _ROW_BYTES
+        return len(self._units) * PARCEL_BYTES
 
     def get_read_tasks(
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
@@ -67,102 +74,107 @@ class ShardSource(Datasource):  # type: ignore[misc]
         return [self._task(unit) for unit in self._units]
 
     def _task(self, unit: Unit) -> ReadTask:
-        shared, rows = self._shared, unit.stop - unit.start
-        metadata = BlockMetadata(num_rows=1, size_bytes=rows * _ROW_BYTES, input_files=None, exec_stats=None)
-        return ReadTask(lambda: [packed(read_unit(ray.get(shared), unit))], metadata, schema=PACKED)
+        shared = self._shared
+        metadata = BlockMetadata(num_rows=1, size_bytes=PARCEL_BYTES, input_files=None, exec_stats=None)
+        return ReadTask(lambda: read_unit(ray.get(shared), unit), metadata, schema=PACKED)
 
 
-def read_unit(job: Job, unit: Unit) -> pa.Table:
-    """Return a unit's work table: its manifest rows, decoded."""
-    log = job.attempt_log
-    with recorded(job, unit.shard):
-        attempt = log.begin(unit)
-        quarantined = {row - unit.start: reason for row, reason in log.quarantined(unit.shard).items()}
-        rows = read_rows(job.plan.files, unit.start, unit.stop, Storage(job.config.storage))
-        return decode(rows, job, unit.shard, attempt, quarantined)
-
-
-def encode_block(block: pa.Table, job: Job) -> pa.Table:
-    """Return the results of a packed work table."""
-    work = unpacked(block)
-    with recorded(job, work["shard"][0].as_py()):
-        return encode(work, job)
+def read_unit(job: Job, unit: Unit) -> Iterator[pa.Table]:
+    """Yield a unit's parcels, packed."""
+    with recorded(job, unit.start, unit.stop):
+        quarantined = job.attempt_log.quarantined(unit.start // job.plan.shard_rows)
+        rows = read_rows(job.plan.files, unit.start, unit.stop, job.storage)
+        for parcel in decode(rows, job, unit.start, quarantined, unit.saved):
+            yield packed(parcel)
 
 
 class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
-    """Commits each shard in one transaction; of a probe it says only that it came through."""
+    """Encodes each parcel, and returns once it is durable."""
 
-    def __init__(self, job: Job, probe: Unit | None) -> None:
-        self._job, self._probe = job, probe
+    def __init__(self, job: Job, committer: Any) -> None:
+        self._job, self._committer = job, committer
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> list[int]:
-        """Commit the shard in `blocks`; return its number."""
-        tables = [pa.table(block) for block in blocks]
-        rows = pa.concat_tables([table for table in tables if len(table)])
-        shards = set(rows["shard"].to_pylist())
-        if len(shards) != 1:
-            raise AssertionError(f"a write task must get exactly one shard, got {sorted(shards)}")
-        unit = self._probe or Unit.whole(self._job.plan, shards.pop())
-        with recorded(self._job, unit.shard):
-            if len(rows) != unit.stop - unit.start or len(rows) != len(set(rows["sample_id"].to_pylist())):
-                raise AssertionError(f"{unit} came through as {len(rows)} rows")
-            if unit.probe:
-                self._job.attempt_log.passed(unit)
-            else:
-                plan, storage = self._job.plan, Storage(self._job.config.storage)
-                started = time.perf_counter()
-                if ResultsTable(self._job.output, storage).commit(plan, unit.shard, rows):
-                    committed(plan.job_id, unit.shard, rows, time.perf_counter() - started)
-                storage.delete(inflight_uri(self._job.output, plan.job_id, unit.shard))
-        return [unit.shard]
+        """Commit the parcels in `blocks`; return their first rows."""
+        return [self._publish(unpacked(block)) for table in map(pa.table, blocks) for block in _rows_of(table)]
+
+    def _publish(self, work: pa.Table) -> int:
+        job = self._job
+        start, stop = span_of(work)
+        with recorded(job, start, stop):
+            rows = encode(work, job)
+            began = time.perf_counter()
+            entry = stage(ResultsTable(job.output, job.storage), job.plan, rows, work["attempt"][0].as_py())
+            if commit_patiently(self._committer, entry, job):
+                committed(job.plan.job_id, start, rows, time.perf_counter() - began)
+            for row, is_saved in zip(work["row"].to_pylist(), work["__saved"].to_pylist(), strict=True):
+                if is_saved:
+                    self._inflight.drop(row)
+        return start
+
+    @cached_property
+    def _inflight(self) -> Any:
+        from repaint_batch.pipeline.inflight import InFlight  # and torch, which most write tasks can do without
+
+        return InFlight(self._job)
+
+
+def _rows_of(table: pa.Table) -> Iterator[pa.Table]:
+    return (table.slice(number, 1) for number in range(len(table)))
 
 
 def run_units(
-    job: Job, units: Sequence[Unit], resources: ActorResources, tasks_in_flight: int, bell: Any = None
+    job: Job, units: Sequence[Unit], resources: ActorResources, *, epoch: int | None, isolated: bool = False, bell: Any = None
 ) -> None:
-    """Run units, of different shards, as far as they go; what dies on the way is silently dropped.
+    """Run units as far as they go; what dies on the way is silently dropped.
 
     Args:
         job: the job.
-        units: whole shards, or one probe.
-        resources: what actors take.
-        tasks_in_flight: shards queued at an actor. When it dies they die with it.
+        units: rows to restore.
+        resources: what actors and stages take.
+        epoch: number of the lease, which fences what is committed.
+        isolated: one parcel at a time in an actor, so that none dies of another.
         bell: tells actors to stop, see `stopping`.
     """
     # Here, since workers that read, encode and commit import this module too, and torch takes them seconds.
     from repaint_batch.pipeline.actor import Inpainter
 
+    calls, queued = (1, 0) if isolated else (_CALLS, _QUEUED)
     context = DataContext.get_current()
-    context.target_max_block_size = None
+    context.target_max_block_size = 1  # every parcel is a block of its own
     context.enable_progress_bars = False
     context.execution_options.verbose_progress = False
-    # The table says what came through. Ray's own retries would go on for ever with a shard that kills its worker.
+    # The table says what came through. Ray's own retries would go on for ever with a parcel that kills its worker.
     context.max_errored_blocks = -1
-    # Long shards are normal: only a deadline of the job's own may end one.
+    # Long parcels are normal: only a deadline of the job's own may end one.
     context.execution_no_progress_timeout_s = -1
     # More actors as soon as all have their queue full, if there is room; nodes that join later make room.
-    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * tasks_in_flight)
-    actors = min(resources.most, len(units))
-    dataset = ray.data.read_datasource(
-        ShardSource(job, units),
-        num_cpus=_STAGE_CPUS,
-        override_num_blocks=len(units),
-        ray_remote_args={"max_retries": 0},
-    )
-    dataset = dataset.map_batches(
-        Inpainter,
-        batch_size=1,  # row, which is a shard
-        batch_format="pyarrow",
-        fn_constructor_args=(job, resources.threads, bell),
-        compute=ActorPoolStrategy(
-            min_size=min(resources.least, actors), max_size=actors, max_tasks_in_flight_per_actor=tasks_in_flight
-        ),
-        num_cpus=resources.num_cpus,
-        num_gpus=resources.num_gpus or None,
-        max_task_retries=0,
-    )
-    dataset = dataset.map_batches(
-        encode_block, batch_size=1, batch_format="pyarrow", fn_args=(job,), num_cpus=_STAGE_CPUS, max_retries=0
-    )
-    probe = next((unit for unit in units if unit.probe), None)
-    dataset.write_datasink(CommitSink(job, probe), ray_remote_args={"num_cpus": _STAGE_CPUS, "max_retries": 0})
+    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * (calls + queued))
+    committer = CommitActor.beside_the_driver(job, epoch)
+    try:
+        dataset = ray.data.read_datasource(
+            UnitSource(job, units),
+            num_cpus=resources.stage_cpus,
+            override_num_blocks=len(units),
+            ray_remote_args={"max_retries": 0},
+        )
+        dataset = dataset.map_batches(
+            Inpainter,
+            batch_size=1,  # row, which is a parcel
+            batch_format="pyarrow",
+            fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, bell),
+            compute=ActorPoolStrategy(
+                min_size=resources.least,
+                max_size=resources.most,
+                max_tasks_in_flight_per_actor=calls + queued,
+                max_concurrent_calls_per_actor=calls,
+                enable_true_multi_threading=True,
+            ),
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus,
+            max_task_retries=0,
+        )
+        sink = CommitSink(job, committer)
+        dataset.write_datasink(sink, ray_remote_args={"num_cpus": resources.stage_cpus, "max_retries": 0})
+    finally:
+        ray.kill(committer)

@@ -1,89 +1,142 @@
-"""The sampling state of a shard under way, so that a killed actor costs seconds and not the shard.
+"""The sampling state of rows under way, so that a killed actor costs seconds and not the pictures.
 
-Every `compute.checkpoint_s` seconds the windows done, x_t and the position on the path go to the job's folder as one object.
-With keyed noise a chain that is picked up there ends in the same bytes as one that was never interrupted.
+::
+
+    inflight/ROW/ended-NNNN.safetensors    windows that have ended since the last save; written once, never again
+    inflight/ROW/chains.safetensors        states of the windows that are being sampled; overwritten
+
+With keyed noise a chain that is picked up ends in the same bytes as one that was never interrupted. A state that cannot be
+saved ends nothing: it is said once, and tried again at the next save.
 """
 
-import hashlib
 import json
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import astuple
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from repaint_batch.config import fingerprint
-from repaint_batch.errors import SourceMissing, Stopped
-from repaint_batch.inpainting.rounds import Unrestored
-from repaint_batch.sampler.repaint import ChainState
-from repaint_batch.storage import Storage
+from repaint_batch.errors import StorageError
+from repaint_batch.inpainting.restorer import Saved
+from repaint_batch.pipeline.job import Job, inflight_uri
+from repaint_batch.storage import Storage, join
+
+_log = logging.getLogger(__name__)
+_CHAINS = "chains.safetensors"
+
+
+@dataclass(eq=False)
+class RowState:
+    """What is saved of one row.
+
+    Attributes:
+        uri: folder or prefix that holds it.
+        work: hash of all that decides its restoration; a state of other work is not used.
+        ended: windows that were saved, by candidate and number.
+        pieces: objects that hold them.
+        is_saved: whether anything was.
+    """
+
+    uri: str
+    work: str
+    ended: set[tuple[int, int]] = field(default_factory=set)
+    pieces: int = 0
+    is_saved: bool = False
 
 
 class InFlight:
-    """The state of one shard; the `checkpoint` of `RePaintPipeline.restore`.
+    """States of rows of one job.
 
     Args:
-        uri: object that holds it.
-        storage: how to reach it.
-        work: hash of the windows, their keys and all that decides their restoration; a state of other work is not used.
-        every_s: seconds between two saves.
-        to_stop: asked after every step whether the work is to stop, with its state saved.
+        job: the job.
     """
 
-    def __init__(
-        self, uri: str, storage: Storage, work: str, every_s: float, to_stop: Callable[[], bool] = lambda: False
-    ) -> None:
-        self._uri, self._storage, self._work, self._every_s = uri, storage, work, every_s
-        self._to_stop = to_stop
-        self._saved_at = time.monotonic()
-        self.resumed_at = 0
-        """Position on the path of the chain that was picked up; 0 where none was."""
+    def __init__(self, job: Job) -> None:
+        self._job, self._storage = job, job.storage
+        self._told = False
 
-    def load(self) -> tuple[Tensor | None, ChainState | None]:
-        """Return the windows of finished batches and where the next one stands, if this very work was under way."""
-        try:
-            data = self._storage.read(self._uri)
-        except SourceMissing:
-            return None, None
-        tensors = safetensors.torch.load(data)
-        # The header is a length in eight bytes and then JSON, see the safetensors format.
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
-        if header["work"] != self._work:
-            return None, None
-        self.resumed_at = int(header["position"])
-        return tensors.get("restored"), ChainState(self.resumed_at, tensors["x_t"])
+    def state_of(self, row: int, work: str) -> RowState:
+        """Return where a row's state is kept; nothing is read."""
+        return RowState(inflight_uri(self._job.output, self._job.plan.job_id, row), work)
 
-    def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
-        """Write the state if the last save is long enough ago.
+    def load(self, state: RowState, candidates: int) -> list[Saved]:
+        """Return what an interrupted run had done of each of a row's candidates, and note it in `state`."""
+        ended: list[dict[int, np.ndarray]] = [{} for _ in range(candidates)]
+        states: list[dict[int, tuple[int, Tensor]]] = [{} for _ in range(candidates)]
+        for uri, _ in self._storage.list(state.uri):
+            tensors, facts = _read(self._storage, uri)
+            if facts.get("work") != state.work:
+                continue
+            for name, tensor in tensors.items():
+                candidate, number, position = (int(part) for part in name.split("/"))
+                if uri.endswith(_CHAINS):
+                    states[candidate][number] = position, tensor
+                else:
+                    ended[candidate][number] = tensor.numpy()
+                    state.ended.add((candidate, number))
+            state.pieces += not uri.endswith(_CHAINS)
+        for known, under_way in zip(ended, states, strict=True):
+            for number in known:
+                under_way.pop(number, None)
+        return [Saved(known, under_way) for known, under_way in zip(ended, states, strict=True)]
 
-        Raises:
-            Stopped: the work is to stop; its state is saved.
+    def save(
+        self,
+        state: RowState,
+        ended: Sequence[Mapping[int, np.ndarray]],
+        chains: Sequence[Mapping[int, tuple[int, Tensor]]],
+    ) -> bool:
+        """Write what has ended since the last save, and where the rest stands; return whether it is written.
+
+        Args:
+            state: of the row.
+            ended: of every candidate all windows that have ended, (R, R, 3) float32, by number.
+            chains: of every candidate position and state of the windows under way, by number.
         """
-        to_stop = self._to_stop()
-        if time.monotonic() - self._saved_at < self._every_s and not to_stop:
-            return
-        tensors = {"x_t": state.x_t.contiguous().cpu()}
-        if restored:
-            tensors["restored"] = torch.cat(list(restored)).cpu()
-        metadata = {"work": self._work, "position": str(state.position)}
-        self._storage.write(self._uri, safetensors.torch.save(tensors, metadata))
-        self._saved_at = time.monotonic()
-        if to_stop:
-            raise Stopped(f"saved at position {state.position}")
+        new = {
+            (candidate, number): pixels
+            for candidate, windows in enumerate(ended)
+            for number, pixels in windows.items()
+            if (candidate, number) not in state.ended
+        }
+        under_way = {
+            f"{candidate}/{number}/{position}": x_t
+            for candidate, windows in enumerate(chains)
+            for number, (position, x_t) in windows.items()
+        }
+        facts = {"work": state.work}
+        try:
+            if new:
+                tensors = {f"{candidate}/{number}/0": torch.from_numpy(pixels) for (candidate, number), pixels in new.items()}
+                piece = join(state.uri, f"ended-{state.pieces:06d}.safetensors")
+                self._storage.write(piece, safetensors.torch.save(tensors, facts))
+                state.ended |= new.keys()
+                state.pieces += 1
+            self._storage.write(join(state.uri, _CHAINS), safetensors.torch.save(under_way, facts))
+            state.is_saved = True
+        except StorageError as error:
+            if not self._told:
+                _log.warning("the state of sampling cannot be saved, and is tried again: %s", error)
+            self._told = True
+            return False
+        return True
+
+    def rows(self) -> frozenset[int]:
+        """Return the rows of which a state is saved."""
+        base = inflight_uri(self._job.output, self._job.plan.job_id)
+        return frozenset(int(uri.split("/")[-2]) for uri, _ in self._storage.list(base))
+
+    def drop(self, row: int) -> None:
+        """Delete a row's state."""
+        for uri, _ in self._storage.list(inflight_uri(self._job.output, self._job.plan.job_id, row)):
+            self._storage.delete(uri)
 
 
-def work_of(pictures: Sequence[Unrestored], *decides: str) -> str:
-    """Return the hash of windows, their plans and keys, and whatever else decides their restoration."""
-    parts = [
-        (
-            hashlib.sha256(picture.windows.tobytes()).hexdigest(),
-            hashlib.sha256(picture.keep_mask.tobytes()).hexdigest(),
-            [astuple(window) for window in picture.plan],
-            picture.orientation,
-            list(picture.keys),
-        )
-        for picture in pictures
-    ]
-    return fingerprint(parts, decides)
+def _read(storage: Storage, uri: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+    data = storage.read(uri)
+    # The header is a length in eight bytes and then JSON, see the safetensors format.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return safetensors.torch.load(data), header.get("__metadata__", {})

@@ -1,31 +1,64 @@
 """Passes over what is pending, until nothing is: a fault budget that ends.
 
-An attempt at a shard ends in one of three ways. It commits. It raises, and leaves the error behind: after
-`compute.max_attempts` of those the job ends with it, since trying again would not help. Or its process dies and leaves
-nothing: after as many of those the row that does it is looked for by bisection and set aside as failed, and its
-neighbours are restored.
+A pass hands out every pending row, and what comes of a row is one of these:
+
+* it is committed;
+* its attempt raised, and left the error behind: after `compute.max_attempts` of those the job ends with it, since trying again
+  would not help. Where the store is to blame it ends at once, for a later run to go on;
+* its process died and left nothing. The rows it died with are tried again, one parcel at a time in an actor so that none dies
+  of another; after as many deaths as attempts they are halved, and halves that die are halved again, all in the same passes. What
+  survives is committed. A row that dies alone is set aside as failed.
+
+Only deaths that the driver lived to see are counted.
 """
 
-import contextlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 
 from ray.exceptions import RayError
 
-from repaint_batch.errors import ConfigError, ManifestError, PriorError, RepaintBatchError, ShardFailed
+from repaint_batch.errors import (
+    CommitFailed,
+    CommitUnknown,
+    ConfigError,
+    LeaseHeld,
+    ManifestError,
+    PriorError,
+    RepaintBatchError,
+    ShardFailed,
+    StorageError,
+)
 from repaint_batch.pipeline.dataset import ActorResources, run_units
-from repaint_batch.pipeline.stages import Job
+from repaint_batch.pipeline.inflight import InFlight
+from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.stopping import Stop
-from repaint_batch.results.attempts import AttemptError, AttemptLog, Unit
+from repaint_batch.results.attempts import AttemptError, Unit
+from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.table import ResultsTable
 
 _FATAL: dict[str, type[RepaintBatchError]] = {
     "ConfigError": ConfigError,
     "PriorError": PriorError,
     "ManifestError": ManifestError,
+    "LeaseHeld": LeaseHeld,
+    "Fenced": LeaseHeld,
+    "StorageError": StorageError,
+    "StoreUnavailable": StorageError,
+    "CommitFailed": CommitFailed,
+    "CommitUnknown": CommitUnknown,
 }
-WAVE_SHARDS = 10_000  # handed to Ray Data together, which holds a task for each: hours of work, some megabytes
-_FIRST_PASS_IN_FLIGHT = 2  # the next shard waits at the actor, so that it never idles
+WAVE_UNITS = 10_000  # handed to Ray Data together, which holds a task for each: hours of work, some megabytes
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Rows [start, stop) that have died with their process, and how often."""
+
+    start: int
+    stop: int
+    deaths: int
 
 
 def restore(
@@ -34,8 +67,9 @@ def restore(
     resources: ActorResources,
     check: Callable[[], None] = lambda: None,
     stop: Stop | None = None,
+    epoch: int | None = None,
 ) -> None:
-    """Run every pending shard of a job to its commit.
+    """Run every pending row of a job to its commit.
 
     Args:
         job: what to run.
@@ -43,95 +77,118 @@ def restore(
         resources: what actors take.
         check: called before every pass; raises if this driver is to stop.
         stop: whether this driver was told to stop, and the bell that tells its actors.
+        epoch: number of this driver's lease.
 
     Raises:
-        ShardFailed: a shard's attempts all raised; the others are committed. Or the cluster fails pass after pass.
+        ShardFailed: attempts at some rows all raised; the others are committed. Or the cluster fails pass after pass.
+        StorageError: the store does not answer, or no longer serves what it did; a later run goes on.
         Stopped: it was told to stop.
         ConfigError: the prior or a setting cannot be honoured where the actors run.
         ManifestError: the manifest is not what was planned.
     """
     log, limit, stop = job.attempt_log, job.config.compute.max_attempts, stop or Stop()
     log.clear_errors()
-    pending = _pending(job, table)
-    in_flight = _FIRST_PASS_IN_FLIGHT
+    inflight = InFlight(job)
+    lost: list[Lost] = []
+    raised: Counter[tuple[int, int]] = Counter()
     broken = 0
+    pending = pending_rows(job, table)
     # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
-    while pending or (pending := _pending(job, table)):
+    while pending or (pending := pending_rows(job, table)):
         check()
         stop.check()
-        wave = sorted(pending)[:WAVE_SHARDS]
-        exhausted = {shard for shard, tried in log.counts().items() if tried >= limit}.intersection(wave)
-        for shard in sorted(exhausted):
-            isolate(job, log, shard, resources)
-        log.clear(exhausted)
-        try:
-            run_units(job, [Unit.whole(job.plan, shard) for shard in wave], resources, in_flight, stop.bell)
-            broken = 0
-        except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
-            broken += 1
-            if broken >= limit:
-                raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
-        pending = _pending(job, table)
-        if pending:
-            stop.check()  # before what its end did to shards is held against them
-        _judge(log.errors(), pending, limit)
-        # A dying actor takes its queue along; where shards were lost there is none, so that only the guilty use up attempts.
-        in_flight = 1 if pending.intersection(wave) else _FIRST_PASS_IN_FLIGHT
+        saved = inflight.rows()
+        once_dead = Ranges.of(*((one.start, one.stop) for one in lost))
+        handed_out = Ranges.of()
+        for isolated, units in ((False, list(units_of(job, pending - once_dead, saved))), (True, _units(lost, saved))):
+            units = units[:WAVE_UNITS]
+            if not units:
+                continue
+            try:
+                run_units(job, units, resources, epoch=epoch, isolated=isolated, bell=stop.bell)
+                broken = 0
+            except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
+                broken += 1
+                if broken >= limit:
+                    raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
+            handed_out |= Ranges.of(*((unit.start, unit.stop) for unit in units))
+            stop.check()  # before what its end did to rows is held against them
+        pending = pending_rows(job, table)
+        errors = [error for error in log.errors() if pending & Ranges.of((error.start, error.stop))]
+        log.clear_errors()
+        raised.update((error.start, error.stop) for error in errors)
+        judge(errors, raised, limit)
+        spoken = Ranges.of(*((error.start, error.stop) for error in errors))
+        lost, guilty = after_deaths(lost, (pending & handed_out) - spoken, pending & spoken, limit)
+        log.quarantine({one.start: f"the process that works on this row dies; it did so {one.deaths} times" for one in guilty})
 
 
-def isolate(job: Job, log: AttemptLog, shard: int, resources: ActorResources) -> None:
-    """Find the row that kills the workers of a shard, and set it aside.
+def pending_rows(job: Job, table: ResultsTable) -> Ranges:
+    """Return the rows of a job that its table does not hold."""
+    return Ranges.of((0, job.plan.rows)) - table.done(job.plan)
 
-    One probe halves what is suspected, so there are at most log2(rows) + 1. Where even the last suspect comes through
-    alone, the shard is probed as a whole: if it comes through it was innocent, and nothing is set aside; otherwise it is the
-    rows together that do it, and all of them are.
 
-    Raises:
-        ShardFailed: no row is left to suspect.
+def units_of(job: Job, rows: Ranges, saved: frozenset[int]) -> Iterator[Unit]:
+    """Yield rows in units, none of which goes beyond its shard."""
+    size = job.plan.shard_rows
+    for start, stop in rows.spans:
+        while start < stop:
+            end = min(stop, (start // size + 1) * size)
+            yield Unit(start, end, _within(saved, start, end))
+            start = end
+
+
+def _units(lost: Iterable[Lost], saved: frozenset[int]) -> list[Unit]:
+    return [Unit(one.start, one.stop, _within(saved, one.start, one.stop)) for one in lost]
+
+
+def _within(rows: frozenset[int], start: int, stop: int) -> frozenset[int]:
+    return frozenset(row for row in rows if start <= row < stop)
+
+
+def after_deaths(before: Iterable[Lost], dead: Ranges, raised: Ranges, limit: int) -> tuple[list[Lost], list[Lost]]:
+    """Return what is lost after a pass, and the single rows that are guilty of it.
+
+    Args:
+        before: what was lost before the pass, and went through it in isolation.
+        dead: rows that died in it.
+        raised: rows whose attempts lived to raise an error; they are neither innocent nor guilty.
+        limit: deaths after which rows are halved, and a row that died alone is guilty.
     """
-    start, stop = job.plan.shard_range(shard)
-    known = log.quarantined(shard)
-    suspects = [row for row in range(start, stop) if row not in known]
-    if not suspects:
-        raise ShardFailed(f"shard {shard}: its attempts die although every row of it is set aside; look at the workers' logs")
-    first, last = suspects[0], suspects[-1] + 1
-    while last - first > 1:
-        middle = (first + last) // 2
-        if _survives(job, log, Unit(shard, first, middle, probe=True), resources):
-            first = middle
-        else:
-            last = middle
-    tries = job.config.compute.max_attempts
-    if not _survives(job, log, Unit(shard, first, last, probe=True), resources):
-        log.quarantine(shard, first, f"the process that works on this row dies; {tries} attempts at its shard died with it")
-        return
-    if _survives(job, log, Unit(shard, start, stop, probe=True), resources):
-        return  # nothing is wrong with it: its attempts died with their drivers or nodes
-    for row in suspects:
-        reason = f"{tries} attempts at this row's shard died with their process, though no row of it does so alone"
-        log.quarantine(shard, row, reason)
+    lost, guilty = [], []
+    new = dead
+    for one in before:
+        span = Ranges.of((one.start, one.stop))
+        new = new - span
+        lost += [Lost(start, stop, one.deaths) for start, stop in (span & raised).spans]
+        for start, stop in (span & dead).spans:
+            deaths = one.deaths + 1
+            if one.stop - one.start == 1 and deaths >= limit:
+                guilty.append(Lost(start, stop, deaths))
+                continue
+            cuts = [start, (start + stop) // 2, stop] if deaths >= limit and stop - start > 1 else [start, stop]
+            lost += [Lost(low, high, deaths) for low, high in pairwise(cuts)]
+    for start, stop in new.spans:
+        cuts = [start, (start + stop) // 2, stop] if limit == 1 and stop - start > 1 else [start, stop]
+        lost += [Lost(low, high, 1) for low, high in pairwise(cuts)]
+    return sorted(lost, key=lambda one: one.start), guilty
 
 
-def _survives(job: Job, log: AttemptLog, probe: Unit, resources: ActorResources) -> bool:
-    with contextlib.suppress(RayError):
-        run_units(job, [probe], resources, tasks_in_flight=1)
-    return log.has_passed(probe)
+def judge(errors: Iterable[AttemptError], raised: Counter[tuple[int, int]], limit: int) -> None:
+    """Raise what will not go away by trying again.
 
-
-def _pending(job: Job, table: ResultsTable) -> set[int]:
-    return set(range(job.plan.shards)) - table.committed(job.plan)
-
-
-def _judge(errors: Iterable[AttemptError], pending: set[int], limit: int) -> None:
-    """Raise what will not go away by trying again."""
-    raised = [error for error in errors if error.shard in pending]
-    for error in raised:
+    Args:
+        errors: what attempts raised in the last pass.
+        raised: how often attempts at rows [start, stop) have raised in this run.
+        limit: times after which that ends the job.
+    """
+    for error in errors:
         if error.error_class in _FATAL:
             raise _FATAL[error.error_class](error.message)
-    for shard, times in Counter(error.shard for error in raised).items():
+    for error in errors:
+        times = raised[error.start, error.stop]
         if times >= limit:
-            last = next(error for error in reversed(raised) if error.shard == shard)
             raise ShardFailed(
-                f"shard {shard} failed {times} times: {last.error_class}: {last.message}; what is done stays done, "
-                "`repaint-batch resume` goes on once the cause is mended"
+                f"rows {error.start} to {error.stop - 1} failed {times} times: {error.error_class}: {error.message}; "
+                "what is done stays done, `repaint-batch resume` goes on once the cause is mended"
             )

@@ -5,20 +5,23 @@ bytes as one that shared its batches, on the same kind of machine with the same 
 of torch rounds differently.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import pyarrow as pa
-from torch import Tensor
+import torch
 
 from repaint_batch.errors import ConfigError, NothingToResume
-from repaint_batch.manifest import read_rows, result_id
-from repaint_batch.pipeline.actor import Restorer, load_for
-from repaint_batch.pipeline.stages import Job, Row, decode, encode, plan_of
+from repaint_batch.inpainting.restorer import Restorer, Underway
+from repaint_batch.manifest import read_rows
+from repaint_batch.pipeline.actor import load_for, restorer_for
+from repaint_batch.pipeline.job import Job, Row
+from repaint_batch.pipeline.sampling import sampled_here
+from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.sampler.repaint import ChainState, OnStep
+from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.run import ChainState, OnStep
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
 
@@ -57,21 +60,34 @@ class Replay:
 
 
 Watch = Callable[[int, int], OnStep]
-"""Asked once, with the steps of the path and the windows of the first round, for what is shown every state of the first batch."""
+"""Asked once, with the steps of the path and the windows that are shown, for what is handed every state of them."""
 
 
 class _Watcher:
-    """Shows the states of the first batch, in which a row's windows come first, and keeps none."""
+    """Shows the windows that begin a row's first candidate: as many as share one network call, all at the same step."""
 
-    def __init__(self, on_step: OnStep) -> None:
-        self._on_step = on_step
+    def __init__(self, restorer: Restorer, nfe: int, watch: Watch) -> None:
+        self._restorer, self._nfe, self._watch = restorer, nfe, watch
+        self._shown: list[int] = []
+        self._on_step: OnStep | None = None
+        self._position = 0
 
-    def load(self) -> tuple[None, None]:
-        return None, None
-
-    def save(self, restored: Sequence[Tensor], state: ChainState) -> None:
-        if not restored:
-            self._on_step(state)
+    def __call__(self, underway: Underway) -> None:
+        plan = underway.picture.plan
+        if self._on_step is None:
+            first = [number for number, window in enumerate(plan) if window.parent is None and window.round == 0]
+            self._shown = first[: self._restorer.engine.batch_windows]
+            self._on_step = self._watch(self._nfe, len(self._shown))
+        if self._position == self._nfe:
+            return
+        states = self._restorer.states().get(underway, {})
+        self._position += 1
+        windows = []
+        for number in self._shown:
+            pixels = underway.restored[number]
+            windows.append(states[number][1] if pixels is None else torch.from_numpy(pixels).movedim(-1, 0))
+        x_t = torch.stack(windows)
+        self._on_step(ChainState(self._position, x_t, x_t))
 
 
 def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = None) -> Replay:
@@ -95,25 +111,26 @@ def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = 
     config = {**plan.config, "output": {**plan.config["output"], "images": "table"}}
     plan = replace(plan, config={**config, "storage": {**config["storage"], **_reached(storage)}})
     manifest = _manifest_row(plan, row, storage)
-    prior = load_for(plan.job_config())
+    compute = plan.job_config().compute
+    prior = load_for(plan.job_config(), gpu=torch.cuda.is_available())
     if prior.fingerprint != plan.prior_fingerprint:
         source = plan.config["prior"]["source"]
         raise ConfigError(f"prior.source: {source} has other weights than when {sample_id} was restored; put those back")
     job = Job(plan, normalise(output), tuple(passthrough(manifest.schema)), prior.resolution_px)
-    work = decode(manifest, job, row["shard"], row["attempt"], {})
-    rows: list[Row] = work.to_pylist()
-    if rows[0]["status"] == "pending" and rows[0]["windows"]:
-        restorer = Restorer(job, prior, max(1, round(plan.job_config().compute.num_cpus or 1)))
-        first = sum(window.parent is None for window in plan_of(rows[0])[0])
-        watcher = _Watcher(watch(restorer.positions, first)) if watch else None
-        restorer.restore(rows, resumable=False, watcher=watcher)
-    again = encode(pa.Table.from_pylist(rows, schema=job.work_schema), job).to_pylist()[0]
-    return Replay(row, again)
+    (work,) = decode(manifest, job, row["row"])
+    restorer = restorer_for(job, prior, max(1, round(compute.num_cpus or 1)))
+    watcher = _Watcher(restorer, PRESETS[plan.job_config().sampler.preset].nfe, watch) if watch else None
+
+    def on_step(done: dict[int, Any]) -> None:
+        if watcher is not None:
+            watcher(done[0].underway[0])
+
+    return Replay(row, encode(sampled_here(work, job, restorer, on_step), job).to_pylist()[0])
 
 
 def _recorded(output: str, sample_id: str, storage: Storage) -> Row:
     table = ResultsTable(output, storage)
-    columns = ("sample_id", "status", "error_class", "job_id", "shard", "attempt", "work_key", "output_sha256", "output_bytes")
+    columns = ("sample_id", "status", "error_class", "job_id", "row", "work_key", "output_sha256", "output_bytes")
     found = list(table.rows(columns, [("sample_id", "=", sample_id)])) if table.exists() else []
     if not found:
         raise NothingToResume(f"{sample_id!r:.200}: no such row in {output}; check the sample_id")
@@ -121,9 +138,7 @@ def _recorded(output: str, sample_id: str, storage: Storage) -> Row:
 
 
 def _manifest_row(plan: Plan, row: Row, storage: Storage) -> Any:
-    rows = read_rows(plan.files, *plan.shard_range(row["shard"]), storage)
-    ids = [result_id(value) for value in rows["sample_id"].to_pylist()]
-    return rows.slice(ids.index(row["sample_id"]), 1)
+    return read_rows(plan.files, row["row"], row["row"] + 1, storage)
 
 
 def _reached(storage: Storage) -> dict[str, Any]:

@@ -21,13 +21,13 @@ from ray import LoggingConfig
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.inpainting.engine import missing_compiler
+from repaint_batch.inpainting.device import missing_compiler
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.pipeline.dataset import ActorResources
+from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
-from repaint_batch.pipeline.stages import Job
-from repaint_batch.pipeline.stopping import stoppable
+from repaint_batch.pipeline.stopping import Stop, stoppable
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
@@ -38,6 +38,9 @@ from repaint_batch.storage import Storage, normalise
 
 _LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0
+_MOST_ACTORS = 1000  # of a cluster that grows; its own limits come first
+_LEAST_STAGE_CPUS = 0.25  # decoding and encoding mostly wait for the store
+_HOPELESS_ROWS = 100  # after which a job is judged by the rows that failed
 
 
 class Watcher(Protocol):
@@ -142,8 +145,8 @@ def run_job(
             del prior
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))
             resources = resources or session.enter_context(ray_session(config.compute))
-            with watched(watch, plan, feed), stoppable(until) as stop:
-                restore(job, table, resources, lease.check, stop)
+            with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop)):
+                restore(job, table, resources, lease.check, stop, lease.epoch)
     return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
 
 
@@ -190,8 +193,8 @@ def _quiet_core() -> Iterator[None]:
 def actor_resources(compute: ComputeConfig, cluster: dict[str, float], *, may_grow: bool) -> ActorResources:
     """Return what actors take on a cluster with these resources.
 
-    On CPUs an actor runs one thread on three quarters of a logical core by default: several actors beat several threads,
-    and the quarter left is what decoding and committing run on.
+    With GPUs there is one actor for each, of nodes that join later too. On CPUs an actor runs one thread on three quarters of a
+    logical core by default: several actors beat several threads, and the rest is what decoding and committing run on.
 
     Args:
         compute: what was asked for.
@@ -203,22 +206,48 @@ def actor_resources(compute: ComputeConfig, cluster: dict[str, float], *, may_gr
     """
     gpus = compute.num_gpus if compute.num_gpus is not None else (1.0 if cluster.get("GPU") else 0.0)
     cpus = compute.num_cpus if compute.num_cpus is not None else (1.0 if gpus else 0.75)
-    least, most = compute.actors if isinstance(compute.actors, tuple) else (compute.actors, compute.actors)
-    if least > most:
-        raise ConfigError(f"compute.actors: least {least} is more than most {most}; write [least, most]")
-    fitting = cluster.get("GPU", 0.0) / gpus if gpus else cluster.get("CPU", 0.0) / cpus
-    if fitting < 1:
-        kind, want, have = ("GPU", gpus, cluster.get("GPU", 0)) if gpus else ("CPU", cpus, cluster.get("CPU", 0))
-        lacking = f"compute: an actor takes {want:g} {kind}, the cluster has {have:g}"
+    have = cluster.get("GPU", 0.0) / gpus if gpus else cluster.get("CPU", 0.0) / cpus
+    least, most = _actors(compute, int(have), may_grow=may_grow and gpus > 0)
+    if have < 1:
+        kind, want, there = ("GPU", gpus, cluster.get("GPU", 0)) if gpus else ("CPU", cpus, cluster.get("CPU", 0))
+        lacking = f"compute: an actor takes {want:g} {kind}, the cluster has {there:g}"
         if not may_grow:
             raise ConfigError(f"{lacking}; lower compute.num_{kind.lower()}s")
         warnings.warn(f"{lacking}; waiting for a node that has it", stacklevel=2)
-    most = most if may_grow else max(least, min(most, int(fitting)))
-    return ActorResources(least, most, cpus, gpus, threads=max(1, round(cpus)))
+    if may_grow and not gpus and compute.num_gpus is None:
+        lacking = "the cluster has no GPU now, so the job runs on CPUs"
+        warnings.warn(f"{lacking}; if GPU nodes join, set compute.num_gpus: 1", stacklevel=2)
+    most = most if may_grow else max(least, min(most, int(have)))
+    left = cluster.get("CPU", 0.0) - least * cpus
+    stage_cpus = max(_LEAST_STAGE_CPUS, min(1.0, left / 4)) if gpus else _LEAST_STAGE_CPUS
+    return ActorResources(least, most, cpus, gpus, threads=max(1, round(cpus)), stage_cpus=stage_cpus)
+
+
+def _actors(compute: ComputeConfig, fitting: int, *, may_grow: bool) -> tuple[int, int]:
+    """Return the least and the most actors."""
+    if compute.actors is None:
+        here = max(1, fitting)
+        return here, (_MOST_ACTORS if may_grow else here)
+    least, most = compute.actors if isinstance(compute.actors, tuple) else (compute.actors, compute.actors)
+    if least > most:
+        raise ConfigError(f"compute.actors: least {least} is more than most {most}; write [least, most]")
+    return least, most
+
+
+def hopeless(compute: ComputeConfig, feed: CommitFeed, stop: Stop) -> Callable[[], None]:
+    """Return what ends a job in which nearly every row fails, asked after every look at the table."""
+    before = feed.rows
+
+    def look() -> None:
+        done = feed.rows - before
+        if done >= _HOPELESS_ROWS and feed.failed > compute.max_failed * done:
+            stop.end(f"{feed.failed} of the first {done} rows failed, more than compute.max_failed = {compute.max_failed:g}")
+
+    return look
 
 
 @contextlib.contextmanager
-def watched(watch: Watch, plan: Plan, feed: CommitFeed) -> Iterator[None]:
+def watched(watch: Watch, plan: Plan, feed: CommitFeed, after: Callable[[], None]) -> Iterator[None]:
     """Tell a watcher of every commit while the block runs, by looking at the table as anybody could."""
     finished = threading.Event()
     with watch(plan, feed.rows, len(feed.shards)) as watcher:
@@ -228,6 +257,7 @@ def watched(watch: Watch, plan: Plan, feed: CommitFeed) -> Iterator[None]:
             with contextlib.suppress(DeltaError, OSError, ValueError):
                 feed.poll()
                 watcher.update(feed.rows, len(feed.shards), feed.failed)
+                after()
 
         def poll() -> None:
             while not finished.wait(_POLL_S):

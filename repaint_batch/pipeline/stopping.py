@@ -1,7 +1,7 @@
 """Ending a job before it is done: on SIGTERM, which `ray job stop` and service managers send, or at a deadline.
 
 The driver rings a bell. Every actor waits for it in a thread of its own, so that a thousand of them cost no polling: one
-that is sampling saves the state of its shard at the next step and says so; then the driver lets go of the pass, the lease
+that is sampling saves the state of its rows at the next step and says so; then the driver lets go of the pass, the lease
 and the cluster. What is committed stays, and the next run takes up every chain where it was saved.
 """
 
@@ -61,7 +61,7 @@ class Listener:
 
     def __init__(self, bell: Any) -> None:
         self._bell, self._lock, self._rung = bell, threading.Lock(), threading.Event()
-        self._busy = self._told = False
+        self._told, self._busy = False, 0
         if bell is not None:
             threading.Thread(target=self._listen, daemon=True, name="bell").start()
 
@@ -86,7 +86,7 @@ class Listener:
 
     @contextlib.contextmanager
     def working(self) -> Iterator[None]:
-        """Work on a shard; what is rung meanwhile is answered when it is left.
+        """Work on a parcel, perhaps beside others; what is rung meanwhile is answered when the last one is left.
 
         Raises:
             Stopped: the bell has rung before.
@@ -94,14 +94,14 @@ class Listener:
         with self._lock:
             if self._rung.is_set():
                 raise Stopped("the job is being stopped")
-            self._busy = True
+            self._busy += 1
         try:
             yield
         finally:
             with self._lock:
-                self._busy = False
-                rung = self._rung.is_set()
-            if rung:
+                self._busy -= 1
+                last = self._rung.is_set() and not self._busy
+            if last:
                 self._tell()
 
 
@@ -115,10 +115,24 @@ class Stop:
     def __init__(self, bell: Any = None) -> None:
         self.bell = bell
         self._reason: str | None = None
+        self._asked = threading.Event()
 
     def ask(self, reason: str) -> None:
         """Ask for the end of the block; the first reason counts."""
         self._reason = self._reason or reason
+
+    def end(self, reason: str) -> None:
+        """Ask for the end of the block, and see to it, from any thread."""
+        self.ask(reason)
+        self._asked.set()
+
+    def wake(self) -> None:
+        """Let whoever waits go on."""
+        self._asked.set()
+
+    def wait(self, seconds: float | None) -> None:
+        """Return when `end` or `wake` was called, or after some seconds."""
+        self._asked.wait(seconds)
 
     @property
     def asked(self) -> bool:
@@ -151,14 +165,13 @@ def stoppable(until: float | None) -> Iterator[Stop]:
     # Beside the driver: a node that is drained or lost does not take it along.
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     bell = ray.remote(Bell).options(num_cpus=0, max_concurrency=100_000, scheduling_strategy=here).remote()
-    stop, asked, finished = Stop(bell), threading.Event(), threading.Event()
+    stop, finished = Stop(bell), threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.ask("told to stop")
-        asked.set()
+        stop.end("told to stop")
 
     def keep() -> None:
-        asked.wait(None if until is None else max(0.0, until - time.monotonic()))
+        stop.wait(None if until is None else max(0.0, until - time.monotonic()))
         if finished.is_set():
             return
         save_s = _signal_save_s() if stop.asked else _DEADLINE_SAVE_S
@@ -181,7 +194,7 @@ def stoppable(until: float | None) -> Iterator[Stop]:
         raise
     finally:
         finished.set()
-        asked.set()
+        stop.wake()
         signal.signal(signal.SIGTERM, before)
         with contextlib.suppress(RayError):
             ray.kill(bell)

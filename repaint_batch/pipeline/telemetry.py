@@ -2,7 +2,7 @@
 
 Ray puts ``ray_`` before every name. A process reports every ten seconds, so what it counted in its last seconds may be lost;
 the results table has the exact figures. Lines go to Ray's logs with `compute.log: json`, where Ray adds node, worker and
-time; ids of the package are called ``repaint_job``, ``shard`` and ``sample_id``.
+time; ids of the package are called ``repaint_job``, ``row`` and ``sample_id``.
 """
 
 import logging
@@ -12,18 +12,26 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter, Gauge
 
+from repaint_batch.results.usage import Usage
+
 logger = logging.getLogger("repaint_batch")
 
 COUNTERS = {
     "repaint_images": ("Rows committed.", ("repaint_job", "status")),
-    "repaint_shards": ("Shards committed.", ("repaint_job",)),
+    "repaint_parcels_committed": ("Parcels committed.", ("repaint_job",)),
     "repaint_windows": ("Windows sampled.", ("repaint_job",)),
     "repaint_nfe": ("Network evaluations spent.", ("repaint_job",)),
     "repaint_failures": ("Rows failed.", ("repaint_job", "error_class")),
     "repaint_stage_seconds": ("Seconds of work.", ("repaint_job", "stage")),
 }
 """Counters by name: what they count, and their tags."""
-OCCUPANCY = "repaint_batch_occupancy"
+GAUGES = {
+    "repaint_slots_used": "Share of the slots of network calls that held a window, since the actor started.",
+    "repaint_device_waits": "Share of the time since an actor's first network call in which none was under way.",
+    "repaint_windows_waiting": "Windows that are ready and wait for a slot.",
+    "repaint_parcels": "Parcels that an actor works on.",
+}
+"""Gauges of every actor by name."""
 
 @cache
 def _counter(name: str) -> Counter:
@@ -32,8 +40,8 @@ def _counter(name: str) -> Counter:
 
 
 @cache
-def _occupancy() -> Gauge:
-    return Gauge(OCCUPANCY, "Share of the places of a shard's batches that hold a window.", tag_keys=("repaint_job",))
+def _gauge(name: str) -> Gauge:
+    return Gauge(name, GAUGES[name], tag_keys=("repaint_job",))
 
 
 def _count(name: str, value: float, *tags: str) -> None:
@@ -41,26 +49,28 @@ def _count(name: str, value: float, *tags: str) -> None:
         _counter(name).inc(value, dict(zip(COUNTERS[name][1], tags, strict=True)))
 
 
-def committed(job_id: str, shard: int, rows: pa.Table, commit_s: float) -> None:
-    """Count a shard that this process has just committed, and say so."""
+def committed(job_id: str, start: int, rows: pa.Table, commit_s: float) -> None:
+    """Count a parcel, whose first row is `start`, that this process has just committed, and say so."""
     for column, name in (("status", "repaint_images"), ("error_class", "repaint_failures")):
         for entry in pc.value_counts(rows[column].combine_chunks()).to_pylist():
             if entry["values"] is not None:
                 _count(name, entry["counts"], job_id, entry["values"])
-    _count("repaint_shards", 1, job_id)
+    _count("repaint_parcels_committed", 1, job_id)
     for column, name in (("windows", "repaint_windows"), ("nfe", "repaint_nfe")):
         _count(name, pc.sum(rows[column]).as_py() or 0, job_id)
     for stage in ("decode", "inpaint", "encode"):
         _count("repaint_stage_seconds", pc.sum(rows[f"{stage}_s"]).as_py() or 0, job_id, stage)
     _count("repaint_stage_seconds", commit_s, job_id, "commit")
     failed = rows.filter(pc.equal(rows["status"], "failed")).select(["sample_id", "error_class", "reason"]).to_pylist()
-    ids = {"repaint_job": job_id, "shard": shard}
-    logger.info("shard committed", extra={**ids, "rows": len(rows), "failed": len(failed)})
+    ids = {"repaint_job": job_id, "row": start}
+    logger.info("parcel committed", extra={**ids, "rows": len(rows), "failed": len(failed)})
     for row in failed:
         logger.warning("row failed", extra={**ids, **row})
 
 
-def sampling(job_id: str, windows: int, batch_windows: int) -> None:
-    """Note how full the batches are in which some windows are about to be sampled."""
-    places = -(-windows // batch_windows) * batch_windows
-    _occupancy().set(windows / places, {"repaint_job": job_id})
+def used(job_id: str, usage: Usage) -> None:
+    """Note how well this process's actor uses its device."""
+    tags = {"repaint_job": job_id}
+    values = usage.slots_used, usage.waits, float(usage.waiting), float(usage.parcels)
+    for name, value in zip(GAUGES, values, strict=True):
+        _gauge(name).set(value, tags)

@@ -73,7 +73,7 @@ def cost_of(findings: Findings, config: JobConfig, seconds_per_window: float | N
     windows, compute = findings.windows, config.compute
     sampled = windows * config.sampler.candidates
     hours = None if seconds_per_window is None else sampled * seconds_per_window / 3600
-    most = compute.actors[1] if isinstance(compute.actors, tuple) else compute.actors
+    most = compute.most_actors
     price = compute.price_per_gpu_hour
     return Cost(
         windows=windows,

@@ -1,17 +1,17 @@
-"""What was tried: small objects in the job's folder, where a new driver finds them.
+"""What went wrong: small objects in the job's folder, where the driver finds them.
 
 ::
 
-    attempts/SHARD/ATTEMPT          written before an attempt does anything
-    errors/SHARD/ATTEMPT.json       what an attempt raised, if it lived to say so
-    probes/SHARD/START-STOP         a range of rows that went through without a commit
-    quarantine/SHARD.json           rows that kill their worker, and are not tried again
+    errors/START-STOP-ID.json   what an attempt at rows [START, STOP) raised, if it lived to say so
+    quarantine/SHARD.json       rows that kill their worker, and are not tried again
 
-An attempt that left neither a commit nor an error has died with its process.
+Rows that came neither home nor to an error have died with their process. How often they did is counted by the driver, in
+memory: what died with its driver is held against nobody.
 """
 
 import json
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from repaint_batch.errors import SourceMissing
@@ -21,31 +21,25 @@ from repaint_batch.storage import Storage
 
 @dataclass(frozen=True)
 class Unit:
-    """Rows that go through the pipeline together.
+    """Consecutive rows of one shard that are handed out together.
 
     Attributes:
-        shard: the shard they belong to.
         start: first row, counted in the manifest.
         stop: row after the last.
-        probe: True: find out whether they get through, and commit nothing.
+        saved: rows of it whose sampling was interrupted and its state saved.
     """
 
-    shard: int
     start: int
     stop: int
-    probe: bool = False
-
-    @classmethod
-    def whole(cls, plan: Plan, shard: int) -> "Unit":
-        """Return all rows of a shard, to be committed."""
-        return cls(shard, *plan.shard_range(shard))
+    saved: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
 class AttemptError:
-    """What an attempt raised."""
+    """What an attempt at rows [start, stop) raised."""
 
-    shard: int
+    start: int
+    stop: int
     error_class: str
     message: str
 
@@ -65,62 +59,30 @@ class AttemptLog:
     def _uri(self, *parts: str) -> str:
         return job_uri(self._output, self._plan.job_id, *parts)
 
-    def begin(self, unit: Unit) -> str:
-        """Record that an attempt begins; return its id."""
-        kind = f"probe-{unit.start}-{unit.stop}-" if unit.probe else ""
-        attempt = kind + uuid.uuid4().hex[:12]
-        self._storage.write(self._uri("attempts", f"{unit.shard:010d}", attempt), b"1")
-        return attempt
-
-    def counts(self) -> dict[int, int]:
-        """Return how often each shard was tried as a whole."""
-        tried: dict[int, int] = {}
-        for uri, _ in self._storage.list(self._uri("attempts")):
-            shard, attempt = uri.split("/")[-2:]
-            if not attempt.startswith("probe-"):
-                tried[int(shard)] = tried.get(int(shard), 0) + 1
-        return tried
-
-    def record_error(self, shard: int, error: BaseException) -> None:
-        """Record what an attempt raised."""
-        said = {"error_class": type(error).__name__, "message": str(error)[-4000:]}
-        uri = self._uri("errors", f"{shard:010d}", f"{uuid.uuid4().hex[:12]}.json")
+    def record_error(self, start: int, stop: int, error: BaseException) -> None:
+        """Record what an attempt at rows [start, stop) raised."""
+        said = {"start": start, "stop": stop, "error_class": type(error).__name__, "message": str(error)[-4000:]}
+        uri = self._uri("errors", f"{start:012d}-{stop:012d}-{uuid.uuid4().hex[:12]}.json")
         self._storage.write(uri, json.dumps(said).encode())
 
     def errors(self) -> list[AttemptError]:
         """Return everything that attempts raised since the errors were last cleared."""
-        return [
-            AttemptError(int(uri.split("/")[-2]), **json.loads(self._storage.read(uri)))
-            for uri, _ in self._storage.list(self._uri("errors"))
-        ]
+        found = (self._storage.read(uri) for uri, _ in self._storage.list(self._uri("errors")))
+        return [AttemptError(**json.loads(data)) for data in found]
 
     def clear_errors(self) -> None:
-        """Forget what earlier runs raised: a new run is a new chance."""
+        """Forget what was raised before."""
         for uri, _ in self._storage.list(self._uri("errors")):
             self._storage.delete(uri)
 
-    def clear(self, shards: set[int]) -> None:
-        """Forget the attempts at shards that are to have a new chance; what probes found out stays."""
-        for shard in shards:
-            for uri, _ in self._storage.list(self._uri("attempts", f"{shard:010d}")):
-                if not uri.split("/")[-1].startswith("probe-"):
-                    self._storage.delete(uri)
-
-    def passed(self, unit: Unit) -> None:
-        """Record that a probe went through."""
-        self._storage.write(self._probe_uri(unit.shard, unit.start, unit.stop), b"1")
-
-    def has_passed(self, unit: Unit) -> bool:
-        """Return whether a probe went through."""
-        return self._storage.exists(self._probe_uri(unit.shard, unit.start, unit.stop))
-
-    def _probe_uri(self, shard: int, start: int, stop: int) -> str:
-        return self._uri("probes", f"{shard:010d}", f"{start}-{stop}")
-
-    def quarantine(self, shard: int, row: int, reason: str) -> None:
-        """Record that a row is not to be tried again, and why."""
-        rows = {**self.quarantined(shard), row: reason}
-        self._storage.write(self._uri("quarantine", f"{shard:010d}.json"), json.dumps(rows).encode())
+    def quarantine(self, rows: Mapping[int, str]) -> None:
+        """Record rows that are not to be tried again, and why."""
+        by_shard: dict[int, dict[int, str]] = {}
+        for row, reason in rows.items():
+            by_shard.setdefault(row // self._plan.shard_rows, {})[row] = reason
+        for shard, of_shard in by_shard.items():
+            known = {**self.quarantined(shard), **of_shard}
+            self._storage.write(self._uri("quarantine", f"{shard:010d}.json"), json.dumps(known).encode())
 
     def quarantined(self, shard: int) -> dict[int, str]:
         """Return the rows of a shard that are not to be tried, with the reason."""

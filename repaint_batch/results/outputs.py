@@ -74,13 +74,13 @@ def file_uri(output: str, row: Mapping[str, Any], base: str) -> str:
 
 
 def write_tar(output: str, rows: Sequence[dict[str, Any]], pictures: Sequence[bytes], attempt: str, storage: Storage) -> None:
-    """Write the pictures of a shard as one WebDataset tar, and note in `rows` where each one is.
+    """Write the pictures of a parcel as one WebDataset tar, and note in `rows` where each one is.
 
-    A sample is NUMBER.png or the like, and NUMBER.json with its row: an id could hold dots, which end a key there.
+    A sample is ROW.png or the like, and NUMBER.json with its row: an id could hold dots, which end a key there.
 
     Args:
         output: normalised folder or prefix of the output.
-        rows: of one shard, each with a picture.
+        rows: of one parcel, each with a picture.
         pictures: as encoded.
         attempt: id of this attempt, which makes the tar's name its own.
         storage: how to reach the output.
@@ -91,8 +91,8 @@ def write_tar(output: str, rows: Sequence[dict[str, Any]], pictures: Sequence[by
     uri = join(output, _FOLDER, f"restored-{shard:06d}-{attempt}.tar")
     data = io.BytesIO()
     with tarfile.TarFile(fileobj=data, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for number, (row, picture) in enumerate(zip(rows, pictures, strict=True)):
-            key = f"{shard:06d}{number:06d}"
+        for row, picture in zip(rows, pictures, strict=True):
+            key = f"{row['row']:012d}"
             row["output_uri"] = uri
             row["output_offset"] = add_member(tar, f"{key}{SUFFIXES[row['output_format']][0]}", picture)
             add_member(tar, f"{key}.json", facts_of(row))

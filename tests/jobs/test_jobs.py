@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from repaint_batch.pipeline.telemetry import COUNTERS, OCCUPANCY
+from repaint_batch.pipeline.telemetry import COUNTERS, GAUGES
 from repaint_batch.results.history import NIGHT_LEASE
 from repaint_batch.results.lease import Generation, Lease
 from repaint_batch.results.plan import load_plans
@@ -132,7 +132,7 @@ def test_a_night_is_stopped_and_the_next_goes_on(
     path = write(tmp_path / "night.yaml", config)
     assert head.submit("nightly_cleanup.py", path, "--no-wait", "--submission-id=to-be-stopped").returncode == 0
     wait_until(lambda: list(Path(output).glob("jobs/*/inflight/*")), "a saved state")
-    wait_until(lambda: f"ray_{OCCUPANCY}" in scraped(head), "a metric of the work under way")
+    wait_until(lambda: "ray_repaint_slots_used" in scraped(head), "a metric of the work under way")
     seen.update(scraped(head))
     stopped = head.ray("job", "stop", f"--address={head.address}", "to-be-stopped")
     assert "was stopped" in stopped.stdout + stopped.stderr
@@ -154,7 +154,7 @@ def test_a_night_is_stopped_and_the_next_goes_on(
 def test_the_metrics_of_these_jobs_are_on_the_prometheus_endpoint(head: Head, seen: set[str]) -> None:
     seen.update(scraped(head))
     exported = {name for name in seen if name.startswith("ray_repaint")}
-    assert exported == {*(f"ray_{name}_total" for name in COUNTERS), f"ray_{OCCUPANCY}"}
+    assert exported == {*(f"ray_{name}_total" for name in COUNTERS), *(f"ray_{name}" for name in GAUGES)}
 
 
 def test_the_dashboard_asks_for_metrics_that_exist(seen: set[str]) -> None:
@@ -162,5 +162,5 @@ def test_the_dashboard_asks_for_metrics_that_exist(seen: set[str]) -> None:
     asked = set(re.findall(r"ray_\w+", " ".join(
         target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])
     )))  # fmt: skip
-    assert {name for name in asked if name.startswith("ray_repaint")} >= {f"ray_{OCCUPANCY}", "ray_repaint_images_total"}
+    assert {name for name in asked if name.startswith("ray_repaint")} >= {"ray_repaint_slots_used", "ray_repaint_images_total"}
     assert asked <= seen

@@ -17,16 +17,17 @@ KILL_ACTOR, RAISE_IN_ACTOR, HANG_ACTOR = "kill-actor", "raise-in-actor", "hang-a
 def install() -> None:
     """Plant the faults in this process."""
     from repaint_batch.pipeline import stages
+    from repaint_batch.pipeline.packing import PackedWindows
     from repaint_batch.preflight import looking
 
-    prepare, windows_of, read_picture = stages.prepare, stages.windows_of, looking.read_picture
+    prepare, unpack, read_picture = stages.prepare, PackedWindows.__init__, looking.read_picture
 
     def prepare_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_DECODE):
             os.kill(os.getpid(), signal.SIGKILL)
         return prepare(image, *arguments)
 
-    def windows_or_die(row: dict[str, Any], resolution_px: int) -> Any:
+    def unpack_or_die(self: PackedWindows, row: dict[str, Any], resolution_px: int) -> None:
         name = row["sample_id"]
         if name.startswith(KILL_ACTOR):
             os.kill(os.getpid(), signal.SIGKILL)
@@ -34,7 +35,7 @@ def install() -> None:
             raise RuntimeError("planted by the tests")
         if name.startswith(HANG_ACTOR):
             time.sleep(3600)
-        return windows_of(row, resolution_px)
+        unpack(self, row, resolution_px)
 
     def read_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_LOOK):
@@ -42,4 +43,5 @@ def install() -> None:
         return read_picture(image, *arguments)
 
     looking.read_picture = read_or_die
-    stages.prepare, stages.windows_of = prepare_or_die, windows_or_die
+    stages.prepare = prepare_or_die
+    PackedWindows.__init__ = unpack_or_die  # type: ignore[method-assign]

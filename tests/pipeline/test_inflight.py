@@ -1,116 +1,99 @@
-"""A chain that is picked up ends in the same bytes as one that was never interrupted."""
+"""States of rows under way: what is saved once is not saved again, and what is picked up is of the same work."""
 
-import time
-from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from repaint_batch.config import PriorConfig
-from repaint_batch.images.windows import Window
-from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.rounds import Unrestored
-from repaint_batch.pipeline.inflight import InFlight, work_of
-from repaint_batch.pipeline.stages import inflight_uri
-from repaint_batch.priors.load import load_prior
-from repaint_batch.sampler.noise import sample_key
-from repaint_batch.sampler.presets import PRESETS, RePaint
-from repaint_batch.sampler.repaint import ChainState
+from repaint_batch.errors import StorageError
+from repaint_batch.pipeline.inflight import InFlight
+from repaint_batch.pipeline.job import Job, inflight_uri
+from repaint_batch.pipeline.run import plan_job
+from repaint_batch.results.plan import freeze
 from repaint_batch.storage import Storage
 
 from ..conftest import Place
+from ..corpus import job, rows, write_manifest
 
-WINDOWS, BATCH = 5, 2
-
-
-class Killed(BaseException):
-    """Stands for a process that ends: nothing in the package catches it."""
+R = 4
 
 
-class DiesAt(InFlight):
-    """Saves at every step and dies after some number of them."""
-
-    steps_left = 0
-
-    def save(self, restored: list[Tensor], state: ChainState) -> None:  # type: ignore[override]
-        super().save(restored, state)
-        self.steps_left -= 1
-        if self.steps_left == 0:
-            raise Killed
+@pytest.fixture
+def at(place: Place, tiny_prior: str) -> Job:
+    config = job(place, write_manifest(place, rows(4)), tiny_prior)
+    plan = freeze(plan_job(config, place.storage)[0], config.output.uri, place.storage)
+    return Job(plan, config.output.uri, (), 16)
 
 
-@pytest.fixture(scope="module")
-def windows() -> tuple[Tensor, Tensor, list[int]]:
-    generator = torch.Generator().manual_seed(0)
-    known = torch.rand((WINDOWS, 3, 16, 16), generator=generator) * 2 - 1
-    keep = torch.rand((WINDOWS, 1, 16, 16), generator=generator) > 0.4
-    return known, keep, [sample_key(0, f"id-{i}") for i in range(WINDOWS)]
+def window(value: float) -> np.ndarray:
+    return np.full((R, R, 3), value, np.float32)
 
 
-@pytest.mark.parametrize("sampler", [RePaint(10, 2, 3), PRESETS["draft"]], ids=["repaint", "draft"])
-@pytest.mark.parametrize("dies_at", [1, 7, 32])
-def test_a_killed_chain_goes_on(
-    place: Place, tiny_prior: str, windows: tuple[Tensor, Tensor, list[int]], sampler: RePaint, dies_at: int
+def state(value: float) -> torch.Tensor:
+    return torch.full((3, R, R), value)
+
+
+def objects(job: Job, row: int) -> list[str]:
+    uri = inflight_uri(job.output, job.plan.job_id, row)
+    return sorted(found.rsplit("/", 1)[1] for found, _ in job.storage.list(uri))
+
+
+def test_what_was_saved_is_picked_up(at: Job) -> None:
+    inflight = InFlight(at)
+    saving = inflight.state_of(3, "work")
+    assert inflight.save(saving, [{0: window(0.1)}, {}], [{1: (7, state(0.2))}, {0: (2, state(0.3))}])
+    assert inflight.save(saving, [{0: window(0.1), 1: window(0.4)}, {}], [{2: (1, state(0.5))}, {0: (9, state(0.6))}])
+    assert objects(at, 3) == ["chains.safetensors", "ended-000000.safetensors", "ended-000001.safetensors"]
+    first, second = InFlight(at).load(InFlight(at).state_of(3, "work"), 2)
+    assert {number: float(pixels.mean()) for number, pixels in first.restored.items()} == pytest.approx({0: 0.1, 1: 0.4})
+    assert {number: (at_, float(x.mean())) for number, (at_, x) in first.states.items()} == {2: (1, pytest.approx(0.5))}
+    assert second.restored == {}
+    assert second.states[0][0] == 9
+    assert inflight.rows() == {3}
+
+
+def test_a_window_that_has_ended_is_written_once(at: Job) -> None:
+    inflight = InFlight(at)
+    saving = inflight.state_of(1, "work")
+    for position in range(3):
+        inflight.save(saving, [{0: window(0.1)}], [{1: (position, state(0.2))}])
+    assert objects(at, 1) == ["chains.safetensors", "ended-000000.safetensors"]
+    # Nor is it after an interruption: the next piece gets a name of its own.
+    again = inflight.state_of(1, "work")
+    inflight.load(again, 1)
+    inflight.save(again, [{0: window(0.1), 1: window(0.2)}], [{}])
+    assert objects(at, 1) == ["chains.safetensors", "ended-000000.safetensors", "ended-000001.safetensors"]
+
+
+def test_the_state_of_other_work_is_not_used(at: Job) -> None:
+    inflight = InFlight(at)
+    inflight.save(inflight.state_of(2, "work"), [{0: window(0.1)}], [{1: (3, state(0.2))}])
+    (found,) = inflight.load(inflight.state_of(2, "other work"), 1)
+    assert (dict(found.restored), dict(found.states)) == ({}, {})
+
+
+def test_a_dropped_state_is_gone_and_its_neighbours_stay(at: Job) -> None:
+    inflight = InFlight(at)
+    for row in (1, 11):
+        inflight.save(inflight.state_of(row, "work"), [{}], [{0: (3, state(0.2))}])
+    inflight.drop(1)
+    assert inflight.rows() == {11}
+
+
+def test_a_state_that_cannot_be_saved_ends_nothing_and_is_said_once(
+    at: Job, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    known, keep, keys = windows
-    pipeline = RePaintPipeline.from_prior(load_prior(PriorConfig(source=tiny_prior), Storage()))
-    uri, work = inflight_uri(place.uri, "job", 3), work_on(windows, "prior")
-    whole = pipeline.restore(known, keep, keys, sampler=sampler, batch_windows=BATCH)
+    def refuse(self: Storage, uri: str, data: bytes) -> Any:
+        raise StorageError(f"{uri}: write failed: no space")
 
-    dying = DiesAt(uri, place.storage, work, every_s=0)
-    dying.steps_left = dies_at
-    with pytest.raises(Killed):
-        pipeline.restore(known, keep, keys, sampler=sampler, batch_windows=BATCH, checkpoint=dying)
-
-    steps = []
-    going_on = InFlight(uri, place.storage, work, every_s=3600)
-    going_on.save = lambda restored, state: steps.append(state.position)  # type: ignore[method-assign]
-    found = pipeline.restore(known, keep, keys, sampler=sampler, batch_windows=BATCH, checkpoint=going_on)
-    assert torch.equal(found, whole)
-    total = sampler.positions * 3
-    assert len(steps) == total - dies_at, "no step is done twice and none is left out"
-
-
-def work_on(windows: tuple[Tensor, Tensor, list[int]], prior: str, **changed: Any) -> str:
-    """Return the hash of the work on five windows of one picture."""
-    known, keep, keys = windows
-    plan = tuple(Window(16 * i, 0, 16, (16 * i, 0, 16 * i + 16, 16)) for i in range(WINDOWS))
-    picture = Unrestored(known.movedim(1, -1).numpy(), keep[:, 0].numpy(), plan, 1, keys)
-    return work_of([replace(picture, **changed)], prior)
-
-
-def test_the_state_of_other_work_is_not_used(place: Place, windows: tuple[Tensor, Tensor, list[int]]) -> None:
-    known, keep, keys = windows
-    state = ChainState(4, torch.ones(2, 3, 16, 16))
-    InFlight(f"{place.uri}/state", place.storage, work_on(windows, "prior"), every_s=0).save([], state)
-    others = (
-        work_on(windows, "another"),
-        work_on((-known, keep, keys), "prior"),
-        work_on((known, ~keep, keys), "prior"),
-        work_on((known, keep, keys[::-1]), "prior"),
-        work_on(windows, "prior", orientation=3),
-        work_on(windows, "prior", plan=(Window(0, 0, 16, (0, 0, 16, 16)),) * WINDOWS),
-    )
-    for other in others:
-        assert InFlight(f"{place.uri}/state", place.storage, other, every_s=0).load() == (None, None)
-    same = InFlight(f"{place.uri}/state", place.storage, work_on(windows, "prior"), every_s=0)
-    restored, found = same.load()
-    assert restored is None
-    assert found is not None
-    assert found.position == same.resumed_at == 4
-    assert torch.equal(found.x_t, state.x_t)
-
-
-def test_nothing_is_saved_before_its_time(local_place: Place) -> None:
-    uri = f"{local_place.uri}/state"
-    slow = InFlight(uri, local_place.storage, "work", every_s=0.2)
-    slow.save([], ChainState(1, torch.ones(1)))
-    assert not local_place.storage.exists(uri)
-    time.sleep(0.25)
-    slow.save([], ChainState(2, torch.ones(1)))
-    slow.save([], ChainState(3, torch.ones(1)))
-    _, found = InFlight(uri, local_place.storage, "work", every_s=1).load()
-    assert found is not None
-    assert found.position == 2
+    inflight = InFlight(at)
+    saving = inflight.state_of(0, "work")
+    with monkeypatch.context() as patched:
+        patched.setattr(Storage, "write", refuse)
+        for position in range(3):
+            assert not inflight.save(saving, [{0: window(0.1)}], [{1: (position, state(0.2))}])
+    assert caplog.text.count("cannot be saved") == 1
+    assert inflight.save(saving, [{0: window(0.1)}], [{1: (3, state(0.2))}])
+    (found,) = inflight.load(inflight.state_of(0, "work"), 1)
+    assert list(found.restored) == [0]

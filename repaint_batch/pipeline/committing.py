@@ -1,0 +1,62 @@
+"""The committer of a job as an actor beside its driver, and how a write task waits for it."""
+
+import asyncio
+import time
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from repaint_batch.errors import CommitFailed, CommitUnknown, StorageError
+from repaint_batch.pipeline.job import Job
+from repaint_batch.results.committer import Committer
+from repaint_batch.results.staging import Entry
+from repaint_batch.results.table import ResultsTable
+
+_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
+_MOST_WAITING = 100_000
+
+
+class CommitActor:
+    """One opened table, and one transaction for all that has come in while the last one was written.
+
+    Args:
+        job: the job.
+        epoch: number of the lease; a committer of an earlier one is refused by the table.
+    """
+
+    def __init__(self, job: Job, epoch: int | None) -> None:
+        self._committer = Committer(ResultsTable(job.output, job.storage), job.plan, epoch)
+
+    async def commit(self, entry: Entry) -> bool:
+        """Return once an entry's rows are durable; True if this call published them."""
+        return await asyncio.wrap_future(self._committer.submit(entry))
+
+    @classmethod
+    def beside_the_driver(cls, job: Job, epoch: int | None) -> Any:
+        """Return a handle of a new one: a node that is drained or lost does not take it along, unless it is the driver's."""
+        node = ray.get_runtime_context().get_node_id()
+        here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=True)
+        options = {"num_cpus": 0, "max_concurrency": _MOST_WAITING, "scheduling_strategy": here}
+        return ray.remote(cls).options(**options).remote(job, epoch)
+
+
+def commit_patiently(committer: Any, entry: Entry, job: Job) -> bool:
+    """Return whether this call published `entry`, once its rows are durable.
+
+    What it could not say, or the store did not do, is asked again: the same entry is published once, however often it comes.
+
+    Raises:
+        StorageError, CommitFailed, CommitUnknown: the store's patience has run out.
+        LeaseHeld: another driver has the job.
+    """
+    until, pause_s = time.monotonic() + job.config.storage.patience_s, _PAUSE_S
+    while True:
+        try:
+            return bool(ray.get(committer.commit.remote(entry)))
+        except RayTaskError as error:
+            cause = error.cause
+            if not isinstance(cause, StorageError | CommitFailed | CommitUnknown) or time.monotonic() + pause_s > until:
+                raise cause from None
+        time.sleep(pause_s)
+        pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

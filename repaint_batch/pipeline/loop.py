@@ -1,0 +1,209 @@
+"""The one thread of an actor that runs the network, fed by the calls that bring parcels.
+
+A call hands over its pictures and waits; meanwhile windows of all calls share the engine's slots. So the device never waits for a
+parcel to be unpacked, packed or sent on.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from torch import Tensor
+
+from repaint_batch.errors import Stopped
+from repaint_batch.inpainting.restorer import Restorer, Saved, Underway, Unrestored
+from repaint_batch.pipeline.inflight import InFlight, RowState
+from repaint_batch.results.usage import Usage
+
+_log = logging.getLogger(__name__)
+_QUEUED_BATCHES = 2  # waiting in the queue, from which on more rows would only take memory
+_PATIENCE_S = 600.0  # a wait for room ends by itself; then a row more takes memory
+_TOLD_S, _TOLD_IDLE_S = 10.0, 1.0  # how often its usage is told, while it works and when it has nothing left
+_IDLE_S = 0.2  # how long an idle thread sleeps before it looks whether it is to stop
+
+
+@dataclass(eq=False)
+class Sampled:
+    """One row that is being sampled.
+
+    Attributes:
+        row: its number in the manifest.
+        pictures: its windows, once for every candidate.
+        state: what is saved of it; None: nothing is to be.
+        saved: what an interrupted run had done of every candidate.
+        underway: its candidates, once they have been taken up.
+    """
+
+    row: int
+    pictures: list[Unrestored]
+    state: RowState | None = None
+    saved: list[Saved] | None = None
+    underway: list[Underway] = field(default_factory=list)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every candidate has come out."""
+        return bool(self.underway) and all(one.is_done for one in self.underway)
+
+
+_Snapshot = tuple[RowState, list[dict[int, np.ndarray]], list[dict[int, tuple[int, Tensor]]]]
+
+
+@dataclass(eq=False)
+class _Call:
+    rows: list[Sampled]
+    future: "Future[None]"
+
+
+class EngineLoop:
+    """Runs a restorer in a thread of its own.
+
+    Args:
+        make: makes the restorer, in that thread; called with the first rows.
+        inflight: where states are saved; None: nowhere.
+        every_s: seconds between two saves.
+        to_stop: asked after every step whether to save everything and stop.
+        on_usage: told now and then what the engine has done.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[], Restorer],
+        inflight: InFlight | None,
+        every_s: float,
+        to_stop: Callable[[], bool] = lambda: False,
+        on_usage: Callable[[Usage], None] = lambda usage: None,
+    ) -> None:
+        self._make, self._inflight, self._every_s = make, inflight, every_s
+        self._to_stop, self._on_usage = to_stop, on_usage
+        self._inbox: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._calls: list[_Call] = []
+        self._owners: dict[Underway, _Call] = {}
+        self._restorer: Restorer | None = None
+        self._busy_s = self._first_at = self._last_at = 0.0
+        self._fed = (0, 0)
+        self._saved_at = self._told_at = time.monotonic()
+        self._room = threading.Condition()
+        self._saver = ThreadPoolExecutor(1, "saving")
+        self._saving: Future[None] | None = None
+        threading.Thread(target=self._run, daemon=True, name="engine").start()
+
+    def wait_for_room(self) -> None:
+        """Return once there is use for more rows: so that those that would only wait stay where they are."""
+        with self._room:
+            self._room.wait_for(self._has_room, timeout=_PATIENCE_S)
+
+    def _has_room(self) -> bool:
+        engine = self._restorer.engine if self._restorer else None
+        return engine is None or self._to_stop() or engine.waiting < _QUEUED_BATCHES * engine.batch_windows
+
+    def restore(self, rows: list[Sampled]) -> None:
+        """Restore rows; returns when every window of them has ended, see `Sampled.underway`.
+
+        Raises:
+            Stopped: told to stop; their states are saved.
+        """
+        call = _Call(rows, Future())
+        self._inbox.put(call)
+        call.future.result()
+        # A save that is under way may be about these rows, whose states are deleted soon.
+        saving = self._saving
+        if saving is not None:
+            saving.exception()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                self._turn()
+            except BaseException as error:
+                if not self._calls:
+                    _log.exception("the engine's thread failed with nothing under way")
+                for call in self._calls:
+                    call.future.set_exception(error)
+                self._calls, self._owners, self._restorer = [], {}, None
+
+    def _turn(self) -> None:
+        self._take_in(wait=not self._calls)
+        if self._to_stop():
+            self._save()
+            if self._saving is not None:
+                self._saving.exception()
+            raise Stopped("saved, and stopped")
+        restorer = self._restorer
+        if restorer is None or not self._calls:
+            return
+        started = time.perf_counter()
+        self._first_at = self._first_at or started
+        finished = restorer.step()
+        with self._room:
+            self._room.notify_all()
+        self._last_at = time.perf_counter()
+        self._busy_s += self._last_at - started
+        if restorer.engine.waiting:
+            self._fed = restorer.engine.calls, restorer.engine.used
+        for underway in finished:
+            call = self._owners.pop(underway)
+            if all(row.is_done for row in call.rows):
+                self._calls.remove(call)
+                call.future.set_result(None)
+        now = time.monotonic()
+        if now - self._saved_at >= self._every_s:
+            self._save()
+        if now - self._told_at >= (_TOLD_S if self._calls else _TOLD_IDLE_S):
+            self._told_at = now
+            self._saver.submit(self._on_usage, self.usage())
+
+    def _take_in(self, *, wait: bool) -> None:
+        while True:
+            try:
+                call = self._inbox.get(timeout=_IDLE_S) if wait else self._inbox.get_nowait()
+            except queue.Empty:
+                return
+            wait = False
+            self._calls.append(call)
+            if self._restorer is None:
+                self._restorer = self._make()
+            for row in call.rows:
+                saved: list[Saved] | list[None] = row.saved or [None] * len(row.pictures)
+                row.underway = [self._restorer.add(picture, one) for picture, one in zip(row.pictures, saved, strict=True)]
+                for underway in row.underway:
+                    self._owners[underway] = call
+
+    def _save(self) -> None:
+        """Begin to save where every row under way stands; the engine does not wait for the store."""
+        self._saved_at = time.monotonic()
+        if self._inflight is None or self._restorer is None or not self._calls:
+            return
+        if self._saving is not None and not self._saving.done() and not self._to_stop():
+            return
+        states = self._restorer.states()
+        found: list[_Snapshot] = []
+        for row in (row for call in self._calls for row in call.rows):
+            if row.state is not None and not row.is_done:
+                ended = [
+                    {number: pixels for number, pixels in enumerate(underway.restored) if pixels is not None}
+                    for underway in row.underway
+                ]
+                chains = [states.get(underway, {}) for underway in row.underway]
+                if any(ended) or any(chains):
+                    found.append((row.state, ended, chains))
+        self._saving = self._saver.submit(self._write, found)
+
+    def _write(self, found: "list[_Snapshot]") -> None:
+        assert self._inflight is not None
+        for snapshot in found:
+            self._inflight.save(*snapshot)
+
+    def usage(self) -> Usage:
+        """Return what the engine has done so far."""
+        engine = self._restorer.engine if self._restorer else None
+        if engine is None:
+            return Usage(0, 0, 0, 0.0, 0.0, 0, 0)
+        span_s = self._last_at - self._first_at
+        counted = engine.calls, engine.used, engine.batch_windows, self._busy_s, span_s
+        return Usage(*counted, engine.waiting, len(self._calls), *self._fed)
