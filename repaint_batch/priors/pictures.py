@@ -127,7 +127,7 @@ class WholePictures:
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Pictures at several scales, from which square crops are taken: scale uniform, picture by area, place uniform, half mirrored.
+    """Pictures at several scales, from which squares are cut: scale uniform, picture by area, place uniform, half mirrored.
 
     Attributes:
         pixels: (P, 3) uint8, all pictures at all scales one after the other.

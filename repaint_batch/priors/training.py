@@ -96,7 +96,7 @@ class Trainer:
         self.scheduler = DDPMScheduler(num_train_timesteps=TRAIN_STEPS, beta_schedule="linear")
         self._alpha_bar = self.scheduler.alphas_cumprod.to(self.device)
         self.step, self.loss = 0, torch.full((), math.nan, device=self.device)
-        self._levels = _LossByLevel(self.device)
+        self._levels, self._count = _LossByLevel(self.device), 0
         self._resume()
 
     def _first_network(self) -> UNet2DModel:
@@ -113,8 +113,8 @@ class Trainer:
     @property
     def _identity(self) -> str:
         """What a checkpoint must agree on to be gone on from; the length of the run may change."""
-        named = {"pictures", "image_size_px", "crops", "network", "init_from", "held_out", "holdout_one_in", "leave_out"}
-        return fingerprint(self.config.model_dump(include=named))
+        named = {"pictures", "image_size_px", "crops", "network", "init_from", "seed", "batch_size"}
+        return fingerprint(self.config.model_dump(include=named | {"held_out", "holdout_one_in", "leave_out"}))
 
     def run(self) -> Path:
         """Train to the last step, or as long as the config says, and return the folder of the prior."""
@@ -259,6 +259,7 @@ class Trainer:
         sources = "\n".join(f"* {Path(source).name}" for source in config.pictures)
         start = f", started from the weights of {Path(config.init_from).name}" if config.init_from else ""
         parameters = sum(p.numel() for p in self.average.parameters())
+        decay = " and cosine decay" if config.decay == "cosine" else ""
         return f"""# {config.name}
 
 Unconditional DDPM, `UNet2DModel` of {parameters:,} parameters, {config.image_size_px}×{config.image_size_px} RGB in [-1, 1], eps
@@ -274,7 +275,7 @@ Held out, never trained on: {self._held_out()}
 Licences: {config.licence}
 
 ## Training
-{self.step:,} steps of batch {config.batch_size}{start}; AdamW, learning rate {config.learning_rate:g} with warm-up{" and cosine decay" if config.decay == "cosine" else ""}, EMA
+{self.step:,} steps of batch {config.batch_size}{start}; AdamW, learning rate {config.learning_rate:g} with warm-up{decay}, EMA
 {config.ema_decay:g}, bfloat16 autocast. Smoothed training loss at the end: {float(self.loss):.4f}.
 
 Made by `jobs/train_prior.py`.
@@ -285,8 +286,8 @@ Made by `jobs/train_prior.py`.
         named = [", ".join(f"`{pattern}`" for pattern in config.held_out)] if config.held_out else []
         if config.holdout_one_in:
             named.append(
-                f"every picture with `zlib.crc32(base.encode()) % {config.holdout_one_in} == 0`, where `base` is the file name without "
-                "suffix in lower case, without skin-tone parts (1f3fb .. 1f3ff) and fe0f"
+                f"every picture with `zlib.crc32(base.encode()) % {config.holdout_one_in} == 0`, where `base` is the file name "
+                "without suffix in lower case, without skin-tone parts (1f3fb .. 1f3ff) and fe0f"
             )
         return "; ".join(named) or "nothing"
 
