@@ -155,8 +155,8 @@ class Crops:
         height, width = np.array([picture.shape[:2] for picture in pictures]).T
         pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
         share = np.concatenate([area / area.sum() for area in areas]).astype(np.float32)
-        tensors = (torch.from_numpy(array.copy()).to(device) for array in (pixels, start, height, width, share))
-        return cls(*tensors, size_px, aged)
+        tensors = [torch.from_numpy(array.copy()).to(device) for array in (pixels, start, height, width, share)]
+        return cls(tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], size_px, aged)
 
     def batch(self, count: int, generator: torch.Generator) -> torch.Tensor:
         device = self.pixels.device

@@ -87,7 +87,8 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
-        self.network = self._first_network().to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        network = self._first_network().train()
+        self.network: torch.nn.Module = network.to(device=self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self._predict = torch.compile(self.network, dynamic=False) if config.compile else self.network
         self.optimizer = torch.optim.AdamW(
@@ -165,9 +166,11 @@ class Trainer:
         # The average warms up too, so that a short run is not dominated by its first weights.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), self.step)
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            average(list(self.average.parameters()), list(self.network.parameters()), self.step)
         self._levels.add(t, errors.detach())
-        return loss.detach()
+        mean: torch.Tensor = loss.detach()
+        return mean
 
     def _noised(self, x_0: torch.Tensor, t: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return x_t and the eps in it."""
