@@ -20,6 +20,7 @@ from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.outputs import named_images
 from repaint_batch.results.plan import load_plans, load_withdrawn, reinstate, withdraw
+from repaint_batch.results.reading import data_files
 from repaint_batch.results.table import ResultsTable, holds, transaction_id, transaction_number
 from repaint_batch.storage import Storage, join, normalise
 
@@ -198,7 +199,7 @@ def _names(uri: str, storage: Storage) -> set[str]:
 
 def _missing_data(table: ResultsTable, version: int, present: set[str]) -> list[str]:
     try:
-        uris = table.open(version).file_uris()
+        uris = data_files(table.open(version), table.uri)
     except DeltaError:  # the log no longer goes back that far
         return [f"the log of version {version}"]
     return [uri for uri in uris if uri.rpartition("/")[2] not in present]
@@ -207,7 +208,7 @@ def _missing_data(table: ResultsTable, version: int, present: set[str]) -> list[
 def _refuse_gaps(output: str, table: ResultsTable, version: int, storage: Storage) -> None:
     missing = _missing_data(table, version, _names(table.uri, storage))
     if not missing:
-        named = named_images(table.open(version).file_uris(), storage)
+        named = named_images(data_files(table.open(version), table.uri), storage)
         if named:
             images = _names(join(normalise(output), "images"), storage)
             missing = [uri for uri in named if uri.rpartition("/")[2] not in images]

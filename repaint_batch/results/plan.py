@@ -14,7 +14,7 @@ from typing import Any, Literal
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
 from repaint_batch.manifest import Manifest, ManifestFile
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage, delta_uri, join, normalise
 
 FORMAT = 1
 _PLAN, _WITHDRAWN = "plan.json", "plan.withdrawn.json"
@@ -85,7 +85,12 @@ def make_plan(
     retry_of: str | None = None,
     listed: int | None = None,
 ) -> Plan:
-    """Return the plan of a job; nothing is written."""
+    """Return the plan of a job; nothing is written.
+
+    Raises:
+        ConfigError: no table can be kept at output.uri.
+    """
+    delta_uri(normalise(config.output.uri))
     values = config.model_dump(mode="json")
     decides = {
         "manifest": manifest.fingerprint,

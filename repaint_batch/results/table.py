@@ -21,7 +21,7 @@ from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.reading import Filters, Snapshot, patiently
 from repaint_batch.schema import RESULTS
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage, delta_uri, join, normalise
 
 _COMMIT_TRIES = 20
 _STATUSES = ("ok", "skipped", "failed")
@@ -37,6 +37,7 @@ class ResultsTable:
 
     def __init__(self, output: str, storage: Storage) -> None:
         self.uri = join(normalise(output), "results")
+        self._delta_uri = delta_uri(self.uri)
         self._storage, self._options = storage, storage.delta_options()
 
     def create(self, passthrough: Sequence[pa.Field]) -> None:
@@ -49,17 +50,17 @@ class ResultsTable:
         }
         patiently(
             lambda: DeltaTable.create(
-                self.uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
+                self._delta_uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
             )
         )
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
-        return bool(patiently(lambda: DeltaTable.is_deltatable(self.uri, storage_options=self._options)))
+        return bool(patiently(lambda: DeltaTable.is_deltatable(self._delta_uri, storage_options=self._options)))
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""
-        return patiently(lambda: DeltaTable(self.uri, version=version, storage_options=self._options))
+        return patiently(lambda: DeltaTable(self._delta_uri, version=version, storage_options=self._options))
 
     def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
         """Publish a shard's rows in one transaction; return whether this call did it.
