@@ -84,10 +84,10 @@ class ImagesConfig(Model):
     """Share of a window's side kept free of its holes at each edge, so that the prior sees their surroundings."""
     feather_px: int = Field(default=8, ge=0, le=256)
     """Width of a hole's rim over which a restoration solved at another scale is blended to its surroundings."""
-    max_windows: PositiveInt = 512
-    """Most windows that one picture may cost; a mask of dust over a large picture needs thousands.
+    max_windows: PositiveInt = 2048
+    """Most windows that one picture may cost: 2,000 specks on 12 megapixels need some 1,300 windows of 64 px.
 
-    Large holes are solved coarse to fine, and no finer than this allows."""
+    Large holes are solved coarse to fine, and no finer than this allows, nor than 512 more windows do."""
     frames: Literal["refuse", "first"] = "refuse"
     """What to do with animations and pages: refuse them, or restore the first and drop the rest."""
     max_bytes: PositiveInt = 256 * 2**20

@@ -22,7 +22,7 @@ import pyarrow as pa
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, RepaintBatchError, SourceMissing, Stopped, WorkerKilled, redact
 from repaint_batch.images.restoration import Restored, compose, prepare
-from repaint_batch.images.windows import Window
+from repaint_batch.images.windows import PLAN, Window
 from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
 from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.outputs import file_uri, write_tar
@@ -157,7 +157,7 @@ def _decode_row(row: Row, values: Row, job: Job, config: JobConfig, storage: Sto
 def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str, config: JobConfig) -> str:
     """Return the hash of all that decides a row's result: sources, fingerprints and seed of the row, image settings."""
     decides = [row[name] for name in ("prior_fingerprint", "sampler_fingerprint", "seed", "sample_id")]
-    settings = [config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
+    settings = [PLAN, config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
     return fingerprint(image_sha256, mask_sha256, *decides, settings)
 
 
