@@ -88,8 +88,10 @@ class ImagesConfig(Model):
     """Most windows that one picture may cost: 2,000 specks on 12 megapixels need some 1,300 windows of 64 px.
 
     Large holes are solved coarse to fine, and no finer than this allows, nor than 512 more windows do."""
-    frames: Literal["refuse", "first"] = "refuse"
-    """What to do with animations and pages: refuse them, or restore the first and drop the rest."""
+    frames: Literal["refuse", "first", "all"] = "refuse"
+    """What to do with animations and pages: refuse them, restore the first and drop the rest, or restore every page of a TIFF.
+
+    A mask has as many pages as its picture, or one for all of them."""
     max_bytes: PositiveInt = 256 * 2**20
     """Largest encoded picture or mask that is read, in bytes."""
     max_pixels: int = Field(default=178_956_970, ge=1, le=178_956_970)

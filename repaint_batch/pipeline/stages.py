@@ -202,11 +202,11 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
         done, row["seed"] = _best(row, job, config)
         data, row["output_format"] = done.data, done.format
         row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
-        row["largest_known_difference"] = done.largest_known_difference
+        row["largest_known_difference"], row["dropped"] = done.largest_known_difference, list(done.dropped)
         status, reason = "ok", None
     else:
         data, row["known_pixels_equal"], row["nfe"] = row["__image"], True, 0
-        row["largest_known_difference"] = 0.0
+        row["largest_known_difference"], row["dropped"] = 0.0, []
         status, reason = "skipped", "the mask has no hole; the picture passes through unchanged"
     row["output_sha256"], row["output_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
     if config.output.images == "files":
