@@ -41,6 +41,7 @@ RESULTS = pa.schema(
         pa.field("worker", pa.string()),  # node and process that sampled it
         pa.field("job_id", pa.string(), nullable=False),
         pa.field("shard", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # of the job's manifest, counted from 0
         pa.field("attempt", pa.string(), nullable=False),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
     ]

@@ -35,7 +35,8 @@ def restore_here(
     restorer = Restorer(job, device(prior), 1)
     for shard in sorted(set(range(plan.shards if shards is None else shards)) - table.committed(plan)):
         attempt = job.attempt_log.begin(Unit.whole(plan, shard))
-        work = decode(read_rows(plan.files, *plan.shard_range(shard), storage), job, shard, attempt, {})
+        start, stop = plan.shard_range(shard)
+        work = decode(read_rows(plan.files, start, stop, storage), job, shard, start, attempt, {})
         rows = work.to_pylist()
         sampled = [row for row in rows if row["status"] == "pending" and row["windows"]]
         if sampled:

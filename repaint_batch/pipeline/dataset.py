@@ -79,7 +79,7 @@ def read_unit(job: Job, unit: Unit) -> pa.Table:
         attempt = log.begin(unit)
         quarantined = {row - unit.start: reason for row, reason in log.quarantined(unit.shard).items()}
         rows = read_rows(job.plan.files, unit.start, unit.stop, Storage(job.config.storage))
-        return decode(rows, job, unit.shard, attempt, quarantined)
+        return decode(rows, job, unit.shard, unit.start, attempt, quarantined)
 
 
 def encode_block(block: pa.Table, job: Job) -> pa.Table:

@@ -100,7 +100,7 @@ def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = 
         source = plan.config["prior"]["source"]
         raise ConfigError(f"prior.source: {source} has other weights than when {sample_id} was restored; put those back")
     job = Job(plan, normalise(output), tuple(passthrough(manifest.schema)), prior.resolution_px)
-    work = decode(manifest, job, row["shard"], row["attempt"], {})
+    work = decode(manifest, job, row["shard"], row["row"], row["attempt"], {})
     rows: list[Row] = work.to_pylist()
     if rows[0]["status"] == "pending" and rows[0]["windows"]:
         restorer = Restorer(job, prior, max(1, round(plan.job_config().compute.num_cpus or 1)))

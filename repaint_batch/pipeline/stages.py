@@ -94,13 +94,14 @@ def unpacked(block: pa.Table) -> pa.Table:
     return pa.ipc.open_stream(block["work"][0].as_buffer()).read_all()
 
 
-def decode(rows: pa.Table, job: Job, shard: int, attempt: str, quarantined: Mapping[int, str]) -> pa.Table:
+def decode(rows: pa.Table, job: Job, shard: int, start: int, attempt: str, quarantined: Mapping[int, str]) -> pa.Table:
     """Return a shard's work table: sources read, windows cut, rows that cannot go on marked.
 
     Args:
         rows: manifest rows.
         job: what every stage knows.
         shard: the shard they belong to.
+        start: the first of them, counted in the manifest.
         attempt: id of this attempt.
         quarantined: reasons why some of `rows`, counted from 0, must not be touched.
     """
@@ -116,6 +117,7 @@ def decode(rows: pa.Table, job: Job, shard: int, attempt: str, quarantined: Mapp
             "seed": config.sampler.seed if values.get("seed") is None else values["seed"],
             "job_id": job.plan.job_id,
             "shard": shard,
+            "row": start + number,
             "attempt": attempt,
             "prior_fingerprint": job.plan.prior_fingerprint,
             "sampler_fingerprint": job.plan.sampler_fingerprint,
