@@ -43,8 +43,8 @@ class OutputConfig(Model):
 
 
 class PriorConfig(Model):
-    source: str = "bundled:emoji"
-    """``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id.
+    source: str = "bundled:photo"
+    """``bundled:photo``, ``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id.
 
     What the weights of a checkpoint ``model.pt`` or ``model.safetensors`` do not tell is read from ``model.json`` beside it.
     """
@@ -204,7 +204,7 @@ class TrainConfig(Model):
     """Base names, or patterns of them, of pictures that are not read at all."""
     network: NetworkConfig = NetworkConfig()
     init_from: str | None = None
-    """Prior whose weights training starts from, of any size of pictures: ``bundled:emoji``, a folder, or a prefix."""
+    """Prior whose weights training starts from, of any size of pictures: ``bundled:photo``, a folder, or a prefix."""
     steps: PositiveInt = 20_000
     """Steps of the optimiser."""
     batch_size: PositiveInt = 64
