@@ -35,7 +35,7 @@ from repaint_batch.storage import Storage
 
 _NFE = 30  # of the preset
 _MOST = 8
-_DEMO = Path(__file__).parents[1] / "repaint_batch" / "assets" / "demo.parquet"
+_PICTURES = Path(__file__).parents[1] / "repaint_batch" / "assets" / "emoji.parquet"
 _DELAY = "MEASURE_ELASTIC_DELAY_S"
 
 
@@ -82,13 +82,14 @@ def _stand_in(loaded_prior: Any) -> None:
 
 def job_of(folder: str, shards: int) -> JobConfig:
     """Return a job of `shards` shards of one picture each."""
-    row = pq.read_table(_DEMO).slice(0, 1).to_pylist()[0]
+    row = pq.read_table(_PICTURES).slice(0, 1).to_pylist()[0]
     schema = pa.schema([("sample_id", pa.string()), ("image", IMAGE_STRUCT), ("mask", IMAGE_STRUCT)])
     rows = [{"sample_id": f"{k:06d}", "image": row["image"], "mask": row["mask"]} for k in range(shards)]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), f"{folder}/manifest.parquet")
     return JobConfig.model_validate({
         "input": {"manifest": f"{folder}/manifest.parquet"},
         "output": {"uri": f"{folder}/out"},
+        "prior": {"source": "bundled:emoji"},
         "sampler": {"preset": "draft"},
         "compute": {"shard_rows": 1, "batch_windows": 1, "actors": (1, _MOST), "num_gpus": 1, "num_cpus": 0.25},
     })  # fmt: skip

@@ -3,15 +3,13 @@
     plan      bytes of a plan, and what a driver holds a pending shard, at 10^5 and 10^6 shards
     manifest  time and memory to open a manifest of N million rows
     tasks     bytes of the read tasks that a driver hands to Ray Data
-    table     time to open a table of N shards and to ask it what is committed
-    commits   commits a second into one table from several processes
+    table     time to open a table of N parcels and to know what is pending
 
-`commits` takes a folder or an s3:// prefix (AWS_ENDPOINT_URL and credentials from the environment).
+What commits cost is measured by ``measure_commits.py``.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import pickle
 import resource
@@ -26,15 +24,15 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, Transaction
-from deltalake.transaction import AddAction
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
 from repaint_batch.manifest import ManifestFile, open_manifest
 from repaint_batch.results.attempts import Unit
+from repaint_batch.results.committer import Committer
 from repaint_batch.results.plan import Plan
-from repaint_batch.results.table import ResultsTable, transaction_id
-from repaint_batch.schema import RESULTS
+from repaint_batch.results.ranges import Ranges
+from repaint_batch.results.staging import Entry
+from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
 
 _FILE_ROWS = 1_000_000
@@ -84,77 +82,38 @@ def units_of(plan: Plan, pending: set[int]) -> list[Unit]:
     return [Unit.whole(plan, shard) for shard in sorted(pending)]
 
 
-def shard_rows_table(plan: Plan, shard: int, rows: int) -> pa.Table:
-    """Return a shard's results as `images: files` makes them: URIs and facts, no bytes."""
-    columns: dict[str, list[Any]] = {field.name: [None] * rows for field in RESULTS}
-    columns |= {
-        "sample_id": [f"picture-{shard:010d}-{row:04d}" for row in range(rows)],
-        "status": ["ok"] * rows,
-        "job_id": [plan.job_id] * rows,
-        "shard": [shard] * rows,
-        "attempt": ["0123456789ab"] * rows,
-        "nfe": [100] * rows,
-    }
-    return pa.table(columns, schema=RESULTS)
-
-
-def _commit_some(uri: str, plan: Plan, shards: range) -> list[float]:
-    table, took = ResultsTable(uri, Storage()), []
-    for shard in shards:
-        begun = time.perf_counter()
-        table.commit(plan, shard, shard_rows_table(plan, shard, plan.shard_rows))
-        took.append(time.perf_counter() - begun)
-    return took
-
-
-def measure_commits(base: str, writers: int, commits: int) -> None:
-    """Print commits a second of `writers` processes into one new table."""
-    uri, plan = f"{base}/commits-{writers}-{time.time_ns()}", plan_of(10**6, 64)
-    ResultsTable(uri, Storage()).create([])
-    each = commits // writers
-    with multiprocessing.get_context("spawn").Pool(writers) as pool:
-        pool.map(len, [range(1)] * writers)  # processes are up before the clock starts
-        begun = time.perf_counter()
-        took = pool.starmap(_commit_some, [(uri, plan, range(k * each, (k + 1) * each)) for k in range(writers)])
-        seconds = time.perf_counter() - begun
-    every = sorted(s for one in took for s in one)
-    print(f"{writers:>2} writers, {len(every)} commits: {len(every) / seconds:.1f}/s, median {every[len(every) // 2]:.3f} s, "
-          f"slowest {every[-1]:.3f} s; version {ResultsTable(uri, Storage()).open().version()}")  # fmt: skip
-
-
-def measure_table(shards: int) -> None:
-    """Print how long a table of `shards` commits takes to open and to be asked."""
-    plan = plan_of(shards, 64)
+def measure_table(parcels: int) -> None:
+    """Print how long a table of `parcels` parcels of 64 rows takes to open, to be asked, and to be committed to."""
+    plan = plan_of(parcels, 64)
     with tempfile.TemporaryDirectory() as folder:
         table = ResultsTable(folder, Storage())
         table.create([])
-        now = time.time_ns() // 10**6
-        bounds = [{"job_id": plan.job_id, "shard": k, "sample_id": f"picture-{k}", "status": "ok"} for k in range(shards)]
-        adds = [
-            AddAction(f"part-{k:010d}.parquet", 40_000, {}, now, True,
-                      json.dumps({"numRecords": 64, "minValues": low, "maxValues": low, "nullCount": dict.fromkeys(low, 0)}))
-            for k, low in enumerate(bounds)
-        ]  # fmt: skip
-        known = [Transaction(transaction_id(plan.job_id, k), 1) for k in range(shards)]
-        opened = table.open()
-        opened.create_write_transaction(
-            adds, mode="append", schema=opened.schema(), commit_properties=CommitProperties(app_transactions=known)
-        )
-        opened.update_incremental()
+        with Committer(table, plan, 1) as committer:
+            begun = time.perf_counter()
+            for future in [committer.submit(fabricated(plan.job_id, k)) for k in range(0, parcels, 2)]:
+                future.result()
+            print(f"{parcels:>9,} parcels, half of them committed in {time.perf_counter() - begun:.1f} s, "
+                  f"{committer.counts.transactions} transactions")  # fmt: skip
+        opened, opening, opening_mib = measured(table.open)
+        begun = time.perf_counter()
         opened.create_checkpoint()
+        writing = time.perf_counter() - begun
         log = os.path.join(folder, "results", "_delta_log")
         size = sum(entry.stat().st_size for entry in os.scandir(log) if "checkpoint.parquet" in entry.name)
-        begun = time.perf_counter()
-        again = table.open()
-        opening = time.perf_counter() - begun
-        begun = time.perf_counter()
-        held = again.transaction_version(transaction_id(plan.job_id, shards // 2))
-        asking = time.perf_counter() - begun
-        done, seconds, mib = measured(lambda: table.committed(plan))
-        assert held == 1
-        assert len(done) == shards
-        print(f"{shards:>9,} shards: checkpoint {size / 2**20:.1f} MiB, open {opening:.2f} s, one transaction {asking:.3f} s, "
-              f"committed() {seconds:.2f} s growing the process by {mib:.0f} MiB")  # fmt: skip
+        pending, seconds, mib = measured(lambda: Ranges.of((0, plan.rows)) - table.done(plan))
+        assert len(pending) == plan.rows // 2
+        print(f"    checkpoint {size / 2**20:.1f} MiB written in {writing:.2f} s; deltalake opens the table in {opening:.2f} s, "
+              f"+{opening_mib:.0f} MiB; {len(pending):,} pending rows known in {seconds:.2f} s, +{mib:.0f} MiB")  # fmt: skip
+
+
+def fabricated(job_id: str, parcel: int) -> Entry:
+    """Return the entry of a parcel's object that nobody has put there."""
+    first = {"job_id": job_id, "status": "ok", "row": parcel * 64, "sample_id": f"picture-{parcel * 64:012d}"}
+    last = first | {"row": parcel * 64 + 63, "sample_id": f"picture-{parcel * 64 + 63:012d}"}
+    stats = {"numRecords": 64, "minValues": first, "maxValues": last, "nullCount": dict.fromkeys(first, 0)}
+    path = f"part-{parcel * 64:010d}-0123456789ab-{parcel:016x}.parquet"
+    now = time.time_ns() // 10**6
+    return Entry(job_id, "0123456789ab", parcel * 64, parcel * 64 + 64, path, 40_000, now, json.dumps(stats), 0, 0, 0)
 
 
 def measure_manifest(millions: int) -> None:
@@ -179,7 +138,7 @@ def measure_tasks() -> None:
 
     from repaint_batch.pipeline.dataset import ShardSource
     from repaint_batch.pipeline.passes import WAVE_SHARDS
-    from repaint_batch.pipeline.stages import Job
+    from repaint_batch.pipeline.job import Job
 
     ray.init("local", num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False, logging_level="ERROR")
     for shards, shard_rows in ((10**5, 64), (10**6, 64), (10**6, 1000)):
@@ -200,11 +159,7 @@ if __name__ == "__main__":
     of_manifest = commands.add_parser("manifest")
     of_manifest.add_argument("millions", type=int)
     of_table = commands.add_parser("table")
-    of_table.add_argument("shards", type=int, nargs="+")
-    of_commits = commands.add_parser("commits")
-    of_commits.add_argument("uri")
-    of_commits.add_argument("--writers", type=int, nargs="+", default=[1, 2, 4, 8])
-    of_commits.add_argument("--commits", type=int, default=200)
+    of_table.add_argument("parcels", type=int, nargs="+")
     chosen = parser.parse_args()
     if chosen.what == "plan":
         measure_plan()
@@ -212,9 +167,6 @@ if __name__ == "__main__":
         measure_tasks()
     elif chosen.what == "manifest":
         measure_manifest(chosen.millions)
-    elif chosen.what == "table":
-        for number in chosen.shards:
-            measure_table(number)
     else:
-        for number in chosen.writers:
-            measure_commits(chosen.uri, number, chosen.commits)
+        for number in chosen.parcels:
+            measure_table(number)

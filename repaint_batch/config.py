@@ -43,8 +43,8 @@ class OutputConfig(Model):
 
 
 class PriorConfig(Model):
-    source: str = "bundled:emoji"
-    """``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id.
+    source: str = "bundled:photo"
+    """``bundled:photo``, ``bundled:emoji``, a folder or prefix in diffusers' layout, a guided-diffusion checkpoint, or a hub id.
 
     What the weights of a checkpoint ``model.pt`` or ``model.safetensors`` do not tell is read from ``model.json`` beside it.
     """
@@ -84,12 +84,14 @@ class ImagesConfig(Model):
     """Share of a window's side kept free of its holes at each edge, so that the prior sees their surroundings."""
     feather_px: int = Field(default=8, ge=0, le=256)
     """Width of a hole's rim over which a restoration solved at another scale is blended to its surroundings."""
-    max_windows: PositiveInt = 512
-    """Most windows that one picture may cost; a mask of dust over a large picture needs thousands.
+    max_windows: PositiveInt = 2048
+    """Most windows that one picture may cost: 2,000 specks on 12 megapixels need some 1,300 windows of 64 px.
 
-    Large holes are solved coarse to fine, and no finer than this allows."""
-    frames: Literal["refuse", "first"] = "refuse"
-    """What to do with animations and pages: refuse them, or restore the first and drop the rest."""
+    Large holes are solved coarse to fine, and no finer than this allows, nor than 512 more windows do."""
+    frames: Literal["refuse", "first", "all"] = "refuse"
+    """What to do with animations and pages: refuse them, restore the first and drop the rest, or restore every page of a TIFF.
+
+    A mask has as many pages as its picture, or one for all of them."""
     max_bytes: PositiveInt = 256 * 2**20
     """Largest encoded picture or mask that is read, in bytes."""
     max_pixels: int = Field(default=178_956_970, ge=1, le=178_956_970)
@@ -210,7 +212,7 @@ class TrainConfig(Model):
     """Base names, or patterns of them, of pictures that are not read at all."""
     network: NetworkConfig = NetworkConfig()
     init_from: str | None = None
-    """Prior whose weights training starts from, of any size of pictures: ``bundled:emoji``, a folder, or a prefix."""
+    """Prior whose weights training starts from, of any size of pictures: ``bundled:photo``, a folder, or a prefix."""
     steps: PositiveInt = 20_000
     """Steps of the optimiser."""
     batch_size: PositiveInt = 64

@@ -15,9 +15,10 @@
     │   └── WorkerKilled     whatever this row does, it ends the process that works on it
     ├── ShardFailed          a shard whose attempts all raised; the last error is told
     ├── StorageError         the object store refused or failed after retries
-    ├── CommitFailed         the results table certainly does not hold the shard
-    ├── CommitUnknown        the results table may or may not hold the shard; ask it before retrying
+    ├── CommitFailed         the results table certainly does not hold the rows
+    ├── CommitUnknown        the results table may or may not hold the rows; committing them again finds out
     ├── LeaseHeld            another driver is running this job
+    │   └── Fenced           and has committed since; whoever meets this commits nothing more
     ├── Stopped              told to stop before the end; the command line exits with 4
     └── NothingToResume      the output holds no job to go on with
 
@@ -100,15 +101,19 @@ class StorageError(RepaintBatchError):
 
 
 class CommitFailed(RepaintBatchError):
-    """The results table certainly does not hold the shard."""
+    """The results table certainly does not hold the rows."""
 
 
 class CommitUnknown(RepaintBatchError):
-    """The results table may or may not hold the shard."""
+    """The results table may or may not hold the rows."""
 
 
 class LeaseHeld(RepaintBatchError):
     """Another driver is running this job."""
+
+
+class Fenced(LeaseHeld):
+    """Another driver has committed under a later lease."""
 
 
 class Stopped(RepaintBatchError):

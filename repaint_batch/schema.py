@@ -29,6 +29,7 @@ RESULTS = pa.schema(
         pa.field("nfe", pa.int64()),  # network evaluations spent on the row: windows x candidates x NFE of the sampler
         pa.field("known_pixels_equal", pa.bool_()),  # every pixel outside the hole equals the source's
         pa.field("largest_known_difference", pa.float64()),  # outside the hole, once re-encoded; in steps of its depth
+        pa.field("dropped", pa.list_(pa.string())),  # what the source held beside its pixels and the result does not
         pa.field("seam_score", pa.float64()),  # gradient across the hole's rim over that inside; 1 = no seam
         pa.field("seed", pa.int64()),  # that the picture was made with; of several candidates, the kept one's
         pa.field("prior_fingerprint", pa.string()),
@@ -40,6 +41,7 @@ RESULTS = pa.schema(
         pa.field("worker", pa.string()),  # node and process that sampled it
         pa.field("job_id", pa.string(), nullable=False),
         pa.field("shard", pa.int64(), nullable=False),
+        pa.field("row", pa.int64(), nullable=False),  # of the job's manifest, counted from 0
         pa.field("attempt", pa.string(), nullable=False),
         pa.field("finished_at", pa.timestamp("us", tz="UTC")),
     ]

@@ -1,7 +1,8 @@
 """Objects on local disk or S3, addressed by URI, through filesystems that the config alone decides.
 
-A URI is ``s3://bucket/key``, ``file:///path`` or a plain path. Rows of a manifest come from strangers: they pass
-`UriPolicy` first, which knows no other scheme, no credentials, no query, no ``..`` and no prefix outside the allow-list.
+A URI is ``s3://bucket/key``, ``file:///path`` or a plain path. A key is taken as it stands, with whatever ``#``, ``?`` or ``%``
+is in it; ``file:`` URIs are percent-decoded, as `Path.as_uri` writes them. Rows of a manifest come from strangers: they pass
+`UriPolicy` first, which knows no other scheme, no credentials, no other machine, no ``..`` and no prefix outside the allow-list.
 fsspec and pyarrow would obey all of these if a URI reached them unchecked.
 
 Credentials come from the environment or the usual AWS chain and are never part of a URI.
@@ -18,12 +19,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
 import pyarrow.fs
 
 from repaint_batch.config import StorageConfig
-from repaint_batch.errors import SourceMissing, StorageError, UriRefused
+from repaint_batch.errors import ConfigError, SourceMissing, StorageError, UriRefused
 
 if TYPE_CHECKING:
     from repaint_batch.s3 import S3Objects
@@ -36,17 +38,28 @@ def scheme_of(uri: str) -> str:
     """Return ``s3`` or ``file``.
 
     Raises:
-        UriRefused: any other scheme, a chained URI, credentials, a query or a fragment.
+        UriRefused: any other scheme, a chained URI, credentials, or a name that no store can hold.
     """
     match = _SCHEME.match(uri)
     scheme = match.group(1).lower() if match else "file"
-    if scheme not in ("s3", "file") or "::" in uri:
-        raise UriRefused(f"{uri!r:.200}: only s3:// and local paths are read")
-    if "\0" in uri or (scheme == "s3" and re.search(r"[?#]", uri)):
-        raise UriRefused(f"{uri!r:.200}: a URI must not carry a query or fragment")
-    if scheme == "s3" and (not uri.startswith("s3://") or re.search(r"[@:]", uri[5:].split("/")[0])):
+    if scheme not in ("s3", "file"):
+        advice = "" if "://" in uri or "::" in uri else "; of a file that is called so, write ./ in front"
+        raise UriRefused(f"{uri!r:.200}: only s3:// and local paths are read{advice}")
+    if "\0" in uri or not _is_text(uri):
+        raise UriRefused(f"{uri!r:.200}: its name is not UTF-8, or holds NUL; rename it")
+    if scheme == "s3" and (not uri.startswith("s3://") or re.search(r"[@:?#]", uri[5:].split("/")[0])):
         raise UriRefused("an s3 URI must be s3://bucket/key, without credentials, host or port")
+    if scheme == "s3" and "?versionId=" in uri:
+        raise UriRefused(f"{uri!r:.200}: versions of objects are not read; copy that one to a key of its own")
     return scheme
+
+
+def _is_text(uri: str) -> bool:
+    try:
+        uri.encode()
+    except UnicodeEncodeError:  # bytes of a local name that are no text stand there as surrogates
+        return False
+    return True
 
 
 def _is_s3(uri: str) -> bool:
@@ -60,10 +73,36 @@ def join(base: str, *parts: str) -> str:
 
 def normalise(uri: str) -> str:
     """Return an ``s3://`` URI or an absolute local path, without ``.``, ``..`` or doubled slashes in local paths."""
-    if scheme_of(uri) == "s3":
-        return uri.rstrip("/")
-    path = uri.removeprefix("file://") if uri.startswith("file://") else uri
-    return os.path.abspath(path)
+    return uri.rstrip("/") if scheme_of(uri) == "s3" else os.path.abspath(_local_path(uri))
+
+
+def _local_path(uri: str) -> str:
+    """Return the path that a ``file:`` URI names; a plain path is what it is.
+
+    Raises:
+        UriRefused: it is on another machine, or relative.
+    """
+    if uri[:5].lower() != "file:":
+        return uri
+    host, slash, path = uri[7:].partition("/") if uri.startswith("//", 5) else ("", uri[5:6], uri[6:])
+    if host.lower() not in ("", "localhost") or slash != "/":
+        raise UriRefused(f"{uri!r:.200}: a file URI must be file:///path, on this machine")
+    decoded = os.fsdecode(unquote_to_bytes(f"/{path}"))
+    scheme_of(decoded)
+    return decoded
+
+
+def delta_uri(uri: str) -> str:
+    """Return what deltalake, which takes URIs apart as the web does, must be given for a normalised `uri`.
+
+    Raises:
+        ConfigError: it cannot be told of such a place.
+    """
+    never = r"[\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}" + (r"|(?<!:)//" if _is_s3(uri) else r"|[\[\]\\^|]")
+    found = re.search(never, uri)
+    if found:
+        raise ConfigError(f"{uri!r:.200}: a Delta table cannot be kept in a folder with {found[0]!r} in its path; choose another")
+    return f"s3://{quote(_path(uri))}" if _is_s3(uri) else uri
 
 
 @dataclass(frozen=True)
@@ -85,15 +124,18 @@ class UriPolicy:
             UriRefused: it leaves the allow-list; the message names the prefix to allow.
         """
         scheme = scheme_of(uri)
-        if ".." in re.split(r"[/\\]", uri):
+        named = uri if scheme == "s3" else _local_path(uri)
+        if ".." in re.split(r"[/\\]", named):
             raise UriRefused(f"{uri!r:.200}: '..' is not allowed in a URI")
-        absolute = uri if scheme == "s3" or uri.startswith(("/", "file:")) else join(self.base, uri)
-        absolute = normalise(absolute)
+        is_absolute = scheme == "s3" or named.startswith("/")
+        absolute = normalise(named if is_absolute else join(self.base, named.removeprefix("./")))
         for prefix in (self.base, *self.allow):
             if absolute.startswith(prefix.rstrip("/") + "/"):
-                if not absolute.startswith("s3://"):
+                if not _is_s3(absolute):
                     self._refuse_escape(absolute, prefix)
                 return absolute
+        if scheme == "file" and is_absolute and _is_s3(self.base):
+            raise UriRefused(f"{uri!r:.200} is a path on this machine, and the manifest lies at {self.base}; write the s3:// URI")
         raise UriRefused(f"{uri!r:.200} is outside {self.base}; add its prefix to storage.allow to read it")
 
     @staticmethod

@@ -27,7 +27,7 @@ def test_shipped_configs_are_valid() -> None:
 
 def test_defaults_need_only_input_and_output(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, GOOD), JobConfig)
-    assert config.prior.source == "bundled:emoji"
+    assert config.prior.source == "bundled:photo"
     with pytest.raises(ValueError, match="frozen"):
         config.sampler.seed = 1  # type: ignore[misc]
 

@@ -5,6 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import SourceMissing, UriRefused
@@ -130,6 +132,13 @@ def test_a_pickled_client_carries_no_connection(place: Place) -> None:
         "a\\..\\secret",
         "s3://corpus/a/../../other",
         "a\0b",
+        "/lead.png",
+        "file://elsewhere/corpus/a.png",
+        "file:a.png",
+        "file:///corpus/%2e%2e/secret",
+        "caf\udce9.png",
+        "s3://corpus/pictures/a.png?versionId=x",
+        "photo:1.png",
     ],
 )
 def test_uris_of_strangers_are_refused(uri: str) -> None:
@@ -142,6 +151,57 @@ def test_relative_and_allowed_uris_resolve() -> None:
     policy = UriPolicy("s3://corpus/pictures", ("s3://corpus/masks",))
     assert policy.resolve("a/b.png") == "s3://corpus/pictures/a/b.png"
     assert policy.resolve("s3://corpus/masks/a.png") == "s3://corpus/masks/a.png"
+
+
+@pytest.mark.parametrize(
+    "key", ["a#1.png", "a?b.png", "a::b/c.png", "100%.png", "%41.png", "d//double.png", "/lead.png", "a\nb", "é"]
+)
+def test_a_key_is_taken_as_it_stands(key: str) -> None:
+    assert UriPolicy("s3://corpus/pictures").resolve(f"s3://corpus/pictures/{key}") == f"s3://corpus/pictures/{key}"
+
+
+def test_a_local_path_beside_a_manifest_on_s3_is_no_advice_to_allow_it() -> None:
+    with pytest.raises(UriRefused, match=r"a path on this machine, and the manifest lies at s3://corpus/pictures; write the"):
+        UriPolicy("s3://corpus/pictures").resolve("/lead.png")
+
+
+@pytest.mark.parametrize(
+    "name", ["a b.png", "100%.png", "a#1?.png", "a%20b.png", "é.png", "x::y.png", "new\nline.png", "photo:1.png"]
+)
+def test_file_uris_are_what_paths_write(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(b"x")
+    policy = UriPolicy(str(tmp_path))
+    as_uri = path.as_uri()
+    for uri in (as_uri, as_uri.replace("file:///", "file:/"), as_uri.replace("//", "//localhost", 1), str(path)):
+        assert policy.resolve(uri) == normalise(uri) == str(path)
+    assert policy.resolve(f"./{name}") == str(path)
+    assert Storage().read(path.as_uri()) == b"x"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1).filter(lambda name: name not in (".", "..")))
+def test_any_file_uri_names_its_path(name: str) -> None:
+    path = Path("/corpus") / name
+    assert normalise(path.as_uri()) == str(path)
+
+
+def test_any_key_is_written_listed_and_read(place: Place) -> None:
+    names = ["a b", "100%", "%41", "a#1", "a?b", "a::b", "é", "e\u0301", ".hidden", "a+b", "a&b=c", "a'b", 'a"b', "~", "[a]"]
+    root = join(place.uri, "odd #? %20::")
+    for name in names:
+        assert place.storage.create(join(root, name), name.encode())
+    found = dict(place.storage.walk(root))
+    assert set(found) == {normalise(join(root, name)) for name in names}
+    for name in names:
+        uri = join(root, name)
+        assert place.storage.read(uri) == name.encode()
+        assert place.storage.exists(uri)
+        filesystem, path = place.storage.arrow(uri)
+        with filesystem.open_input_file(path) as file:
+            assert file.read() == name.encode()
+        place.storage.delete(uri)
+        assert not place.storage.exists(uri)
 
 
 def test_a_link_out_of_the_corpus_is_refused(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ def measure_job(source: str, *, shards: int, preset: str, precision: Precision) 
 
 
 def _job_config(folder: Path, source: str, shards: int, preset: str, precision: Precision) -> JobConfig:
-    with as_file(files("repaint_batch") / "assets" / "demo.parquet") as path:
+    with as_file(files("repaint_batch") / "assets" / "emoji.parquet") as path:
         rows = pq.read_table(path, columns=["image", "mask"]).slice(0, _BATCH_WINDOWS)
     many = pa.concat_tables([rows] * -(-shards * _BATCH_WINDOWS // len(rows))).slice(0, shards * _BATCH_WINDOWS)
     many = many.add_column(0, "sample_id", pa.array([f"{number:06d}" for number in range(len(many))]))

@@ -58,6 +58,8 @@ def check(
         seconds_per_window = findings.rows / images_per_second / findings.windows / job.sampler.candidates
     cost = cost_of(findings, job, seconds_per_window)
     _print(findings, job)
+    for note in manifest.notes:
+        console.print(f"[dim]{escape(note)}[/]")
     facts = Table.grid(padding=(0, 2))
     margin = f" ± {findings.windows_margin:,.0f}" if findings.windows_margin >= 0.5 else ""
     facts.add_row("windows", f"{cost.windows:,.0f}{margin}{'' if findings.whole else ' (estimated from the sample)'}")

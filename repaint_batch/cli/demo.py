@@ -13,7 +13,7 @@ import typer
 from PIL import Image
 
 from repaint_batch.cli.jobs import console, progress
-from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig
+from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, PriorConfig
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, write_demo_report
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, normalise
@@ -36,6 +36,7 @@ def demo(
         config = JobConfig(
             input=InputConfig(manifest=str(manifest)),
             output=OutputConfig(uri=output),
+            prior=PriorConfig(source="bundled:emoji"),
             compute=ComputeConfig(shard_rows=6, batch_windows=6, actors=2),
         )
         summary = run_job(config, progress)

@@ -41,7 +41,7 @@ _SHEET_PICTURES = 12
 def evaluate(
     output: Annotated[Path, typer.Option(help="Folder for evaluation.json, .csv, .html and the plots.")],
     pictures: Annotated[str | None, typer.Option(help="Folder of pictures; held-out ones are restored with the prior.")] = None,
-    prior: Annotated[str, typer.Option(help="Prior for --pictures, as in a job's config.")] = "bundled:emoji",
+    prior: Annotated[str, typer.Option(help="Prior for --pictures, as in a job's config.")] = "bundled:photo",
     sampler: Annotated[list[str] | None, typer.Option(help="Presets or compared samplers; all by default.")] = None,
     mask: Annotated[list[str] | None, typer.Option(help="Masks of the paper; all six by default.")] = None,
     count: Annotated[int, typer.Option(min=2, help="Pictures in each part.")] = 24,

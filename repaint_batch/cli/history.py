@@ -54,8 +54,8 @@ def rollback(
 
 def _what(change: Change) -> str:
     if change.what == "job":
-        failed = f", {change.failed:,} rows failed" if change.failed else ""
-        return f"job {change.job_id}: {change.shards:,} shards{failed}"
+        failed = f", {change.failed:,} of them failed" if change.failed else ""
+        return f"job {change.job_id}: {change.rows:,} rows{failed}"
     if change.what == "rollback":
         return f"rolled back to version {change.to:,}"
     if change.what == "removal":

@@ -51,6 +51,8 @@ def plan(config: ConfigPath) -> None:
     for name, value in facts.items():
         table.add_row(f"[dim]{name}[/]", value)
     console.print(table)
+    for note in manifest.notes:
+        console.print(f"[dim]{escape(note)}[/]")
 
 
 def run(config: ConfigPath) -> None:

@@ -1,5 +1,7 @@
 """Commands over manifests: building them."""
 
+import json
+import re
 from typing import Annotated
 
 import typer
@@ -62,7 +64,7 @@ def build(
         if masks is not None:
             built = build_from_folders(images, masks, pattern, to, storage, allow_unpaired=allow_unpaired)
         else:
-            built = build_with_one_mask(images, str(mask), to, storage)
+            built = build_with_one_mask(images, str(mask), to, storage, allow_unpaired=allow_unpaired)
     elif csv is not None:
         built = build_from_csv(csv, columns, to, storage)
     else:
@@ -70,6 +72,15 @@ def build(
     console.print(f"{built.rows:,} rows in {escape(to)}")
     if str(built.unpaired):
         console.print(f"[yellow]left out:[/] {escape(str(built.unpaired))}")
+    if str(built.aside):
+        console.print(f"[yellow]left aside:[/] {escape(str(built.aside))}")
+    for note in built.notes:
+        console.print(f"[dim]{escape(note)}[/]")
     if built.outside:
-        allow = f"storage.allow: [{', '.join(built.outside)}]"
+        allow = f"storage.allow: [{', '.join(map(_quoted, built.outside))}]"
         console.print(f"rows lie outside the manifest's folder; set {escape(allow)}")
+
+
+def _quoted(text: str) -> str:
+    """Return `text` as a list in YAML takes it."""
+    return text if re.fullmatch(r"[\w/][\w/:. -]*", text) else json.dumps(text, ensure_ascii=False)

@@ -17,7 +17,7 @@ app = typer.Typer(help="Look at priors and convert them.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
 
 Source = Annotated[
-    str, typer.Argument(help="bundled:emoji, a diffusers folder, a .safetensors or .pt checkpoint, s3:// or a hub id.")
+    str, typer.Argument(help="bundled:photo, a diffusers folder, a .safetensors or .pt checkpoint, s3:// or a hub id.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Commit hash of a hub id.")]
 AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .pt and .bin too, tensors alone.")]
@@ -27,7 +27,7 @@ AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .pt and 
 def inspect(source: Source, revision: Revision = None, allow_pickle: AllowPickle = False) -> None:
     """Show what a prior is: its network, what it was trained with, and the hashes of its weights.
 
-    Example: repaint-batch prior inspect bundled:emoji
+    Example: repaint-batch prior inspect bundled:photo
     """
     read = _read(source, revision, allow_pickle)
     for name, value in _facts(read).items():

@@ -55,8 +55,8 @@ class Windows:
 
 
 def demo_windows(resolution_px: int, count: int) -> Windows:
-    """Return the first `count` windows of the demo's pictures, over again if there are fewer."""
-    with as_file(files("repaint_batch") / "assets" / "demo.parquet") as path:
+    """Return the first `count` windows of the bundled emoji pictures, over again if there are fewer."""
+    with as_file(files("repaint_batch") / "assets" / "emoji.parquet") as path:
         rows = pq.read_table(path, columns=["image", "mask"]).slice(0, count).to_pylist()
     prepared = [prepare(row["image"]["bytes"], row["mask"]["bytes"], ImagesConfig(), resolution_px) for row in rows]
     known = torch.from_numpy(np.concatenate([one.windows for one in prepared])).permute(0, 3, 1, 2)

@@ -5,6 +5,7 @@ white. Only CMYK needs its profile, because ink and light are related by nothing
 one, the plain complement stands in.
 """
 
+import functools
 import io
 from dataclasses import dataclass
 
@@ -12,10 +13,12 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from repaint_batch.errors import ImageInvalid
-from repaint_batch.images.codec import Picture
+from repaint_batch.images.layout import Layout
+from repaint_batch.images.picture import Picture
 
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 _CHUNK = 2**14
+_PILLOW = {"cmyk": "CMYK", "ycc": "YCbCr", "lab": "LAB"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,19 +26,17 @@ class Colours:
     """How one picture's samples relate to RGB.
 
     Attributes:
-        mode: the picture's.
-        full: sample of full light; for I and F the distance from `low` to full light.
-        low: sample that counts as black; 0 except for I and F, whose range is that of their known pixels.
-        levels: distinct shades that a grey sample can take in the file.
-        palette: (N, 4) uint8 RGBA entries, for P and PA.
+        layout: what the samples mean.
+        full: distance from `low` to full light.
+        low: sample that counts as black; 0 where the layout knows its full light, otherwise the least known one.
+        palette: (N, 4) uint8 RGBA entries, where samples are numbers of entries.
         inks: profile transforms CMYK → RGB and back, where the picture's profile gives them.
         opaque: whether restored pixels become opaque, because transparency was what marked them.
     """
 
-    mode: str
+    layout: Layout
     full: float
     low: float
-    levels: int
     palette: np.ndarray | None
     inks: tuple[ImageCms.ImageCmsTransform, ImageCms.ImageCmsTransform] | None
     opaque: bool
@@ -47,89 +48,97 @@ class Colours:
         Raises:
             ImageInvalid: a known sample is NaN or infinite.
         """
-        full, low = (65535.0 if "16" in picture.mode else 255.0), 0.0
-        if picture.mode in ("I", "F"):
-            low, high = _known_range(picture, keep_mask)
-            full = high - low or 1.0
+        layout = picture.layout
+        low, high = (0.0, layout.top) if layout.top is not None else _known_range(picture, keep_mask)
         return cls(
-            mode=picture.mode,
-            full=full,
+            layout=layout,
+            full=high - low or 1.0,
             low=low,
-            levels=2 ** min(picture.depth, 16),
-            palette=_palette(picture.image) if picture.mode in ("P", "PA") else None,
-            inks=_inks(picture.image) if picture.mode == "CMYK" else None,
+            palette=picture.palette,
+            inks=_inks(picture.icc) if layout.kind == "cmyk" else None,
             opaque=opaque,
         )
 
     def to_rgb(self, samples: np.ndarray) -> np.ndarray:
         """Return (h, w, 3) float32 in [-1, 1] of `samples` as `Picture.crop` gives them; NaN becomes black."""
-        if self.mode in ("CMYK", "YCbCr"):
-            return _unit(self._light(samples), 255)
-        if self.mode == "1":
-            samples = samples.astype(np.uint8) * np.uint8(255)
-        alpha = self._alpha(samples)
-        if self.palette is not None:
-            samples = self.palette[samples if samples.ndim == 2 else samples[..., 0]][..., :3]
-        elif samples.ndim == 3:
-            samples = samples[..., : 1 if self.mode.startswith("LA") else 3]
+        layout = self.layout
         if samples.ndim == 2:
             samples = samples[..., None]
-        if self.mode in ("I", "F"):
-            shades = (np.nan_to_num(samples, posinf=0, neginf=0).astype(np.float64) - self.low) / self.full
-            rgb = (np.clip(shades, 0, 1) * 2 - 1).astype(np.float32)
+        alpha, colours = self._alpha(samples), samples[..., : layout.colours]
+        if layout.kind in ("cmyk", "ycc", "lab"):
+            rgb = _unit(self._light(colours), 255)
+        elif self.palette is not None:
+            rgb = _unit(self.palette[colours[..., 0]][..., :3], 255)
         else:
-            rgb = _unit(samples, self.full if self.palette is None else 255)
+            rgb = self._shades(colours)
         if rgb.shape[2] == 1:
             rgb = np.repeat(rgb, 3, axis=2)
         if alpha is not None:
-            rgb = np.asarray(alpha * rgb + (1 - alpha))
+            # Seen on white; associated colours have been multiplied by their opacity already.
+            share = 1 if layout.alpha == "associated" else alpha
+            rgb = np.asarray(share * (rgb + 1) + 2 * (1 - alpha) - 1)
+            np.clip(rgb, -1, 1, out=rgb)
         return np.asarray(rgb)
+
+    def _shades(self, colours: np.ndarray) -> np.ndarray:
+        if self.layout.kind == "bilevel":
+            colours = colours.astype(np.uint8) * np.uint8(255)
+        if self.layout.top is not None:
+            rgb = _unit(colours, self.full)
+            if self.layout.dtype.itemsize > 1:
+                np.minimum(rgb, 1, out=rgb)  # samples may lie above the full light that a file declares
+        else:
+            shades = (np.nan_to_num(colours, posinf=0, neginf=0).astype(np.float64) - self.low) / self.full
+            rgb = (np.clip(shades, 0, 1) * 2 - 1).astype(np.float32)
+        return -rgb if self.layout.inverted else rgb
 
     def from_rgb(self, rgb: np.ndarray, samples: np.ndarray) -> np.ndarray:
         """Return samples that show `rgb`, (M, 3) float32 in [-1, 1], in place of M `samples` of the picture."""
-        if self.mode in ("CMYK", "YCbCr"):
-            return self._coded(rgb)
+        layout, flat = self.layout, samples.ndim == 1
+        if flat:
+            samples = samples[:, None]
         # An entry of a palette brings its own opacity; everything else keeps that of its pixel.
-        alpha = None if self.opaque or self.mode == "P" else self._alpha(samples)
-        if alpha is not None:
+        alpha = None if self.opaque or layout.kind == "palette" else self._alpha(samples)
+        if alpha is not None and layout.alpha == "associated":
+            rgb = np.clip(rgb - 2 * (1 - alpha), -1, 2 * alpha - 1)
+        elif alpha is not None:
             # The inverse of being seen on white; where nothing is seen, any colour will do.
-            rgb = np.where(alpha > 0, (rgb - (1 - alpha)) / np.maximum(alpha, 1 / self.full), rgb)
+            rgb = np.where(alpha > 0, (rgb - (1 - alpha)) / np.maximum(alpha, 1 / layout.full_alpha), rgb)
+        restored = samples.copy()
+        restored[:, : layout.colours] = self._colours(rgb, samples.dtype)
+        if layout.alpha is not None and self.opaque:
+            restored[:, layout.colours] = layout.full_alpha
+        return restored[:, 0] if flat else restored
+
+    def _colours(self, rgb: np.ndarray, dtype: np.dtype) -> np.ndarray:
+        """Return (M, colours) samples that show (M, 3) RGB in [-1, 1]."""
+        if self.layout.kind in ("cmyk", "ycc", "lab"):
+            return self._coded(rgb)
         shades = np.clip((rgb + 1) / 2, 0, 1)
         if self.palette is not None:
-            index = self._nearest(shades * 255)
-            return index if samples.ndim == 1 else np.stack([index, self._kept_alpha(samples)], axis=-1)
-        if self.mode in ("RGB", "RGBA", "RGB;16", "RGBA;16"):
-            restored = np.rint(shades * self.full).astype(samples.dtype)
-        else:
-            restored = self._grey(shades @ _LUMA, samples.dtype)
-            if samples.ndim == 1:
-                return restored
-            restored = restored[:, None]
-        if samples.shape[1] == restored.shape[1]:
-            return restored
-        return np.concatenate([restored, self._kept_alpha(samples)[:, None]], axis=1)
-
-    def _grey(self, shades: np.ndarray, dtype: np.dtype) -> np.ndarray:
-        if self.mode == "1":
+            return self._nearest(shades * 255)[:, None]
+        if self.layout.colours == 1:
+            shades = (shades @ _LUMA)[:, None]
+        if self.layout.inverted:
+            shades = 1 - shades
+        if self.layout.kind == "bilevel":
             return np.asarray(shades >= 0.5)
-        if self.mode == "F":
-            return (self.low + shades * self.full).astype(dtype)
-        if self.mode == "I":
-            return np.rint(self.low + shades.astype(np.float64) * self.full).astype(dtype)
-        steps = min(self.levels - 1, int(self.full))
-        return np.asarray(np.rint(shades * steps) * (self.full / steps), dtype=dtype)
+        if dtype.kind == "f":
+            return (self.low + shades.astype(np.float64) * self.full).astype(dtype)
+        if self.layout.top is None:
+            return _whole(self.low + shades.astype(np.float64) * self.full, dtype)
+        steps = min(2**self.layout.depth - 1, int(self.full))
+        return np.asarray(np.rint(np.rint(shades * steps) * (self.full / steps)), dtype=dtype)
 
     def _alpha(self, samples: np.ndarray) -> np.ndarray | None:
         """Return opacity (..., 1) in [0, 1], or None where everything is opaque."""
-        if self.mode in ("LA", "PA", "RGBA", "LA;16", "RGBA;16"):
-            return np.asarray(samples[..., -1:].astype(np.float32) / np.float32(self.full))
-        if self.mode == "P" and self.palette is not None and (self.palette[:, 3] < 255).any():
-            return np.asarray(self.palette[samples][..., 3:].astype(np.float32) / np.float32(255))
+        if self.layout.alpha is not None:
+            at = self.layout.colours
+            opacity = samples[..., at : at + 1].astype(np.float32) / np.float32(self.layout.full_alpha)
+            return np.asarray(np.clip(np.nan_to_num(opacity), 0, 1))
+        if self.palette is not None and (self.palette[:, 3] < 255).any():
+            return np.asarray(self.palette[samples[..., 0]][..., 3:].astype(np.float32) / np.float32(255))
         return None
-
-    def _kept_alpha(self, samples: np.ndarray) -> np.ndarray:
-        alpha = samples[:, -1]
-        return np.full_like(alpha, self.full) if self.opaque else alpha
 
     def _nearest(self, colours: np.ndarray) -> np.ndarray:
         """Return the palette entries nearest to (M, 3) `colours` in 0 .. 255, fully opaque ones where there are any."""
@@ -147,26 +156,61 @@ class Colours:
         return index
 
     def _light(self, samples: np.ndarray) -> np.ndarray:
-        height, width = samples.shape[:2]
-        image = Image.frombytes(self.mode, (width, height), np.ascontiguousarray(samples).tobytes())
-        shown = ImageCms.applyTransform(image, self.inks[0]) if self.inks else image.convert("RGB")
+        """Return (h, w, 3) uint8 light of inks, of luma and chroma, or of Lab."""
+        mode = _PILLOW[self.layout.kind]
+        image = Image.frombytes(mode, samples.shape[1::-1], np.ascontiguousarray(self._bytes(samples)).tobytes())
+        if mode == "LAB":
+            shown = ImageCms.applyTransform(image, _lab()[0])
+        else:
+            shown = ImageCms.applyTransform(image, self.inks[0]) if self.inks else image.convert("RGB")
         assert shown is not None
         return np.asarray(shown)
+
+    def _bytes(self, samples: np.ndarray) -> np.ndarray:
+        """Return samples in 8 bits, as Pillow holds them."""
+        if samples.dtype == np.uint8:
+            return samples
+        shares = (np.nan_to_num(samples.astype(np.float64)) - self.low) / self.full
+        return np.asarray(np.rint(np.clip(shares, 0, 1) * 255), dtype=np.uint8)
 
     def _coded(self, rgb: np.ndarray) -> np.ndarray:
         light = np.rint(np.clip((rgb + 1) / 2, 0, 1) * 255).astype(np.uint8)
         image = Image.frombytes("RGB", (len(light), 1), light.tobytes())
-        if self.mode == "YCbCr":
+        if self.layout.kind == "ycc":
             return np.asarray(np.asarray(image.convert("YCbCr"))[0])
+        if self.layout.kind == "lab":
+            coded = ImageCms.applyTransform(image, _lab()[1])
+            assert coded is not None
+            return np.asarray(np.asarray(coded)[0])
         if self.inks:
             inks = ImageCms.applyTransform(image, self.inks[1])
             assert inks is not None
-            return np.asarray(np.asarray(inks)[0])
+            return self._deep(np.asarray(inks)[0] / 255)
         # Pillow shows CMYK as (1 - c)(1 - k): black takes what the three inks share.
         light = light.astype(np.float32)
         brightest = light.max(axis=1, keepdims=True)
         cmy = 255 * (1 - light / np.maximum(brightest, 1))
-        return np.asarray(np.rint(np.concatenate([cmy, 255 - brightest], axis=1)), dtype=np.uint8)
+        return self._deep(np.rint(np.concatenate([cmy, 255 - brightest], axis=1)) / 255)
+
+    def _deep(self, shares: np.ndarray) -> np.ndarray:
+        """Return samples of shares of full ink."""
+        values = self.low + shares.astype(np.float64) * self.full
+        dtype = self.layout.dtype
+        return values.astype(dtype) if dtype.kind == "f" else _whole(values, dtype)
+
+
+@functools.cache
+def _lab() -> tuple[ImageCms.ImageCmsTransform, ImageCms.ImageCmsTransform]:
+    lab, screen = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    return ImageCms.buildTransform(lab, screen, "LAB", "RGB"), ImageCms.buildTransform(screen, lab, "RGB", "LAB")
+
+
+def _whole(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return float64 values as the nearest whole numbers that `dtype` holds."""
+    limits = np.iinfo(dtype)
+    # The largest 64-bit number is not a float64; the next below is.
+    high = float(limits.max) if limits.bits < 64 else np.nextafter(float(limits.max), 0)
+    return np.asarray(np.clip(np.rint(values), float(limits.min), high), dtype=dtype)
 
 
 def _unit(samples: np.ndarray, full: float) -> np.ndarray:
@@ -179,7 +223,10 @@ def _unit(samples: np.ndarray, full: float) -> np.ndarray:
 def _known_range(picture: Picture, keep_mask: np.ndarray) -> tuple[float, float]:
     lows, highs = [], []
     for box in picture.strips():
-        known = picture.crop(box)[keep_mask[box[1] : box[3]]]
+        samples = picture.crop(box)
+        if samples.ndim == 3:
+            samples = samples[..., : picture.layout.colours]
+        known = samples[keep_mask[box[1] : box[3]]]
         if not np.isfinite(known).all():
             raise ImageInvalid("picture: known samples are NaN or infinite; replace them, or mark them in the mask")
         if len(known):
@@ -188,23 +235,9 @@ def _known_range(picture: Picture, keep_mask: np.ndarray) -> tuple[float, float]
     return (min(lows), max(highs)) if lows else (0.0, 1.0)
 
 
-def _palette(image: Image.Image) -> np.ndarray:
-    palette = np.zeros((256, 4), dtype=np.uint8)
-    colours = np.array(image.getpalette("RGBA") or [], dtype=np.uint8).reshape(-1, 4)
-    palette[: len(colours)] = colours
-    # Indices past the palette's end are in no file that keeps to its format; they are never chosen either.
-    palette[len(colours) :, 3] = 0
-    transparency = image.info.get("transparency")
-    if isinstance(transparency, bytes):
-        palette[: len(transparency), 3] = np.frombuffer(transparency[:256], dtype=np.uint8)
-    elif isinstance(transparency, int) and transparency < len(palette):
-        palette[transparency, 3] = 0
-    return palette
-
-
-def _inks(image: Image.Image) -> tuple[ImageCms.ImageCmsTransform, ImageCms.ImageCmsTransform] | None:
+def _inks(icc: bytes) -> tuple[ImageCms.ImageCmsTransform, ImageCms.ImageCmsTransform] | None:
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"]))
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(icc))
         screen = ImageCms.createProfile("sRGB")
         intent = ImageCms.Intent.RELATIVE_COLORIMETRIC
         flags = ImageCms.Flags.BLACKPOINTCOMPENSATION
@@ -212,5 +245,5 @@ def _inks(image: Image.Image) -> tuple[ImageCms.ImageCmsTransform, ImageCms.Imag
             ImageCms.buildTransform(profile, screen, "CMYK", "RGB", intent, flags),
             ImageCms.buildTransform(screen, profile, "RGB", "CMYK", intent, flags),
         )
-    except (KeyError, OSError, TypeError, ValueError, ImageCms.PyCMSError):
+    except (OSError, TypeError, ValueError, ImageCms.PyCMSError):
         return None

@@ -4,6 +4,10 @@ Scratches, however long, are covered by a chain of boxes for windows of the prio
 middle to have anything known near it is handed to windows of twice the side, and so on up to the whole picture.
 
 Work is done on a grid of cells of R/8 pixels; its cost is that of the cells that hold a hole, not of the picture.
+
+Specks share windows, first fit in reading order. Holes of which no two fit one box need a box each, however they are chosen: with
+2,000 specks on 12 megapixels first fit takes 2 % more windows of 64 px than that, greedy set cover as many. Half the context for
+specks would save 2 %.
 """
 
 import math

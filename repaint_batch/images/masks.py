@@ -56,7 +56,7 @@ def shapes_to_json(boxes: Sequence[Sequence[float]] = (), polygons: Sequence[Seq
 
 def _hole(mask: Picture, config: ImagesConfig) -> np.ndarray:
     """Return (h, w) bool over the mask as stored, True = restore."""
-    if mask.mode in ("I", "F"):
+    if mask.layout.top is None:
         raise MaskInvalid(f"mask: pixels of mode {mask.mode} have no white; store it with 1, 8 or 16 bits a sample")
     whole = (0, 0, *mask.size)
     if config.hole.startswith("#"):
@@ -76,7 +76,7 @@ def _shaded(mask: Picture, config: ImagesConfig) -> np.ndarray:
     whole = (0, 0, *mask.size)
     if mask.mode == "1":
         white = mask.crop(whole)
-    elif mask.mode in ("I;16", "I;16B"):
+    elif mask.mode == "I;16":
         white = mask.crop(whole) >= math.ceil(config.mask_threshold * 65535)
     elif mask.mode == "L" and "transparency" not in mask.image.info:
         white = np.asarray(mask.image) >= math.ceil(config.mask_threshold * 255)

@@ -1,4 +1,4 @@
-"""PNG files as lists of chunks: a picture's pixels are exchanged, every other chunk stays as it is but for a thumbnail in EXIF.
+"""PNG files as lists of chunks: a picture's pixels are exchanged, chunks that speak of them go, every other one stays as it is.
 
 Source: PNG specification, third edition (W3C 2025), sections 5 (chunks), 7 (pixel serialisation) and 9 (filters).
 """
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from repaint_batch.images.exif import without_thumbnail
+from repaint_batch.images.xmp import without_pictures
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -18,7 +19,19 @@ HEADER_END = 33
 
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _FILTER_UP = 2
-_PLAIN_COLOUR_TYPES = {"L": 0, "1": 0, "I;16": 0, "RGB": 2, "P": 3, "LA": 4, "RGBA": 6}
+_COLOUR_TYPES = {"L": 0, "1": 0, "I;16": 0, "RGB": 2, "P": 3, "LA": 4, "RGBA": 6}
+_OF_COLOURS = (b"PLTE", b"tRNS", b"cHRM", b"gAMA", b"iCCP", b"sBIT", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"bKGD", b"sPLT")
+"""Chunks that say what samples mean. They are unsafe to copy where samples are changed in meaning, which they are not here."""
+_OTHER_NAMES = {
+    b"caBX": "C2PA manifest",
+    b"dSIG": "signature (dSIG)",
+    b"tIME": "time of the last change (tIME)",
+    b"hIST": "histogram (hIST)",
+}
+_XMP_KEYWORD = b"XML:com.adobe.xmp\0"
+CARRIED = (b"iCCP", b"pHYs", b"eXIf", b"tRNS", b"acTL", b"fcTL", b"fdAT")
+"""Ancillary chunks whose content has a place in other formats."""
+_MOST_TEXT_BYTES = 2**24
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -43,23 +56,60 @@ def layout(data: bytes) -> tuple[int, int]:
     return data[24], data[25]
 
 
-def with_pixels_of(source: bytes, encoded: bytes) -> bytes:
-    """Return the PNG file `source` with the pixels of `encoded`, which must have the same size and layout.
+def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
+    """Return the PNG file `source` with the pixels of `encoded`, and names of what it no longer holds.
 
-    An interlaced file comes back without interlacing, an animation as its first frame.
+    Both must have the same size and layout. An interlaced file comes back without interlacing, an animation as its first
+    frame. A chunk of a kind that is unsafe to copy is not copied unless it is known to say nothing about single pixels.
     """
     header = next(whole for kind, whole in chunks(encoded) if kind == b"IHDR")
     pixels = [whole for kind, whole in chunks(encoded) if kind == b"IDAT"]
-    parts = [SIGNATURE, header]
+    parts, dropped, end = [SIGNATURE, header], [], len(SIGNATURE)
     for kind, whole in chunks(source):
+        end += len(whole)
         if kind == b"IDAT":
             parts += pixels
             pixels = []
         elif kind == b"eXIf":
-            parts.append(chunk(kind, without_thumbnail(whole[8:-4])))
-        elif kind != b"IHDR" and kind not in _ANIMATION:
-            parts.append(whole)
-    return b"".join(parts)
+            exif, names = without_thumbnail(whole[8:-4])
+            parts.append(chunk(kind, exif) if names else whole)
+            dropped += names
+        elif kind == b"iTXt" and whole[8:].startswith(_XMP_KEYWORD):
+            packet, names = _without_pictures(whole)
+            parts.append(packet)
+            dropped += names
+        elif kind in _ANIMATION:
+            dropped.append("animation")
+        elif kind != b"IHDR":
+            is_ancillary, is_safe = bool(kind[0] & 0x20), bool(kind[3] & 0x20)
+            if is_ancillary and not is_safe and kind not in _OF_COLOURS:
+                dropped.append(_OTHER_NAMES.get(kind, f"chunk {kind.decode('latin-1')}"))
+            else:
+                parts.append(whole)
+    if len(source) > end:
+        dropped.append("bytes after the picture's end")
+    return b"".join(parts), list(dict.fromkeys(dropped))
+
+
+def _without_pictures(whole: bytes) -> tuple[bytes, list[str]]:
+    """Return an iTXt chunk of XMP without pictures in it; a compressed one is unpacked and packed again if it has any."""
+    content = whole[8:-4]
+    at = len(_XMP_KEYWORD)
+    is_compressed = content[at : at + 1] == b"\1"
+    text = content.find(b"\0", content.find(b"\0", at + 2) + 1) + 1
+    packet = content[text:]
+    if is_compressed:
+        unpacker = zlib.decompressobj()
+        try:
+            packet = unpacker.decompress(packet, _MOST_TEXT_BYTES)
+        except zlib.error:
+            return whole, []
+        if unpacker.unconsumed_tail:
+            return whole, []
+    packet, names = without_pictures(packet)
+    if not names:
+        return whole, []
+    return chunk(b"iTXt", content[:text] + (zlib.compress(packet) if is_compressed else packet)), names
 
 
 def encode(samples: np.ndarray, mode: str, depth: int) -> bytes:
@@ -79,7 +129,7 @@ def encode(samples: np.ndarray, mode: str, depth: int) -> bytes:
         rows = _pack(samples, depth)
     else:
         rows = samples.astype(">u2" if depth == 16 else np.uint8).reshape(height, -1).view(np.uint8)
-    header = struct.pack(">IIBBBBB", width, height, depth, _PLAIN_COLOUR_TYPES[base], 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, _COLOUR_TYPES[base], 0, 0, 0)
     return SIGNATURE + chunk(b"IHDR", header) + chunk(b"IDAT", _filtered(rows)) + chunk(b"IEND", b"")
 
 

@@ -10,16 +10,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from repaint_batch.config import ImagesConfig, OutputFormat
-from repaint_batch.errors import MaskInvalid, SampleError
-from repaint_batch.images.checking import Seam, largest_known_difference
+from repaint_batch.errors import ImageInvalid, MaskInvalid, SampleError
+from repaint_batch.images.checking import Seam
 from repaint_batch.images.codec import Box, Picture, read_picture
 from repaint_batch.images.colour import Colours
 from repaint_batch.images.covering import trimmed
 from repaint_batch.images.encoding import encode, is_lossless, target_format
+from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.scaling import blurred, cut, enlarged
 from repaint_batch.images.windows import Window, leaves, plan_windows
+from repaint_batch.images.witness import check_agrees, largest_known_difference
 
 _PART_PX = 256
 
@@ -58,12 +60,14 @@ class Restored:
     Attributes:
         data: the bytes to publish.
         format: Pillow's name of their format.
-        known_pixels_equal: every pixel outside the hole equals the source's decoded pixel: as read back from `data`
-            where the format is lossless, as handed to the encoder where it is not.
+        known_pixels_equal: every pixel outside the hole equals the source's decoded pixel: as the witness reads both files
+            where the format is lossless, as handed to the encoder where it is not. A picture of which that is not so is
+            refused.
         largest_known_difference: largest difference of a sample outside the hole between the source and `data`, both
-            decoded, in steps of the source's depth; 0 for lossless formats.
+            decoded by the witness, in steps of the source's depth; 0 for lossless formats.
         seam_score: gradient across the hole's rim over that inside the hole; about 1 where no seam shows, None where
             there is no rim to measure.
+        dropped: names of what the source held beside its pixels and `data` does not.
     """
 
     data: bytes
@@ -71,6 +75,7 @@ class Restored:
     known_pixels_equal: bool
     largest_known_difference: float
     seam_score: float | None
+    dropped: tuple[str, ...] = ()
 
 
 def prepare(
@@ -92,6 +97,7 @@ def prepare(
     picture = read_picture(image, config)
     keep_mask = read_keep_mask(mask, picture, config)
     target_format(picture, output_format)
+    check_agrees(picture)
     plan = plan_windows(keep_mask, resolution_px, config.context, config.max_windows)
     if len(plan) > config.max_windows:
         raise MaskInvalid(
@@ -140,7 +146,7 @@ def compose(
 
     Raises:
         SampleError: a restored window holds NaN or infinity.
-        ImageInvalid, MaskInvalid: as `prepare` raises them.
+        ImageInvalid, MaskInvalid: as `prepare` raises them; or the witness does not find the known pixels as they were.
     """
     # From JPEG to JPEG there is no detour by RGB, which would change blocks that nothing was restored in.
     picture = read_picture(image, config, as_coded=output_format in ("source", "jpeg"))
@@ -163,14 +169,20 @@ def compose(
     parts = [box for part in _parts(picture.size) if (box := trimmed(hole, part)) is not None]
     for part in parts:
         equal &= _fill(picture, colours, keep_mask, filling, part, seam)
-    data, format = encode(picture, output_format, [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts])
-    difference = largest_known_difference(picture, keep_mask, data)
+    written = encode(picture, output_format, [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts])
+    difference = largest_known_difference(picture, keep_mask, written.data)
+    if not equal or (difference if is_lossless(written.format) else not np.isfinite(difference)):
+        raise ImageInvalid(
+            f"picture: known pixels cannot be kept in a {written.format} of {picture.mode}: {FORMATS[written.format].testifies} "
+            f"reads them changed by up to {difference:g}; convert it to a plain TIFF or PNG"
+        )
     return Restored(
-        data=data,
-        format=format,
-        known_pixels_equal=equal and (difference == 0 or not is_lossless(format)),
+        data=written.data,
+        format=written.format,
+        known_pixels_equal=True,
         largest_known_difference=difference,
         seam_score=seam.score(),
+        dropped=written.dropped,
     )
 
 
@@ -216,7 +228,7 @@ def _fill(
     feather_px = filling.feather_px if filling.is_coarse(part) else 0
     box = _around(part, max(1, 3 * feather_px), picture.size)
     known = keep_mask[box[1] : box[3], box[0] : box[2]]
-    source = picture.crop(box)
+    source = picture.crop(box).copy()
     seen = colours.to_rgb(source)
     rgb, covered = _blended(filling, box)
     if feather_px:
@@ -234,7 +246,7 @@ def _fill(
 
 def _bits(samples: np.ndarray) -> np.ndarray:
     # Floats are compared as their bits, so that NaN equals itself.
-    return np.ascontiguousarray(samples).view(np.uint32) if samples.dtype == np.float32 else samples
+    return np.ascontiguousarray(samples).view(f"u{samples.dtype.itemsize}") if samples.dtype.kind == "f" else samples
 
 
 def _around(box: Box, reach: int, size: tuple[int, int]) -> Box:

@@ -17,10 +17,14 @@ import numpy as np
 
 from repaint_batch.images.covering import Box, cover, trimmed
 
+PLAN = 2
+"""Changes whenever another plan is made of the same mask; part of what decides a result."""
 _COARSE = 1.5
 """Scale from which a restoration is a draft: enlarged by less it is as good as one at scale 1."""
 _STEP = 1.4
 """Least factor between the scales of a draft and what starts from it."""
+_FINER = 512
+"""Windows that finer scales of a picture's large holes may take in all."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ class Window:
         return (self.left, self.top, self.left + self.side_px, self.top + self.side_px)
 
 
-def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.125, most: int = 512) -> tuple[Window, ...]:
+def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.125, most: int = 2048) -> tuple[Window, ...]:
     """Return the windows to sample for a mask, none for an empty one; parents stand before their children.
 
     Args:
@@ -61,7 +65,8 @@ def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.1
     height, width = hole.shape
     plan = [_place(duty, side, resolution_px, (0, 0, width, height)) for duty, side in cover(hole, resolution_px, context)]
     drafts = [i for i, window in enumerate(plan) if window.side_px >= _COARSE * resolution_px]
-    while drafts and len(plan) <= most:
+    allowed = min(most, len(plan) + _FINER)
+    while drafts and len(plan) <= allowed:
         coarsest = max(plan[i].side_px for i in drafts)
         finer = [
             replace(child, parent=i)
@@ -69,7 +74,7 @@ def plan_windows(keep_mask: np.ndarray, resolution_px: int, context: float = 0.1
             if plan[i].side_px == coarsest
             for child in _children(plan[i], hole, resolution_px, context)
         ]
-        if len(plan) + len(finer) > most:
+        if len(plan) + len(finer) > allowed:
             break
         drafts = [i for i in drafts if plan[i].side_px < coarsest]
         drafts += [len(plan) + i for i, child in enumerate(finer) if child.side_px > resolution_px]
@@ -120,15 +125,22 @@ def _common(square: Box, shape: tuple[int, ...]) -> Box:
 def _in_rounds(plan: Sequence[Window], resolution_px: int) -> tuple[Window, ...]:
     """Return `plan` with rounds: a child's after its parent's, and those of windows that know each other's pixels apart."""
     done: list[Window] = []
+    # By scale and square of its side: windows that touch lie in neighbouring ones.
+    near: dict[tuple[int, int, int], list[Window]] = {}
     for window in plan:
+        side = window.side_px
+        column, row = window.left // side, window.top // side
+        around = [(side, column + right, row + down) for right in (-1, 0, 1) for down in (-1, 0, 1)]
         taken = {
             other.round
-            for other in done
+            for square in around
+            for other in near.get(square, ())
             if _share_pixels(window, other, resolution_px)
             and (_touch(window.square, other.duty) or _touch(other.square, window.duty))
         }
         first = 0 if window.parent is None else done[window.parent].round + 1
         done.append(replace(window, round=next(i for i in range(first, first + len(taken) + 1) if i not in taken)))
+        near.setdefault((side, column, row), []).append(done[-1])
     return tuple(done)
 
 

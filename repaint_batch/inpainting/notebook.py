@@ -28,7 +28,7 @@ def inpaint(
     image: PictureT,
     mask: Image.Image | np.ndarray,
     *,
-    prior: str | PriorConfig | RePaintPipeline = "bundled:emoji",
+    prior: str | PriorConfig | RePaintPipeline = "bundled:photo",
     preset: str = "fast",
     seed: int = 0,
     hole: str = "white",

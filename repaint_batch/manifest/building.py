@@ -7,7 +7,7 @@ below the manifest's own folder are written relative to it, so that both can be 
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from repaint_batch.errors import ManifestError
 from repaint_batch.images.masks import shapes_to_json
-from repaint_batch.manifest.pairing import FolderPairs, Unpaired, listed_pictures
-from repaint_batch.manifest.reading import absolute_uri, check_schema, open_manifest
+from repaint_batch.manifest.pairing import Aside, FolderPairs, Unpaired, listed_pictures
+from repaint_batch.manifest.reading import Manifest, absolute_uri, check_schema, difference, open_manifest
 from repaint_batch.schema import IMAGE_STRUCT
 from repaint_batch.storage import Storage, normalise
 
@@ -55,11 +55,15 @@ class Built:
         rows: rows of the manifest.
         unpaired: pictures and masks of folders that have no counterpart.
         outside: prefixes of URIs that do not lie below the manifest's folder; `storage.allow` must name them.
+        aside: what else was in folders, and was not taken.
+        notes: columns that a run reads in another way than they stand, see `open_manifest`.
     """
 
     rows: int
     unpaired: Unpaired
     outside: tuple[str, ...]
+    aside: Aside = field(default_factory=Aside)
+    notes: tuple[str, ...] = ()
 
 
 def build_from_folders(
@@ -74,15 +78,16 @@ def build_from_folders(
         pairs = FolderPairs(images, masks, pattern, storage, Path(scratch))
         try:
             unpaired = pairs.unpaired()
+            _refuse_names(pairs.aside, allow_unpaired)
             if (unpaired.pictures or unpaired.masks) and not allow_unpaired:
                 raise ManifestError(f"{unpaired}; correct --pattern, or leave them out with --allow-unpaired")
-            rows = _write(_tables(pairs, target), _URI_ROWS, target, storage)
+            manifest = _write(_tables(pairs, target), _URI_ROWS, target, storage)
         finally:
             pairs.close()
-    return Built(rows, unpaired, _outside(target, images, masks))
+    return Built(manifest.rows, unpaired, _outside(target, images, masks), pairs.aside, manifest.notes)
 
 
-def build_with_one_mask(images: str, mask: str, target: str, storage: Storage) -> Built:
+def build_with_one_mask(images: str, mask: str, target: str, storage: Storage, *, allow_unpaired: bool = False) -> Built:
     """Write a manifest of the pictures in a folder or prefix, all with the same mask; sample_id = path below it.
 
     Raises:
@@ -91,9 +96,19 @@ def build_with_one_mask(images: str, mask: str, target: str, storage: Storage) -
     mask = normalise(mask)
     if not storage.exists(mask):
         raise ManifestError(f"{mask}: no such mask; check --mask")
-    rows = ((path, uri, mask) for path, uri in listed_pictures(images, storage) if uri != mask)
-    count = _write(_tables(rows, target), _URI_ROWS, target, storage)
-    return Built(count, Unpaired(), _outside(target, images, mask.rpartition("/")[0]))
+    aside = Aside()
+
+    def rows() -> Iterator[tuple[str, str, str]]:
+        yield from ((path, uri, mask) for path, uri in listed_pictures(images, storage, aside) if uri != mask)
+        _refuse_names(aside, allow_unpaired)
+
+    manifest = _write(_tables(rows(), target), _URI_ROWS, target, storage)
+    return Built(manifest.rows, Unpaired(), _outside(target, images, mask.rpartition("/")[0]), aside, manifest.notes)
+
+
+def _refuse_names(aside: Aside, is_allowed: bool) -> None:
+    if aside.refused_count and not is_allowed:
+        raise ManifestError(f"{aside.refusal()}; rename them, or leave them out with --allow-unpaired")
 
 
 def build_from_csv(source: str, columns: Columns, target: str, storage: Storage) -> Built:
@@ -118,12 +133,12 @@ def build_from_csv(source: str, columns: Columns, target: str, storage: Storage)
                 first_row += len(table)
 
     try:
-        count = _write(tables(), _URI_ROWS, target, storage)
+        manifest = _write(tables(), _URI_ROWS, target, storage)
     except FileNotFoundError as error:
         raise ManifestError(f"{source}: no such file; check --csv") from error
     except pa.ArrowInvalid as error:
         raise ManifestError(f"{source}: cannot be read as CSV: {error}") from error
-    return Built(count, Unpaired(), _outside(target, source.rpartition("/")[0]))
+    return Built(manifest.rows, Unpaired(), _outside(target, source.rpartition("/")[0]), notes=manifest.notes)
 
 
 def build_from_parquet(source: str, columns: Columns, target: str, storage: Storage) -> Built:
@@ -151,7 +166,8 @@ def build_from_parquet(source: str, columns: Columns, target: str, storage: Stor
                 yield _renamed(table, columns, uri, first_row, target, base)
                 first_row += len(table)
 
-    return Built(_write(tables(), _BYTES_ROWS, target, storage), Unpaired(), _outside(target, base))
+    manifest = _write(tables(), _BYTES_ROWS, target, storage)
+    return Built(manifest.rows, Unpaired(), _outside(target, base), notes=manifest.notes)
 
 
 def _tables(rows: Iterable[tuple[str, str, str]], target: str) -> Iterator[pa.Table]:
@@ -239,9 +255,9 @@ def _base(target: str) -> str:
 
 
 def _relative(uri: str, base: str) -> str:
-    """Return `uri` relative to `base` if it lies below it, and reads as relative there."""
+    """Return `uri` relative to `base` if it lies below it, and reads as relative there: "/a" and "a:b" would not."""
     below = uri.removeprefix(f"{base}/")
-    return below if below != uri and ":" not in below.split("/")[0] else uri
+    return below if below != uri and ":" not in below.split("/")[0] and not below.startswith(("/", "./")) else uri
 
 
 def _outside(target: str, *folders: str) -> tuple[str, ...]:
@@ -250,8 +266,8 @@ def _outside(target: str, *folders: str) -> tuple[str, ...]:
     return tuple(root for root in roots if root != base and not root.startswith(f"{base}/"))
 
 
-def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: Storage) -> int:
-    """Write a manifest in one piece and return its rows; nothing is written of one that a run would refuse."""
+def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: Storage) -> Manifest:
+    """Write a manifest in one piece and return it, as read where it was made; nothing is written that a run would refuse."""
     target = normalise(target)
     if not target.lower().endswith(".parquet"):
         raise ManifestError(f"{target}: a manifest's name must end in .parquet")
@@ -264,7 +280,8 @@ def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: St
                     check_schema(table.schema, target)
                     writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
                 elif table.schema != writer.schema:
-                    raise ManifestError(f"{target}: the sources' columns differ: {table.schema} after {writer.schema}")
+                    differs = difference(writer.schema, table.schema) or "their order"
+                    raise ManifestError(f"{target}: the sources' columns differ: {differs}; write all sources with the same")
                 writer.write_table(table, row_group_size=group_rows)
         finally:
             if writer is not None:
@@ -272,8 +289,8 @@ def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: St
         if writer is None:
             raise ManifestError(f"{target}: no rows; check where pictures should come from")
         try:
-            rows = open_manifest(str(path), Storage()).rows
+            manifest = open_manifest(str(path), Storage())
         except ManifestError as error:
             raise ManifestError(str(error).replace(str(path), target)) from error
         storage.upload(target, path)
-        return rows
+        return manifest

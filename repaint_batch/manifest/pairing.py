@@ -7,13 +7,14 @@ page by page into a table on local disk, and the pairs are asked of it; memory s
 import posixpath
 import re
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from repaint_batch.errors import ManifestError
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.errors import ManifestError, UriRefused
+from repaint_batch.storage import Storage, UriPolicy, normalise
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
 """Names of pictures end so; what ends otherwise is left aside."""
@@ -22,6 +23,42 @@ MASK_SUFFIXES = (*PICTURE_SUFFIXES, ".json")
 
 _PLACES = ("path", "stem", "folder", "name", "suffix")
 _NAMED = 5  # offenders that are named
+_RESIDENT = re.compile(
+    r"(?i)(^|/)(\._[^/]*|@eaDir/.*|\.ipynb_checkpoints/.*|__MACOSX/.*|\.AppleDouble/.*|\.thumbnails/.*|[$#@]recycle(\.bin)?/.*"
+    r"|\.Trash[^/]*/.*|\.git/.*|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.DS_Store|[^/]*_\$folder\$)$",
+    re.DOTALL,
+)
+"""What systems and programs keep among pictures for themselves: previews, halves of files, deleted things, markers of folders."""
+
+
+@dataclass
+class Aside:
+    """What a listing came by and did not take.
+
+    Attributes:
+        suffixes: how many files of each suffix that no picture or mask has.
+        residents: files that systems and programs keep there for themselves.
+        refused: files whose names or places cannot be used, with the reason, in the first few of them.
+        refused_count: how many of those.
+    """
+
+    suffixes: Counter[str] = field(default_factory=Counter)
+    residents: int = 0
+    refused: list[str] = field(default_factory=list)
+    refused_count: int = 0
+
+    def __str__(self) -> str:
+        parts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in self.suffixes.most_common()]
+        if self.residents:
+            parts.append(f"{self.residents:,} that systems keep for themselves (._*, @eaDir, Thumbs.db and the like)")
+        if self.refused_count:
+            parts.append(self.refusal())
+        return ", ".join(parts)
+
+    def refusal(self) -> str:
+        """Return what is to be said of files that cannot be used."""
+        more = "; ..." if self.refused_count > len(self.refused) else ""
+        return f"{self.refused_count:,} that cannot be used: {'; '.join(self.refused)}{more}"
 
 
 @dataclass(frozen=True)
@@ -66,9 +103,11 @@ def mask_path(pattern: str, path: str) -> str:
         known = ", ".join(f"{{{place}}}" for place in _PLACES)
         raise ManifestError(f"pattern {pattern!r}: {{{unknown[0]}}} is unknown; known: {known}")
     stem, suffix = posixpath.splitext(path)
-    folder, name = posixpath.split(stem)
+    folder, slash, name = stem.rpartition("/")
     values = {"path": path, "stem": stem, "folder": folder, "name": name, "suffix": suffix}
-    return re.sub(r"\{([^}]*)\}", lambda match: values[match[1]], pattern).lstrip("/")
+    # A key may begin with a slash; one that only parts the name from no folder is none of its own.
+    pattern = pattern.lstrip("/") if slash else pattern.replace("{folder}/", "").lstrip("/")
+    return re.sub(r"\{([^}]*)\}", lambda match: values[match[1]], pattern)
 
 
 class FolderPairs:
@@ -81,12 +120,16 @@ class FolderPairs:
         storage: how to reach them.
         scratch: empty local folder for the table.
 
+    Attributes:
+        aside: what else was there.
+
     Raises:
         ManifestError: there are no pictures, a picture would be its own mask, or a picture has several masks.
     """
 
     def __init__(self, images: str, masks: str, pattern: str, storage: Storage, scratch: Path) -> None:
         self._images, self._masks = normalise(images), normalise(masks)
+        self.aside = Aside()
         self._exact = pattern.lower().endswith((*MASK_SUFFIXES, "{suffix}", "{path}"))
         self._db = sqlite3.connect(scratch / "pairs.sqlite")
         # The table is made to be thrown away: nothing of it has to survive a crash.
@@ -97,12 +140,14 @@ class FolderPairs:
         )
         pictures = (
             (path, uri, mask_path(pattern, path), identity)
-            for uri, path, identity in _listed(self._images, PICTURE_SUFFIXES, storage, without=self._masks)
+            for uri, path, identity in _listed(
+                self._images, PICTURE_SUFFIXES, storage, Aside() if self._images == self._masks else self.aside, self._masks
+            )
         )
         self._fill("insert into pictures values (?, ?, ?, ?)", pictures)
         masked = (
             (uri, path, path if self._exact else posixpath.splitext(path)[0], identity)
-            for uri, path, identity in _listed(self._masks, MASK_SUFFIXES, storage, without=self._images)
+            for uri, path, identity in _listed(self._masks, MASK_SUFFIXES, storage, self.aside, self._images)
         )
         self._fill("insert into masks values (?, ?, ?, ?)", masked)
         self._db.execute("create index mask_keys on masks (key)")
@@ -161,18 +206,38 @@ class FolderPairs:
         return count, tuple(name for (name,) in names)
 
 
-def listed_pictures(folder: str, storage: Storage) -> Iterator[tuple[str, str]]:
-    """Yield (path below the folder, URI) of every picture in a folder or prefix, in the store's order."""
-    for uri, path, _ in _listed(normalise(folder), PICTURE_SUFFIXES, storage):
+def listed_pictures(folder: str, storage: Storage, aside: Aside) -> Iterator[tuple[str, str]]:
+    """Yield (path below the folder, URI) of every picture in a folder or prefix, in the store's order; count all else."""
+    for uri, path, _ in _listed(normalise(folder), PICTURE_SUFFIXES, storage, aside):
         yield path, uri
 
 
-def _listed(folder: str, suffixes: tuple[str, ...], storage: Storage, without: str = "") -> Iterator[tuple[str, str, str]]:
+def _listed(
+    folder: str, suffixes: tuple[str, ...], storage: Storage, aside: Aside, without: str = ""
+) -> Iterator[tuple[str, str, str]]:
     """Yield (URI, path below `folder`, identity) of what ends in `suffixes`, but not what lies in `without` inside it."""
-    apart = f"{without}/" if without.startswith(f"{folder}/") else None
+    apart, policy = f"{without}/" if without.startswith(f"{folder}/") else None, UriPolicy(folder)
     for uri, info in storage.walk(folder):
-        if uri.lower().endswith(suffixes) and not (apart and uri.startswith(apart)):
-            yield uri, uri.removeprefix(folder).lstrip("/"), identity_of(info)
+        if apart and uri.startswith(apart):
+            continue
+        path = uri[len(folder) + 1 :] or posixpath.basename(uri)
+        if _RESIDENT.search(path):
+            aside.residents += 1
+        elif not uri.lower().endswith(suffixes):
+            aside.suffixes[posixpath.splitext(path)[1].lower()] += 1
+        elif reason := _refusal(uri, path, policy):
+            aside.refused_count += 1
+            aside.refused += [reason] if len(aside.refused) < _NAMED else []
+        else:
+            yield uri, path, identity_of(info)
+
+
+def _refusal(uri: str, path: str, policy: UriPolicy) -> str | None:
+    """Return why a row could not name an object that is there."""
+    try:
+        return None if policy.resolve(uri) == uri else f"{path!r}: its name means another place"
+    except UriRefused as error:
+        return str(error)
 
 
 def identity_of(info: dict[str, Any]) -> str:

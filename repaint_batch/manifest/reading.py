@@ -1,13 +1,14 @@
 """The list of what to restore: Parquet rows of sample_id, image, mask, and whatever else should come along.
 
 ``image`` and ``mask`` are each a URI or the Hugging Face struct ``{bytes, path}``. A manifest is one file, or a folder or
-prefix of files that are read in key order. `open_manifest` refuses a bad one before any work; `read_rows` reads a range.
+prefix of files that are read in key order, see `files`. `open_manifest` refuses a bad one before any work; `read_rows` reads a
+range. Both give columns as `columns` says that they are stored.
 """
 
 import hashlib
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import ManifestError, SampleError
-from repaint_batch.schema import IMAGE_STRUCT, MANIFEST_REQUIRED, RESULTS, passthrough
+from repaint_batch.manifest.columns import as_stored, stored, to_look_at
+from repaint_batch.manifest.files import Partition, find_files
+from repaint_batch.schema import IMAGE_STRUCT, MANIFEST_REQUIRED
 from repaint_batch.storage import Storage, join, normalise
 
 MAX_ID_BYTES = 1024
@@ -32,11 +35,13 @@ class ManifestFile:
         uri: where it is.
         rows: rows in it.
         footer_sha256: hash of its footer and length, which change when its contents do.
+        partition: columns that the names of its folders give, each with the one value that all its rows have.
     """
 
     uri: str
     rows: int
     footer_sha256: str
+    partition: Partition = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,16 @@ class Manifest:
     Attributes:
         base: folder or prefix that relative URIs in it start from.
         files: in key order.
-        schema: Arrow schema common to the files.
+        schema: Arrow schema common to the files, as rows are read.
         fingerprint: 16 hex digits that change with its contents.
+        notes: columns that are not read quite as they stand, one line each.
     """
 
     base: str
     files: tuple[ManifestFile, ...]
     schema: pa.Schema
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -68,26 +75,36 @@ def open_manifest(uri: str, storage: Storage) -> Manifest:
         ManifestError: it is missing, lacks a column, or has null, duplicate or empty ids; the message names them.
     """
     uri = normalise(uri)
-    single = uri.lower().endswith(".parquet")
-    uris = [uri] if single else [found for found, _ in storage.list(uri) if found.lower().endswith(".parquet")]
-    if not uris or (single and not storage.exists(uri)):
-        raise ManifestError(f"{uri}: no Parquet manifest there; check input.manifest")
-    files, schemas, ids = [], [], []
-    for file_uri in uris:
-        file, schema, file_ids = _inspect(file_uri, storage)
+    base, found = find_files(uri, storage)
+    files, schemas, ids, notes = [], [], [], dict[str, None]()
+    for file_uri, partition in found:
+        file, schema, file_ids, file_notes = _inspect(file_uri, partition, storage)
         files.append(file)
         schemas.append(schema)
         ids.append(file_ids)
+        notes |= dict.fromkeys(file_notes)
     for file, schema in zip(files[1:], schemas[1:], strict=True):
-        if not schema.equals(schemas[0]):
-            raise ManifestError(f"{file.uri}: its columns differ from those of {files[0].uri}; write all files with the same")
+        if differs := difference(schemas[0], schema):
+            raise ManifestError(
+                f"{file.uri}: its columns differ from those of {files[0].uri}: {differs}; write all files with the same"
+            )
     all_ids = pa.chunked_array([chunk for column in ids for chunk in column.chunks], type=pa.large_string())
     _check_ids(all_ids, uri)
     digest = hashlib.blake2b(digest_size=8)
     for file in files:
         digest.update(file.footer_sha256.encode())
-    base = uri.rpartition("/")[0] if single else uri
-    return Manifest(base, tuple(files), schemas[0], digest.hexdigest())
+        if file.partition:
+            digest.update(repr(sorted(file.partition.items())).encode())
+    return Manifest(base, tuple(files), schemas[0], digest.hexdigest(), tuple(notes))
+
+
+def difference(schema: pa.Schema, other: pa.Schema) -> str:
+    """Return in which columns `other` differs from `schema`, whatever their order; nothing where they are the same."""
+    lacks = [f"no {name!r}" for name in schema.names if name not in other.names]
+    besides = [f"{name!r} besides" for name in other.names if name not in schema.names]
+    shared = [(name, schema.field(name).type, other.field(name).type) for name in schema.names if name in other.names]
+    changed = [f"{name!r} is {now} and not {then}" for name, then, now in shared if now != then]
+    return ", ".join([*lacks, *besides, *changed])
 
 
 def read_rows(files: Sequence[ManifestFile], start: int, stop: int, storage: Storage) -> pa.Table:
@@ -96,7 +113,7 @@ def read_rows(files: Sequence[ManifestFile], start: int, stop: int, storage: Sto
     Raises:
         ManifestError: a file is no longer what it was when the job was planned.
     """
-    tables = []
+    tables: list[pa.Table] = []
     ends = list(itertools.accumulate(file.rows for file in files))
     for file, end in zip(files, ends, strict=True):
         begin = end - file.rows
@@ -105,7 +122,9 @@ def read_rows(files: Sequence[ManifestFile], start: int, stop: int, storage: Sto
         parquet = _open(file.uri, storage)
         if _footer_sha256(parquet) != file.footer_sha256:
             raise ManifestError(f"{file.uri} has changed since the job was planned; restore it, or start a new output")
-        tables.append(_read_range(parquet, max(start, begin) - begin, min(stop, end) - begin))
+        rows = _read_range(parquet, max(start, begin) - begin, min(stop, end) - begin)
+        rows = as_stored(_with_partition(rows, file.partition), file.uri)
+        tables.append(rows.select(tables[0].column_names) if tables else rows)
     return pa.concat_tables(tables)
 
 
@@ -156,15 +175,33 @@ def _footer_sha256(parquet: pq.ParquetFile) -> str:
     return hashlib.sha256(repr((metadata.num_rows, str(parquet.schema_arrow), groups)).encode()).hexdigest()
 
 
-def _inspect(uri: str, storage: Storage) -> tuple[ManifestFile, pa.Schema, pa.ChunkedArray]:
+def _inspect(
+    uri: str, partition: Partition, storage: Storage
+) -> tuple[ManifestFile, pa.Schema, pa.ChunkedArray, tuple[str, ...]]:
+    """Return a file, its columns as they are read, its ids, and what is to be said of its columns."""
     parquet = _open(uri, storage)
-    schema = parquet.schema_arrow.remove_metadata()
-    check_schema(schema, uri)
-    ids = parquet.read(columns=["sample_id"]).column("sample_id")
-    nulls = [i for i in range(len(ids)) if not ids[i].is_valid][:_NAMED] if ids.null_count else []
+    raw = parquet.schema_arrow.remove_metadata()
+    own_partition = {name: value for name, value in partition.items() if name not in raw.names}
+    raw = pa.schema([*raw, *((name, pa.string()) for name in own_partition)])
+    check_schema(raw, uri)
+    known = stored(raw, uri)
+    wanted = ["sample_id", *(name for name in to_look_at(raw) if name not in own_partition)]
+    ids = []
+    try:
+        for batch in parquet.iter_batches(columns=wanted):
+            rows = pa.Table.from_batches([batch])
+            as_stored(rows.drop_columns("sample_id"), uri)
+            ids += rows["sample_id"].cast(pa.large_string()).chunks
+            ids[-1].validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise ManifestError(f"{uri}: {error}; sample_id must be UTF-8, and the file whole") from error
+    column = pa.chunked_array(ids, pa.large_string())
+    nulls = [i for i in range(len(column)) if not column[i].is_valid][:_NAMED] if column.null_count else []
     if nulls:
-        raise ManifestError(f"{uri}: sample_id is null in {ids.null_count} rows, such as {nulls}; give every row an id")
-    return ManifestFile(uri, parquet.metadata.num_rows, _footer_sha256(parquet)), schema, ids.cast(pa.large_string())
+        raise ManifestError(f"{uri}: sample_id is null in {column.null_count} rows, such as {nulls}; give every row an id")
+    file = ManifestFile(uri, parquet.metadata.num_rows, _footer_sha256(parquet), own_partition)
+    said = tuple(f"column {name!r} is taken from the names of folders, as text" for name in own_partition)
+    return file, known.schema, column, (*known.notes, *said)
 
 
 def check_schema(schema: pa.Schema, uri: str) -> None:
@@ -175,21 +212,18 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
         raise ManifestError(f"{uri}: column {', '.join(repeated)} stands there twice; rename one")
-    id_type = schema.field("sample_id").type
+    read = stored(schema, uri).schema
+    id_type = read.field("sample_id").type
     if not (pa.types.is_string(id_type) or pa.types.is_large_string(id_type) or pa.types.is_integer(id_type)):
         raise ManifestError(f"{uri}: sample_id is {id_type}; it must be a string or an integer")
     for name in ("image", "mask"):
-        kind = schema.field(name).type
+        kind = read.field(name).type
         is_uri = pa.types.is_string(kind) or pa.types.is_large_string(kind)
         is_struct = pa.types.is_struct(kind) and {f.name for f in kind} == {f.name for f in IMAGE_STRUCT}
         if not (is_uri or is_struct):
             raise ManifestError(f"{uri}: {name} is {kind}; it must be a URI string or a struct of bytes and path")
-    if "seed" in schema.names and not pa.types.is_integer(schema.field("seed").type):
-        raise ManifestError(f"{uri}: seed is {schema.field('seed').type}; it must be an integer")
-    own = {field.name for field in passthrough(schema)}
-    reserved = sorted(name for name in own if name in RESULTS.names or name.startswith("__"))
-    if reserved:
-        raise ManifestError(f"{uri}: column {', '.join(reserved)} would collide with the results' own; rename it")
+    if "seed" in read.names and not pa.types.is_integer(read.field("seed").type):
+        raise ManifestError(f"{uri}: seed is {read.field('seed').type}; it must be an integer")
 
 
 def _check_ids(ids: pa.ChunkedArray, uri: str) -> None:
@@ -220,3 +254,7 @@ def _read_range(parquet: pq.ParquetFile, start: int, stop: int) -> pa.Table:
     return parquet.read_row_groups(groups).slice(start - first, stop - start).replace_schema_metadata(None)
 
 
+def _with_partition(rows: pa.Table, partition: Partition) -> pa.Table:
+    for name, value in partition.items():
+        rows = rows.append_column(name, pa.array([value] * len(rows), pa.string()))
+    return rows

@@ -9,6 +9,7 @@ Where only an identity changed, the bytes are read and hashed: a picture that wa
 
 import hashlib
 import sqlite3
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -129,6 +130,8 @@ class Comparison:
         pairs = FolderPairs(corpus.images, corpus.masks, corpus.pattern, self._storage, scratch)
         try:
             self._unpaired = pairs.unpaired()
+            if pairs.aside.refused_count:
+                warnings.warn(f"left aside: {pairs.aside.refusal()}; rename them", stacklevel=2)
             self._db.executemany("insert into listed values (?, ?, ?, ?, ?)", pairs.identified())
         finally:
             pairs.close()

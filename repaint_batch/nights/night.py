@@ -164,7 +164,7 @@ class _Night:
     def _finish_earlier(self, asked: str) -> None:
         """Go on with what earlier nights left, if it is still what is asked for; give it up otherwise."""
         for plan in load_plans(self._output, self._storage):
-            if len(self._table.committed(plan)) == plan.shards:
+            if len(self._table.done(plan)) == plan.rows:
                 continue
             if asked_for(plan.prior_fingerprint, plan.sampler_fingerprint, plan.job_config()) == asked:
                 job = plan.job_config().model_copy(update={"compute": self._config.compute, "storage": self._allowing(plan)})

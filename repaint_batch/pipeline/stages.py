@@ -17,6 +17,7 @@ import pyarrow as pa
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, SourceMissing, WorkerKilled, redact
 from repaint_batch.images.restoration import Restored, compose, prepare
+from repaint_batch.images.windows import PLAN
 from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
 from repaint_batch.pipeline.guarding import guarded
 from repaint_batch.pipeline.job import PARCEL_BYTES, Job, Row
@@ -141,7 +142,7 @@ def _cut(row: Row, job: Job) -> None:
 def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str, config: JobConfig) -> str:
     """Return the hash of all that decides a row's result: sources, fingerprints and seed of the row, image settings."""
     decides = [row[name] for name in ("prior_fingerprint", "sampler_fingerprint", "seed", "sample_id")]
-    settings = [config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
+    settings = [PLAN, config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
     return fingerprint(image_sha256, mask_sha256, *decides, settings)
 
 
@@ -168,11 +169,11 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
         done, row["seed"] = _best(row, job, config)
         data, row["output_format"] = done.data, done.format
         row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
-        row["largest_known_difference"] = done.largest_known_difference
+        row["largest_known_difference"], row["dropped"] = done.largest_known_difference, list(done.dropped)
         status, reason = "ok", None
     else:
         data, row["known_pixels_equal"], row["nfe"] = row["__image"], True, 0
-        row["largest_known_difference"] = 0.0
+        row["largest_known_difference"], row["dropped"] = 0.0, []
         status, reason = "skipped", "the mask has no hole; the picture passes through unchanged"
     row["output_sha256"], row["output_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
     if config.output.images == "files":

@@ -92,7 +92,8 @@ def compressed(pictures: Tensor, quality: Tensor, offset: Tensor) -> Tensor:
     at = torch.arange(-8, -(-side // 8) * 8 + 8, device=device)
     down, right = ((at + shift).clamp(0, side - 1) for shift in offset)
     padded = _to_ycc(pictures)[:, :, down][:, :, :, right]
-    blocks = padded.unflatten(3, (-1, 8)).unflatten(2, (-1, 8)).transpose(3, 4)  # (B, 3, rows, columns, 8, 8)
+    count, channels, height, width = padded.shape
+    blocks = padded.reshape(count, channels, height // 8, 8, width // 8, 8).transpose(3, 4)  # (B, 3, rows, columns, 8, 8)
     dct = _dct8(device)
     levels = dct @ (blocks * 127.5) @ dct.T
     levels = torch.round(levels / steps) * steps

@@ -127,7 +127,7 @@ class WholePictures:
 
 @dataclass(frozen=True, eq=False)
 class Crops:
-    """Pictures at several scales, from which square crops are taken: scale uniform, picture by area, place uniform, half mirrored.
+    """Pictures at several scales, from which squares are cut: scale uniform, picture by area, place uniform, half mirrored.
 
     Attributes:
         pixels: (P, 3) uint8, all pictures at all scales one after the other.
@@ -155,8 +155,8 @@ class Crops:
         height, width = np.array([picture.shape[:2] for picture in pictures]).T
         pixels = np.concatenate([picture.reshape(-1, 3) for picture in pictures])
         share = np.concatenate([area / area.sum() for area in areas]).astype(np.float32)
-        tensors = (torch.from_numpy(array.copy()).to(device) for array in (pixels, start, height, width, share))
-        return cls(*tensors, size_px, aged)
+        tensors = [torch.from_numpy(array.copy()).to(device) for array in (pixels, start, height, width, share)]
+        return cls(tensors[0], tensors[1], tensors[2], tensors[3], tensors[4], size_px, aged)
 
     def batch(self, count: int, generator: torch.Generator) -> torch.Tensor:
         device = self.pixels.device

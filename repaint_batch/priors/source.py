@@ -14,7 +14,7 @@ from repaint_batch.config import fingerprint
 from repaint_batch.errors import PriorError
 from repaint_batch.storage import Storage
 
-BUNDLED = {"emoji": "emoji32"}
+BUNDLED = {"photo": "photo64", "emoji": "emoji32"}
 """Names after ``bundled:``, and their folders in the package's assets."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")

@@ -87,7 +87,8 @@ class Trainer:
         self.output.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
-        self.network = self._first_network().to(self.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+        network = self._first_network().train()
+        self.network: torch.nn.Module = network.to(device=self.device, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self._predict = torch.compile(self.network, dynamic=False) if config.compile else self.network
         self.optimizer = torch.optim.AdamW(
@@ -96,7 +97,7 @@ class Trainer:
         self.scheduler = DDPMScheduler(num_train_timesteps=TRAIN_STEPS, beta_schedule="linear")
         self._alpha_bar = self.scheduler.alphas_cumprod.to(self.device)
         self.step, self.loss = 0, torch.full((), math.nan, device=self.device)
-        self._levels = _LossByLevel(self.device)
+        self._levels, self._count = _LossByLevel(self.device), 0
         self._resume()
 
     def _first_network(self) -> UNet2DModel:
@@ -113,8 +114,8 @@ class Trainer:
     @property
     def _identity(self) -> str:
         """What a checkpoint must agree on to be gone on from; the length of the run may change."""
-        named = {"pictures", "image_size_px", "crops", "network", "init_from", "held_out", "holdout_one_in", "leave_out"}
-        return fingerprint(self.config.model_dump(include=named))
+        named = {"pictures", "image_size_px", "crops", "network", "init_from", "seed", "batch_size"}
+        return fingerprint(self.config.model_dump(include=named | {"held_out", "holdout_one_in", "leave_out"}))
 
     def run(self) -> Path:
         """Train to the last step, or as long as the config says, and return the folder of the prior."""
@@ -165,9 +166,11 @@ class Trainer:
         # The average warms up too, so that a short run is not dominated by its first weights.
         decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
         with torch.no_grad():
-            get_ema_multi_avg_fn(decay)(list(self.average.parameters()), list(self.network.parameters()), self.step)
+            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+            average(list(self.average.parameters()), list(self.network.parameters()), self.step)
         self._levels.add(t, errors.detach())
-        return loss.detach()
+        mean: torch.Tensor = loss.detach()
+        return mean
 
     def _noised(self, x_0: torch.Tensor, t: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return x_t and the eps in it."""
@@ -259,6 +262,7 @@ class Trainer:
         sources = "\n".join(f"* {Path(source).name}" for source in config.pictures)
         start = f", started from the weights of {Path(config.init_from).name}" if config.init_from else ""
         parameters = sum(p.numel() for p in self.average.parameters())
+        decay = " and cosine decay" if config.decay == "cosine" else ""
         return f"""# {config.name}
 
 Unconditional DDPM, `UNet2DModel` of {parameters:,} parameters, {config.image_size_px}×{config.image_size_px} RGB in [-1, 1], eps
@@ -274,7 +278,7 @@ Held out, never trained on: {self._held_out()}
 Licences: {config.licence}
 
 ## Training
-{self.step:,} steps of batch {config.batch_size}{start}; AdamW, learning rate {config.learning_rate:g} with warm-up{" and cosine decay" if config.decay == "cosine" else ""}, EMA
+{self.step:,} steps of batch {config.batch_size}{start}; AdamW, learning rate {config.learning_rate:g} with warm-up{decay}, EMA
 {config.ema_decay:g}, bfloat16 autocast. Smoothed training loss at the end: {float(self.loss):.4f}.
 
 Made by `jobs/train_prior.py`.
@@ -285,8 +289,8 @@ Made by `jobs/train_prior.py`.
         named = [", ".join(f"`{pattern}`" for pattern in config.held_out)] if config.held_out else []
         if config.holdout_one_in:
             named.append(
-                f"every picture with `zlib.crc32(base.encode()) % {config.holdout_one_in} == 0`, where `base` is the file name without "
-                "suffix in lower case, without skin-tone parts (1f3fb .. 1f3ff) and fe0f"
+                f"every picture with `zlib.crc32(base.encode()) % {config.holdout_one_in} == 0`, where `base` is the file name "
+                "without suffix in lower case, without skin-tone parts (1f3fb .. 1f3ff) and fe0f"
             )
         return "; ".join(named) or "nothing"
 

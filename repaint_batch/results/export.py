@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
 from repaint_batch.results.outputs import SUFFIXES, add_member, facts_of, name_of, read_output
+from repaint_batch.results.reading import data_files
 from repaint_batch.results.reviews import PictureKey, Reviews
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS
@@ -100,7 +101,7 @@ def export(
         "webdataset": lambda: _WebDataset(target, storage),
     }
     written, pictures, size, left_out, not_accepted = makers[format](), 0, 0, 0, 0
-    for uri in sorted(delta.file_uris()):
+    for uri in sorted(data_files(delta, table.uri)):
         for row in _rows(uri, storage):
             if row["status"] == "failed":
                 left_out += 1
@@ -124,7 +125,7 @@ def _accepted(output: str, storage: Storage) -> set[PictureKey]:
 
 
 def _rows(uri: str, storage: Storage) -> Iterator[dict[str, Any]]:
-    filesystem, path = storage.arrow(normalise(uri))
+    filesystem, path = storage.arrow(uri)
     for batch in pq.ParquetFile(path, filesystem=filesystem).iter_batches(batch_size=_BATCH_ROWS):
         yield from batch.to_pylist()
 
@@ -143,23 +144,38 @@ class _Folder:
     def __init__(self, target: str, storage: Storage, names: Names) -> None:
         self._target, self._storage, self._names = target, storage, names
         self._taken: set[int] = set()
+        self._folders: set[int] = set()
         self.objects = 0
 
     def add(self, row: dict[str, Any], data: bytes) -> None:
         text = row["sample_id"]
         if self._names == "source" and row["image_uri"]:
             text = re.sub(r"^(s3:/|file:/)?/+", "", row["image_uri"])
-        name = name_of(text, row["output_format"])
-        if _hash(name) in self._taken:
+        name = _apart(name_of(text, row["output_format"]), self._taken)
+        if _hash(name) in self._taken or _hash(name) in self._folders:
             # "a" and "a.png", or one picture under two masks; the id tells them apart.
             stem, dot, suffix = name.rpartition(".")
             name = f"{stem}~{hashlib.sha256(row['sample_id'].encode()).hexdigest()[:16]}{dot}{suffix}"
         self._taken.add(_hash(name))
+        self._folders.update(_hash(folder) for folder in _folders(name))
         self._storage.write(join(self._target, name), data)
         self.objects += 1
 
     def close(self) -> None:
         return
+
+
+def _folders(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: at + 1]) for at in range(len(parts))]
+
+
+def _apart(name: str, taken: set[int]) -> str:
+    """Return `name` so that none of its folders has the name of a file: of "a.png" and "a.png/b" both can be written."""
+    for folder in _folders(name):
+        if _hash(folder) in taken:
+            return _apart(f"{folder}~{name[len(folder) :]}", taken)
+    return name
 
 
 def _hash(name: str) -> int:

@@ -1,7 +1,7 @@
 """What became of an output, version by version, and the way back.
 
-A rollback is one commit: it makes the table's rows what they were at an earlier version and the transactions of the shards
-that it takes out, or brings back, what they were too. Nothing is rewritten, so that a rollback can itself be rolled back.
+A rollback is one commit: it makes the table's rows what they were at an earlier version, and the ledger of what is committed
+what it was too. Nothing is rewritten, so that a rollback can itself be rolled back.
 Jobs of which the table then holds nothing are withdrawn, and no longer pending. Files in ``images/`` have names that are
 unique to their contents and are never written over: those that the rows name are as they were, or the rollback is refused.
 """
@@ -11,21 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow.parquet as pq
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, Transaction
 from deltalake.exceptions import DeltaError
 
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.lease import Lease
+from repaint_batch.results.ledger import Ledger, epoch_id
+from repaint_batch.results.log import Action, Log
 from repaint_batch.results.outputs import named_images
 from repaint_batch.results.plan import load_plans, load_withdrawn, reinstate, withdraw
-from repaint_batch.results.table import ResultsTable, holds, transaction_id, transaction_number
+from repaint_batch.results.reading import data_files
+from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
 
 ROLLBACK = "rollback_to"
 REMOVED = "removed"
-"""Keys under which commits that are no shard's say in the log what they did."""
+"""Keys under which commits that are no job's say in the log what they did."""
 NIGHT_LEASE = "night"
 """What nights of an output take, in place of a job's id, so that there is one at a time."""
 _NAMED = 3
@@ -41,8 +45,8 @@ class Change:
         at: time of the last.
         what: ``created``, ``job``, ``rollback``, ``removal`` or ``upkeep``.
         job_id: the job, where it is one.
-        shards: how many of its shards were committed.
-        failed: failed rows in them.
+        rows: how many of its rows were committed.
+        failed: failed ones among them.
         to: the version that a rollback went back to.
         removed: rows that a removal took out.
         is_whole: whether all data files of the last version are still there; older ones are given up by retention.
@@ -53,7 +57,7 @@ class Change:
     at: datetime
     what: str
     job_id: str | None = None
-    shards: int = 0
+    rows: int = 0
     failed: int = 0
     to: int | None = None
     removed: int = 0
@@ -84,19 +88,40 @@ def read_history(output: str, storage: Storage) -> list[Change]:
         NothingToResume: there is no table.
     """
     table = _table_of(output, storage)
-    delta = table.open()
+    log = Log(table.uri, storage)
+    versions, checkpoints = log.listed()
     changes: list[Change] = []
-    for entry in reversed(list(delta.history())):
-        change = _change(entry)
+    moved: list[tuple[int, set[str], set[str]]] = []
+    for version, actions in log.entries(versions):
+        change = _change(version, _info(actions))
         before = changes[-1] if changes else None
         if before and change.what == "job" and (before.what, before.job_id) == (change.what, change.job_id):
             change = replace(
-                change, first=before.first, shards=before.shards + change.shards, failed=before.failed + change.failed
+                change, first=before.first, rows=before.rows + change.rows, failed=before.failed + change.failed
             )
             changes.pop()
         changes.append(change)
+        moved.append((version, _paths(actions, "add"), _paths(actions, "remove")))
+    # A version can be opened if all entries since a checkpoint, or since the first, are there.
+    since = min((found.version for found in checkpoints if found.version + 1 >= versions[0]), default=0)
+    whole = {version for version in _whole(table, moved, storage) if versions[0] == 0 or version >= since}
+    return [replace(change, is_whole=change.last in whole) for change in changes]
+
+
+def _whole(table: ResultsTable, moved: list[tuple[int, set[str], set[str]]], storage: Storage) -> Iterator[int]:
+    """Yield the versions of which all data files are there, from the newest back.
+
+    Args:
+        table: the results table.
+        moved: version, files added in it, files removed in it; ascending.
+        storage: how to reach it.
+    """
     present = _names(table.uri, storage)
-    return [replace(change, is_whole=not _missing_data(table, change.last, present)) for change in changes]
+    missing = {uri.rpartition("/")[2] for uri in data_files(table.open(moved[-1][0]), table.uri)} - present
+    for version, added, removed in reversed(moved):
+        if not missing:
+            yield version
+        missing = (missing - added) | (removed - present)
 
 
 def rollback(output: str, to: int, storage: Storage) -> Rollback:
@@ -113,32 +138,22 @@ def rollback(output: str, to: int, storage: Storage) -> Rollback:
         LeaseHeld: a job is running, or a night.
     """
     table = _table_of(output, storage)
-    with _nobody_running(output, table, storage):
+    try:
+        table.open(to)
+    except DeltaError as error:
+        newest = table.open().version()
+        raise ConfigError(f"--to {to}: {table.uri} has no such version; its newest is {newest}") from error
+    _refuse_gaps(output, table, to, storage)
+    then = table.ledger(to)
+    with _nobody_running(output, table, then, storage) as epochs:
         now = table.open()
-        try:
-            then = table.open(to)
-        except DeltaError as error:
-            raise ConfigError(f"--to {to}: {table.uri} has no such version; its newest is {now.version()}") from error
-        _refuse_gaps(output, table, to, storage)
-        transactions = _transactions_since(to, now)
-        turned = [
-            Transaction(name, (transaction_number(now, name) or 0) + 1)
-            for name in transactions
-            if holds(now, name) != holds(then, name)
-        ]
+        ledger = table.ledger(now.version())
+        # With the leases' epochs: a driver that was paused meanwhile publishes nothing of what is taken out.
+        numbers = ledger.turning(then) | {epoch_id(job_id): epoch for job_id, epoch in epochs.items()}
+        turned = [Transaction(name, number) for name, number in numbers.items()]
         now.restore(to, commit_properties=CommitProperties(app_transactions=turned, custom_metadata={ROLLBACK: str(to)}))
-        withdrawn, reinstated = _settle(output, table, {name.split("/")[0] for name in transactions}, storage)
+        withdrawn, reinstated = _settle(output, table, storage)
     return Rollback(table.open().version(), table.counts(), withdrawn, reinstated)
-
-
-def _transactions_since(version: int, now: DeltaTable) -> list[str]:
-    """Return the transactions in which `now` may differ from a version: of commits after it, or taken out since."""
-    entries, lowest = list(now.history()), version
-    for entry in entries:  # newest first
-        if ROLLBACK in entry and entry["version"] > lowest:
-            lowest = min(lowest, int(entry[ROLLBACK]))
-    later = [entry for entry in entries if entry["version"] > lowest and "job_id" in entry]
-    return sorted({transaction_id(entry["job_id"], int(entry["shard"])) for entry in later})
 
 
 def removed_ids(output: str, storage: Storage) -> set[str]:
@@ -151,10 +166,11 @@ def removed_ids(output: str, storage: Storage) -> set[str]:
     return ids
 
 
-def _settle(output: str, table: ResultsTable, touched: set[str], storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _settle(output: str, table: ResultsTable, storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Withdraw the jobs of which the table holds nothing any more, and reinstate those of which it does again."""
-    gone = [plan for plan in load_plans(output, storage) if plan.job_id in touched and not table.committed(plan)]
-    back = [plan for plan in load_withdrawn(output, storage) if plan.job_id in touched and table.committed(plan)]
+    ledger = table.ledger()
+    gone = [plan for plan in load_plans(output, storage) if plan.job_id in ledger.jobs and not ledger.done(plan.job_id)]
+    back = [plan for plan in load_withdrawn(output, storage) if ledger.done(plan.job_id)]
     for plan in gone:
         withdraw(plan, output, storage)
     for plan in back:
@@ -163,14 +179,18 @@ def _settle(output: str, table: ResultsTable, touched: set[str], storage: Storag
 
 
 @contextlib.contextmanager
-def _nobody_running(output: str, table: ResultsTable, storage: Storage) -> Iterator[None]:
-    """Hold the leases under which anybody would write to the table."""
+def _nobody_running(output: str, table: ResultsTable, then: Ledger, storage: Storage) -> Iterator[dict[str, int]]:
+    """Hold the leases of those who might write to the table, or whose rows change; yield the epochs by job."""
+    now = table.ledger()
+    changed = {name.rpartition("/")[0] for name in now.turning(then)}
     with contextlib.ExitStack() as leases:
         leases.enter_context(Lease(output, NIGHT_LEASE, storage))
-        for plan in load_plans(output, storage):
-            if len(table.committed(plan)) < plan.shards:
-                leases.enter_context(Lease(output, plan.job_id, storage))
-        yield
+        plans = [
+            plan
+            for plan in load_plans(output, storage)
+            if plan.job_id in changed or len(now.done(plan.job_id)) < plan.rows
+        ]
+        yield {plan.job_id: leases.enter_context(Lease(output, plan.job_id, storage)).epoch for plan in plans}
 
 
 def _table_of(output: str, storage: Storage) -> ResultsTable:
@@ -180,11 +200,19 @@ def _table_of(output: str, storage: Storage) -> ResultsTable:
     return table
 
 
-def _change(entry: dict[str, Any]) -> Change:
-    version = int(entry["version"])
-    at = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
+def _info(actions: list[Action]) -> dict[str, Any]:
+    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
+def _paths(actions: list[Action], kind: str) -> set[str]:
+    """Return the names of the data files that actions add or remove. Paths in the log are percent-encoded."""
+    return {unquote(action[kind]["path"]).rpartition("/")[2] for action in actions if kind in action}
+
+
+def _change(version: int, entry: dict[str, Any]) -> Change:
+    at = datetime.fromtimestamp(entry.get("timestamp", 0) / 1000, UTC)
     if "job_id" in entry:
-        return Change(version, version, at, "job", entry["job_id"], 1, int(entry["failed"]))
+        return Change(version, version, at, "job", entry["job_id"], int(entry["rows"]), int(entry["failed"]))
     if ROLLBACK in entry:
         return Change(version, version, at, "rollback", to=int(entry[ROLLBACK]))
     if REMOVED in entry:
@@ -198,7 +226,7 @@ def _names(uri: str, storage: Storage) -> set[str]:
 
 def _missing_data(table: ResultsTable, version: int, present: set[str]) -> list[str]:
     try:
-        uris = table.open(version).file_uris()
+        uris = data_files(table.open(version), table.uri)
     except DeltaError:  # the log no longer goes back that far
         return [f"the log of version {version}"]
     return [uri for uri in uris if uri.rpartition("/")[2] not in present]
@@ -207,7 +235,7 @@ def _missing_data(table: ResultsTable, version: int, present: set[str]) -> list[
 def _refuse_gaps(output: str, table: ResultsTable, version: int, storage: Storage) -> None:
     missing = _missing_data(table, version, _names(table.uri, storage))
     if not missing:
-        named = named_images(table.open(version).file_uris(), storage)
+        named = named_images(data_files(table.open(version), table.uri), storage)
         if named:
             images = _names(join(normalise(output), "images"), storage)
             missing = [uri for uri in named if uri.rpartition("/")[2] not in images]

@@ -9,8 +9,9 @@ fell silent is followed by the next generation. Whether it did is judged by watc
 live on the onlooker's own clock, since clocks of different machines disagree. A process that is known to be dead, because
 it ran on this machine, is not waited for.
 
-The lease keeps two drivers from doing the same work. That nothing is published twice is not left to it: the transaction
-of a shard sees to that, even where a holder was paused, lost its lease, and goes on for a moment.
+The lease keeps two drivers from doing the same work. That nothing is published twice is not left to it: the ledger of the
+results table sees to that, even where a holder was paused, lost its lease, and goes on for a moment. The number of its
+generation is the epoch under which it commits.
 """
 
 import contextlib
@@ -186,6 +187,12 @@ class Lease:
                 self._write(replace(self._own, released=True))
         elif kind is not None and issubclass(kind, KeyboardInterrupt):
             self.check()
+
+    @property
+    def epoch(self) -> int:
+        """Number of the generation that was taken; it grows from holder to holder."""
+        assert self._own is not None, "the lease was not taken"
+        return self._own.number
 
     def check(self) -> None:
         """Raise if the lease is lost.

@@ -2,7 +2,7 @@
 
 A data file is an orphan if no version of the table that its log still knows refers to it, so that time travel and rollback
 lose nothing; an image file, if no row of any such version names it. While a job of the output is unfinished, what looks
-like an orphan may be its shard on the way to a commit: then files that are not certainly of a finished job are left alone.
+like an orphan may be its parcel on the way to a commit: then files that are not certainly of a finished job are left alone.
 """
 
 import json
@@ -22,7 +22,7 @@ from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
 
 YOUNG_S = 3600.0
-_TRACES = ("attempts", "errors", "probes", "inflight", "lease")
+_TRACES = ("attempts", "errors", "probes", "inflight")
 _CHECKPOINT = re.compile(r"(\.checkpoint\.(.*\.)?|/_sidecars/.*\.)parquet$")
 _READERS = 8
 
@@ -66,7 +66,8 @@ def find_orphans(output: str, storage: Storage, young_s: float = YOUNG_S) -> Orp
     output = normalise(output)
     table = ResultsTable(output, storage)
     plans = load_plans(output, storage)
-    unfinished = tuple(plan.job_id for plan in plans if len(table.committed(plan)) < plan.shards)
+    ledger = table.ledger()
+    unfinished = tuple(plan.job_id for plan in plans if len(ledger.done(plan.job_id)) < plan.rows)
     found: list[Orphan] = []
     before = time.time() - young_s
     if plans and not unfinished and table.exists():
@@ -92,11 +93,16 @@ def _old(uri: str, kind: str, storage: Storage, before: float) -> Iterator[Orpha
 def _traces(output: str, plan: Plan, storage: Storage, before: float) -> Iterator[Orphan]:
     for kind in _TRACES:
         yield from _old(job_uri(output, plan.job_id, kind), kind, storage, before)
+    # The newest generation stays: the next is to have a higher number, under which whoever takes it may commit.
+    generations = [uri for uri, _ in storage.list(job_uri(output, plan.job_id, "lease")) if uri.endswith(".json")]
+    for orphan in _old(job_uri(output, plan.job_id, "lease"), "lease", storage, before):
+        if orphan.uri != generations[-1]:
+            yield orphan
 
 
 def _files(output: str, table: ResultsTable, storage: Storage, before: float) -> Iterator[Orphan]:
     # Listed before the log is read: whatever is committed in between is then referred to.
-    old_files = [found for found in _old(table.uri, "data file", storage, before) if f"{table.uri}/_delta_log/" not in found.uri]
+    old_files = [found for found in _old(table.uri, "data file", storage, before) if not _is_log(found.uri, table)]
     old_images = list(_old(join(output, "images"), "image", storage, before))
     referred = _referred_files(table, storage)
     yield from (orphan for orphan in old_files if orphan.uri not in referred)
@@ -104,6 +110,11 @@ def _files(output: str, table: ResultsTable, storage: Storage, before: float) ->
         present = sorted({uri for uri, _ in storage.list(table.uri)} & referred)
         named = set(map(_name, named_images(present, storage)))
         yield from (orphan for orphan in old_images if _name(orphan.uri) not in named)
+
+
+def _is_log(uri: str, table: ResultsTable) -> bool:
+    # What a killed process leaves half-written on a disk is no part of it.
+    return uri.startswith(f"{table.uri}/_delta_log/") and not uri.endswith(".part")
 
 
 def _referred_files(table: ResultsTable, storage: Storage) -> set[str]:

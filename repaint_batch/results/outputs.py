@@ -64,7 +64,7 @@ def file_uri(output: str, row: Mapping[str, Any], base: str) -> str:
     """
     text = row["sample_id"]
     if row["image_uri"]:
-        uri = re.sub(r"^file:/*/", "/", row["image_uri"])
+        uri = normalise(row["image_uri"]) if row["image_uri"].lower().startswith("file:") else row["image_uri"]
         text = re.sub(r"^(s3:/)?/+", "", uri.removeprefix(f"{base}/"))
     name = name_of(text, row["output_format"])
     if len(name.encode()) > _NAME_BYTES:

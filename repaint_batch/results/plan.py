@@ -14,9 +14,9 @@ from typing import Any, Literal
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
 from repaint_batch.manifest import Manifest, ManifestFile
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage, delta_uri, join, normalise
 
-FORMAT = 1
+FORMAT = 2  # 1: what was committed was told by shard
 _PLAN, _WITHDRAWN = "plan.json", "plan.withdrawn.json"
 
 
@@ -85,7 +85,12 @@ def make_plan(
     retry_of: str | None = None,
     listed: int | None = None,
 ) -> Plan:
-    """Return the plan of a job; nothing is written."""
+    """Return the plan of a job; nothing is written.
+
+    Raises:
+        ConfigError: no table can be kept at output.uri.
+    """
+    delta_uri(normalise(config.output.uri))
     values = config.model_dump(mode="json")
     decides = {
         "manifest": manifest.fingerprint,
@@ -152,7 +157,10 @@ def _read_plan(uri: str, storage: Storage) -> Plan:
     values = json.loads(storage.read(uri))
     written = values.pop("format", None)
     if written != FORMAT:
-        raise ConfigError(f"{uri} has format {written}, this version reads {FORMAT}; use the version that wrote it")
+        raise ConfigError(
+            f"{uri} has format {written}, this version goes on with format {FORMAT}; finish it with the version that "
+            "wrote it, or choose another output.uri"
+        )
     files = tuple(ManifestFile(**file) for file in values.pop("files"))
     return Plan(files=files, **values)
 

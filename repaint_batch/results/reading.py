@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 
-from repaint_batch.storage import Storage
+from repaint_batch.storage import Storage, join
 
 _TRIES = 5
 _PAUSE_S = 0.2  # before the second; doubled for each one after it
@@ -122,6 +122,11 @@ class Snapshot:
 
     def _dataset(self, where: Filters = ()) -> ds.Dataset:
         return self._table.to_pyarrow_dataset(filesystem=self._files, file_pruning_predicate=list(where) or None)
+
+
+def data_files(table: DeltaTable, uri: str) -> list[str]:
+    """Return the URIs of a version's data files, below the `uri` of its table; deltalake's own are percent-encoded."""
+    return [join(uri, path) for path in pa.table(table.get_add_actions())["path"].to_pylist()]
 
 
 def _query(columns: Sequence[str] | None = None, where: Filters = (), order: Order = (), most: int | None = None) -> str:

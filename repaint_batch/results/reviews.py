@@ -30,7 +30,7 @@ from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import REVIEWS
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage, delta_uri, join, normalise
 
 Verdict = Literal["accept", "reject", "redo", "undecided"]
 PictureKey = tuple[str, str]
@@ -83,11 +83,12 @@ class Reviews:
 
     def __init__(self, output: str, storage: Storage) -> None:
         self.uri = join(normalise(output), "reviews")
+        self._delta_uri = delta_uri(self.uri)
         self._storage, self._options = storage, storage.delta_options()
 
     def exists(self) -> bool:
         """Return whether anything was ever decided."""
-        return bool(DeltaTable.is_deltatable(self.uri, storage_options=self._options))
+        return bool(DeltaTable.is_deltatable(self._delta_uri, storage_options=self._options))
 
     def record(self, session: str, number: int, decisions: Sequence[Decision]) -> bool:
         """Add decisions in one transaction; return False if this batch of the session is there already.
@@ -140,9 +141,9 @@ class Reviews:
         if not self.exists():
             configuration = {"delta.dataSkippingStatsColumns": "decided_at", "delta.checkpointInterval": "100"}
             DeltaTable.create(
-                self.uri, schema=REVIEWS, mode="ignore", storage_options=self._options, configuration=configuration
+                self._delta_uri, schema=REVIEWS, mode="ignore", storage_options=self._options, configuration=configuration
             )
-        return DeltaTable(self.uri, storage_options=self._options)
+        return DeltaTable(self._delta_uri, storage_options=self._options)
 
 
 def count_verdicts(output: str, storage: Storage) -> Counter[str]:

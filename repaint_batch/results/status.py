@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from repaint_batch.errors import NothingToResume
 from repaint_batch.results.plan import Plan, load_plans
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.results.table import ResultsTable, shards_within
 from repaint_batch.storage import Storage
 
 
@@ -14,8 +14,8 @@ class JobStatus:
 
     Attributes:
         plan: the job.
-        shards_done: shards of it that the table holds.
-        rows_done: rows of those.
+        shards_done: shards of it of which the table holds every row.
+        rows_done: rows of it that the table holds.
     """
 
     plan: Plan
@@ -48,8 +48,8 @@ class OutputStatus:
 
     @property
     def finished(self) -> bool:
-        """Whether every job has committed every shard and no row is missing."""
-        return self.missing == 0 and all(job.shards_done == job.plan.shards for job in self.jobs)
+        """Whether every job has committed every row and no row is missing."""
+        return self.missing == 0 and all(job.rows_done == job.plan.rows for job in self.jobs)
 
     @property
     def exit_code(self) -> int:
@@ -69,13 +69,14 @@ def read_status(output: str, storage: Storage) -> OutputStatus:
     if not plans:
         raise NothingToResume(f"{output}: no job was ever planned there; check the output, or start with `repaint-batch run`")
     table = ResultsTable(output, storage)
+    ledger = table.ledger()
     jobs = []
     for plan in plans:
-        done = table.committed(plan)
-        jobs.append(JobStatus(plan, len(done), sum(stop - start for start, stop in map(plan.shard_range, done))))
+        done = ledger.done(plan.job_id)
+        jobs.append(JobStatus(plan, len(shards_within(plan, done)), len(done)))
     counts = table.counts() if table.exists() else {"ok": 0, "skipped": 0, "failed": 0}
     rows = plans[0].rows
     if plans[-1].listed is not None:  # a night's: what it listed, less what a later night has removed once all is done
-        unfinished = any(job.shards_done < job.plan.shards for job in jobs)
+        unfinished = any(job.rows_done < job.plan.rows for job in jobs)
         rows = plans[-1].listed if unfinished else sum(counts.values())
     return OutputStatus(tuple(jobs), counts["ok"], counts["skipped"], counts["failed"], rows)

@@ -1,29 +1,29 @@
-"""The results table: a Delta Lake table with one row a sample, and one transaction a shard.
+"""The results table: a Delta Lake table with one row a sample, and with a ledger of what is in it.
 
-Every commit carries the transaction id ``JOB_ID/SHARD``. Before writing, the table is asked whether it holds that id; two
-writers that get past the question conflict in Delta's own protocol, and one of them loses. So a shard is in the table once,
-however often its task ran.
-
-A transaction's number is odd while its shard is in the table. A rollback makes it even, in the same commit that takes the
-rows out, so that the shard may be committed again; numbers only ever grow, as Delta asks.
+Who writes to it is `committer`, in whose transactions the ledger is kept, see `ledger`; here is what everybody may ask.
 """
 
+import contextlib
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 
-from repaint_batch.errors import CommitFailed, CommitUnknown
+from repaint_batch.results.ledger import Ledger
+from repaint_batch.results.log import Log
 from repaint_batch.results.plan import Plan
+from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.reading import Filters, Snapshot, patiently
+from repaint_batch.results.staging import STATISTICS, stage
 from repaint_batch.schema import RESULTS
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage, delta_uri, join, normalise
 
-_COMMIT_TRIES = 20
+CHECKPOINT_VERSIONS = 100
+"""Versions from one checkpoint to the next, at least."""
 _STATUSES = ("ok", "skipped", "failed")
 
 
@@ -33,68 +33,63 @@ class ResultsTable:
     Args:
         output: folder or prefix of the output.
         storage: how to reach it.
+
+    Attributes:
+        uri: folder or prefix of the table.
     """
 
     def __init__(self, output: str, storage: Storage) -> None:
         self.uri = join(normalise(output), "results")
-        self._storage, self._options = storage, storage.delta_options()
+        self._delta_uri = delta_uri(self.uri)
+        self.storage, self._options = storage, storage.delta_options()
+        self._kept: DeltaTable | None = None
+        self._keeping = threading.Lock()
 
     def create(self, passthrough: Sequence[pa.Field]) -> None:
         """Make the table if it is not there; `passthrough` are the manifest's own columns."""
         schema = pa.schema([*RESULTS, *passthrough])
         # Binary and free text make no useful statistics, and would bloat the log.
         configuration = {
-            "delta.dataSkippingStatsColumns": "sample_id,status,job_id,shard,finished_at",
-            "delta.checkpointInterval": "100",
+            "delta.dataSkippingStatsColumns": ",".join(STATISTICS),
+            "delta.checkpointInterval": str(CHECKPOINT_VERSIONS),
         }
         patiently(
             lambda: DeltaTable.create(
-                self.uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
+                self._delta_uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
             )
         )
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
-        return bool(patiently(lambda: DeltaTable.is_deltatable(self.uri, storage_options=self._options)))
+        return bool(patiently(lambda: DeltaTable.is_deltatable(self._delta_uri, storage_options=self._options)))
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""
-        return patiently(lambda: DeltaTable(self.uri, version=version, storage_options=self._options))
+        return patiently(lambda: DeltaTable(self._delta_uri, version=version, storage_options=self._options))
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[DeltaTable]:
+        """Hold the table as it is now: opened once, brought up to date, and used by nobody else meanwhile."""
+        with self._keeping:
+            try:
+                if self._kept is not None:
+                    self._kept.update_incremental()
+            except (DeltaError, OSError):  # what it would need next may have been cleaned away
+                self._kept = None
+            if self._kept is None:
+                self._kept = self.open()
+            yield self._kept
 
     def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
-        """Publish a shard's rows in one transaction; return whether this call did it.
+        """Publish a shard's rows in one transaction; return whether this call did it."""
+        from repaint_batch.results.committer import Committer
 
-        False means that an earlier attempt already had.
-
-        Raises:
-            CommitFailed: the table certainly does not hold the shard.
-            CommitUnknown: nobody knows; ask `committed` later.
-        """
-        transaction, facts = transaction_id(plan.job_id, shard), _facts(plan, shard, rows)
-        last: Exception | None = None
-        for _ in range(_COMMIT_TRIES):
-            table = self.open()
-            if holds(table, transaction):
-                return False
-            number = (transaction_number(table, transaction) or 0) + 1
-            properties = CommitProperties(
-                app_transactions=[Transaction(transaction, number)], custom_metadata=facts, max_commit_retries=15
-            )
-            try:
-                _write(table, rows, plan.mode, properties)
-                return True
-            except CommitFailedError as error:
-                # Another shard's merge, or this shard's own earlier attempt: the next look at the table tells.
-                last = error
-            except (DeltaError, OSError) as error:
-                try:
-                    known = holds(self.open(), transaction)
-                except (DeltaError, OSError) as unreachable:
-                    raise CommitUnknown(f"shard {shard}: the table at {self.uri} cannot be asked: {unreachable}") from error
-                if known:
-                    return True
-                last = error
-        raise CommitFailed(f"shard {shard}: {self.uri} refused {_COMMIT_TRIES} commits; the last said: {last}") from last
+        start, _ = plan.shard_range(shard)
+        if rows["row"].null_count:
+            numbers = pa.array(range(start, start + len(rows)), pa.int64())
+            rows = rows.set_column(rows.schema.get_field_index("row"), RESULTS.field("row"), numbers)
+        with Committer(self, plan, None) as committer:
+            return committer.commit(stage(self, plan, rows, rows["attempt"][0].as_py()))
 
     def remove(self, ids: pa.Table, facts: dict[str, str]) -> None:
         """Take rows out in one transaction.
@@ -124,27 +119,17 @@ class ResultsTable:
         """Delete data files that no version younger than `hours` needs."""
         self.open().vacuum(retention_hours=int(hours), enforce_retention_duration=False, dry_run=False)
 
-    def committed(self, plan: Plan) -> set[int]:
-        """Return the shards of a job that the table holds."""
-        return patiently(lambda: self._committed(plan)) if self.exists() else set()
+    def done(self, plan: Plan) -> Ranges:
+        """Return the rows of a job that the table holds, or that were superseded in it; none where there is no table."""
+        return self.ledger().done(plan.job_id)
 
-    def _committed(self, plan: Plan) -> set[int]:
-        table = self.open()
-        shards: set[int] = set()
-        superseded = plan.mode == "upsert"
-        actions = pa.table(table.get_add_actions(flatten=True))
-        names = ("min.job_id", "max.job_id", "min.shard", "max.shard")
-        if len(actions) and all(name in actions.column_names for name in names):
-            for low_job, high_job, low, high in zip(*(actions[name].to_pylist() for name in names), strict=True):
-                if (low_job, low) == (high_job, high) and low_job == plan.job_id:
-                    shards.add(low)
-                else:
-                    superseded = True
-        if superseded:
-            # Another job has rewritten files, so they no longer tell: ask for each transaction that is not accounted for.
-            pending = set(range(plan.shards)) - shards
-            shards |= {shard for shard in pending if holds(table, transaction_id(plan.job_id, shard))}
-        return shards
+    def ledger(self, version: int | None = None) -> Ledger:
+        """Return the ledger of the table as it is now, or was at `version`."""
+        return Ledger.read(Log(self.uri, self.storage), version)
+
+    def committed(self, plan: Plan) -> set[int]:
+        """Return the shards of a job of which the table holds every row."""
+        return set(shards_within(plan, self.done(plan)))
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows by status."""
@@ -153,7 +138,7 @@ class ResultsTable:
 
     def snapshot(self, version: int | None = None) -> Snapshot:
         """Return the rows as they are now, or were at `version`."""
-        return Snapshot(self.open(version), self.uri, self._storage)
+        return Snapshot(self.open(version), self.uri, self.storage)
 
     def rows(self, columns: Sequence[str] | None = None, where: Filters = ()) -> Iterator[dict[str, Any]]:
         """Yield rows, in the order of their ids.
@@ -174,64 +159,42 @@ class CommitFeed:
         plan: the job.
 
     Attributes:
-        shards: committed shards.
+        done: committed rows.
         failed: failed rows among those committed since the feed was made.
         nfe: network evaluations spent on them.
     """
 
     def __init__(self, table: ResultsTable, plan: Plan) -> None:
-        self._table, self._plan = table, plan
-        self._version = table.open().version()
-        self.shards = table.committed(plan)
+        self._plan, self._log = plan, Log(table.uri, table.storage)
+        self._ledger = table.ledger()
+        self.done = self._ledger.done(plan.job_id)
         self.failed, self.nfe = 0, 0
 
     @property
     def rows(self) -> int:
-        """Rows of the committed shards."""
-        return sum(stop - start for start, stop in map(self._plan.shard_range, self.shards))
+        """Number of committed rows."""
+        return len(self.done)
+
+    @property
+    def shards(self) -> Ranges:
+        """Shards of which every row is committed."""
+        return shards_within(self._plan, self.done)
 
     def poll(self) -> None:
-        """Take in what has been committed since the last look."""
-        table = self._table.open()
-        version = table.version()
-        if version == self._version:
-            return
-        for entry in patiently(lambda: table.history(limit=version - self._version)):
-            if entry.get("job_id") == self._plan.job_id:
-                self.shards.add(int(entry["shard"]))
-                self.failed += int(entry["failed"])
-                self.nfe += int(entry["nfe"])
-        self._version = version
+        """Take in what has been committed since the last look: one request where nothing has."""
+        before = self._ledger.version
+        for version, actions in self._log.follow(before):
+            self._ledger.take(version, actions)
+            for info in (action["commitInfo"] for action in actions if "commitInfo" in action):
+                if info.get("job_id") == self._plan.job_id:
+                    self.failed += int(info["failed"])
+                    self.nfe += int(info["nfe"])
+        if self._ledger.version > before:
+            self.done = self._ledger.done(self._plan.job_id)
 
 
-def _facts(plan: Plan, shard: int, rows: pa.Table) -> dict[str, str]:
-    failed = pc.sum(pc.equal(rows["status"], "failed")).as_py()
-    nfe = pc.sum(rows["nfe"]).as_py() or 0
-    return {"job_id": plan.job_id, "shard": str(shard), "failed": str(failed), "nfe": str(nfe)}
-
-
-def transaction_id(job_id: str, shard: int) -> str:
-    """Return the Delta application id of a shard's one commit."""
-    return f"{job_id}/{shard}"
-
-
-def holds(table: DeltaTable, transaction: str) -> bool:
-    """Return whether a shard's rows are in this version of the table, or were superseded in it."""
-    number = transaction_number(table, transaction)
-    return number is not None and number % 2 == 1
-
-
-def transaction_number(table: DeltaTable, transaction: str) -> int | None:
-    """Return the number that a transaction has in this version of the table; None if there is no such transaction."""
-    number: int | None = patiently(lambda: table.transaction_version(transaction))  # which reads the log once more
-    return number
-
-
-def _write(table: DeltaTable, rows: pa.Table, mode: str, properties: CommitProperties) -> None:
-    if mode == "append":
-        write_deltalake(table, rows, mode="append", commit_properties=properties)
-        return
-    merge = table.merge(
-        rows, "t.sample_id = s.sample_id", source_alias="s", target_alias="t", commit_properties=properties
-    )
-    merge.when_matched_update_all().when_not_matched_insert_all().execute()
+def shards_within(plan: Plan, rows: Ranges) -> Ranges:
+    """Return the shards of a job whose rows are all among some."""
+    each = plan.shard_rows
+    stops = ((start, plan.shards if stop == plan.rows else stop // each) for start, stop in rows.spans)
+    return Ranges.of(*((-(-start // each), stop) for start, stop in stops))

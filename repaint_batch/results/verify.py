@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from repaint_batch.config import ImagesConfig, JobConfig
 from repaint_batch.errors import ManifestError, NothingToResume, RepaintBatchError, redact
-from repaint_batch.images.checking import largest_known_difference
 from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import is_lossless
 from repaint_batch.images.masks import read_keep_mask
+from repaint_batch.images.witness import largest_known_difference
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.history import removed_ids
 from repaint_batch.results.outputs import read_output
@@ -198,8 +198,7 @@ class _Verifier:
                 if data != image:
                     yield "known pixels", "it was to pass through unchanged, and differs from its source"
                 return
-            # As when it was restored: from JPEG to JPEG, luma and chroma are compared as they are stored.
-            picture = read_picture(image, config.images, as_coded=config.output.format in ("source", "jpeg"))
+            picture = read_picture(image, config.images)
             keep_mask = read_keep_mask(self._source(source["mask"], config, policy), picture, config.images)
         except Exception as error:  # likewise
             yield "source", f"cannot be compared with its source: {_told(error)}"

@@ -23,6 +23,7 @@ def results(plan: Plan, shard: int, attempt: str) -> pa.Table:
             "status": "ok",
             "job_id": plan.job_id,
             "shard": shard,
+            "row": row,
             "attempt": attempt,
             "output": attempt.encode() * 20,
             "nfe": 1,

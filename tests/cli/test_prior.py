@@ -33,6 +33,7 @@ def test_inspect_says_what_a_checkpoint_is(tmp_path: Path) -> None:
     assert "as UNet2DModel exactly" in call("inspect", copy_checkpoint("unet_a", tmp_path))
     assert "classes 10" in call("inspect", copy_checkpoint("classifier_c", tmp_path))
     assert "UNet2DModel, 3,479,699 parameters" in call("inspect", "bundled:emoji")
+    assert "UNet2DModel, 7,053,091 parameters" in call("inspect", "bundled:photo")
 
 
 @pytest.mark.parametrize(("name", "kind"), [("unet_a", "UNet2DModel"), ("unet_b", "GuidedUNet")])

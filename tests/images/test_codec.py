@@ -67,7 +67,6 @@ REFUSED = {
     "postscript": (EPS, "no picture in a known format"),
     "icon": (saved(rgb(), "ICO"), "no picture in a known format"),
     "pcx": (saved(rgb(), "PCX"), "no picture in a known format"),
-    "tiff in lab": (saved(Image.new("LAB", (9, 9)), "TIFF"), "mode LAB"),
     "lying extension is no excuse": (b"GIF89a" + PNG, "truncated or damaged GIF|several frames|more than|cannot be read|no"),
 }
 

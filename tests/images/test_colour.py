@@ -107,7 +107,7 @@ def test_a_cmyk_picture_keeps_its_profile() -> None:
         count = len(prepare(data, encoded, CONFIG, 32).windows)
         result = compose(data, encoded, np.zeros((count, 32, 32, 3), np.float32), CONFIG, 32, "source")
         after = read_picture(result.data, CONFIG)
-        assert after.image.info["icc_profile"] == profile
+        assert after.icc == profile
         assert result.known_pixels_equal
         seen = colours_of(result.data)[1].to_rgb(after.crop((26, 26, 34, 34)))
         assert np.abs(seen).max() < 0.12

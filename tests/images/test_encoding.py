@@ -25,7 +25,8 @@ LOSSLESS = [odd for odd in CORPUS if not odd.name.startswith(("jpeg", "gif"))]
 @pytest.mark.parametrize("odd", LOSSLESS, ids=lambda odd: odd.name)
 def test_an_untouched_picture_comes_back_sample_for_sample(odd: Odd) -> None:
     picture = read_picture(odd.data, CONFIG)
-    data, format = encode(picture, "source")
+    written = encode(picture, "source")
+    data, format = written.data, written.format
     again = read_picture(data, CONFIG)
     whole = (0, 0, *picture.size)
     assert (again.crop(whole) == picture.crop(whole)).all()
@@ -34,7 +35,7 @@ def test_an_untouched_picture_comes_back_sample_for_sample(odd: Odd) -> None:
 
 @pytest.mark.parametrize("odd", [odd for odd in CORPUS if odd.name.startswith("png")], ids=lambda odd: odd.name)
 def test_a_png_keeps_every_chunk_but_its_pixels(odd: Odd) -> None:
-    data, _ = encode(read_picture(odd.data, CONFIG), "source")
+    data = encode(read_picture(odd.data, CONFIG), "source").data
     for one, other in ((odd.data, data), (data, odd.data)):
         mine = [whole for kind, whole in png.chunks(one) if kind != b"IDAT"]
         theirs = [whole for kind, whole in png.chunks(other) if kind != b"IDAT"]
@@ -44,7 +45,7 @@ def test_a_png_keeps_every_chunk_but_its_pixels(odd: Odd) -> None:
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 @pytest.mark.parametrize("odd", [odd for odd in CORPUS if odd.name.startswith("jpeg")], ids=lambda odd: odd.name)
 def test_a_jpeg_keeps_its_segments_and_tables(odd: Odd) -> None:
-    data, _ = encode(read_picture(odd.data, CONFIG), "source")
+    data = encode(read_picture(odd.data, CONFIG), "source").data
 
     def metadata(file: bytes) -> list[bytes]:
         return [file[start:end] for marker, start, end in jpeg.segments(file) if marker in (*range(0xE0, 0xEE), 0xFE)]
@@ -59,7 +60,7 @@ def test_a_jpeg_keeps_its_segments_and_tables(odd: Odd) -> None:
 def test_a_jpeg_encoded_again_moves_by_rounding_alone_where_chroma_is_whole() -> None:
     data = saved(rgb(), "JPEG", quality=90, subsampling=0)
     before = np.asarray(Image.open(io.BytesIO(data))).astype(int)
-    again, _ = encode(read_picture(data, CONFIG), "source")
+    again = encode(read_picture(data, CONFIG), "source").data
     after = np.asarray(Image.open(io.BytesIO(again))).astype(int)
     assert np.abs(after - before).mean() < 0.2
 
@@ -77,7 +78,7 @@ def test_packed_png_is_read_alike_by_opencv(width: int, height: int, depth: int,
 def test_sixteen_bit_png_and_tiff_are_read_alike_by_opencv(channels: int) -> None:
     samples = photograph(channels, np.uint16, width=33, height=300)
     for extension in (".png", ".tiff"):
-        data, _ = encode(read_picture(opencv(extension, samples), CONFIG), "source")
+        data = encode(read_picture(opencv(extension, samples), CONFIG), "source").data
         theirs = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
         assert (theirs == samples[..., [2, 1, 0, 3][:channels]]).all()
 
@@ -91,7 +92,7 @@ def test_lossless_conversions_show_the_same_or_are_refused(odd: Odd, output_form
         with pytest.raises(ImageInvalid, match=f"cannot be kept in {output_format}"):
             target_format(picture, output_format)
         return
-    data, _ = encode(picture, output_format)
+    data = encode(picture, output_format).data
     again = read_picture(data, CONFIG)
     whole = (0, 0, *picture.size)
     if odd.depth == 16:
@@ -104,14 +105,14 @@ def test_lossless_conversions_show_the_same_or_are_refused(odd: Odd, output_form
 def test_conversions_take_metadata_along() -> None:
     source = saved(rgb(), "JPEG", exif=exif(), icc_profile=srgb(), dpi=(300, 300), xmp=XMP)
     for output_format in ("png", "webp-lossless"):
-        data, _ = encode(read_picture(source, CONFIG), output_format)
+        data = encode(read_picture(source, CONFIG), output_format).data
         after = Image.open(io.BytesIO(data))
         assert after.info["icc_profile"] == srgb()
         assert after.getexif()[0x010F] == "Camera maker"
         assert after.getexif().get_ifd(0x8769)[0x927C] == b"maker note \x00\x01\x02"
         assert after.info["xmp"] == XMP
     tiff = saved(rgb(), "TIFF", exif=exif(), icc_profile=srgb(), dpi=(300, 300))
-    after = Image.open(io.BytesIO(encode(read_picture(tiff, CONFIG), "jpeg")[0]))
+    after = Image.open(io.BytesIO(encode(read_picture(tiff, CONFIG), "jpeg").data))
     assert after.info["icc_profile"] == srgb()
     assert after.info["dpi"] == (300, 300)
     assert after.getexif()[0x010F] == "Camera maker"
@@ -131,6 +132,6 @@ def test_large_pictures_do_not_fit_webp() -> None:
 
 def test_a_tiff_keeps_its_byte_order() -> None:
     odd = next(odd for odd in CORPUS if odd.name == "tiff rgb 16-bit big-endian")
-    data, _ = encode(read_picture(odd.data, CONFIG), "source")
+    data = encode(read_picture(odd.data, CONFIG), "source").data
     assert data[:4] == odd.data[:4] == b"MM\0*"
     assert Image.open(io.BytesIO(data)).tag_v2[270] == "sixteen bits, big end first"

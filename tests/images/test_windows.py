@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from repaint_batch.config import ImagesConfig
+from repaint_batch.images.covering import cover
 from repaint_batch.images.windows import Window, donors, leaves, plan_windows
 
 R = 32
@@ -169,6 +171,39 @@ def test_a_long_wide_band_is_tiled_at_the_scale_of_its_width() -> None:
     windows = roots(plan_windows(mask_of(4000, 1000, (0, 100, 4000, 200)), R))
     assert all(100 / 0.75 <= w.side_px <= 512 for w in windows)
     assert len(windows) <= 4000 / (0.7 * 512) + 1
+
+
+def specks(width: int, height: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    keep = np.ones((height, width), dtype=bool)
+    for _ in range(count):
+        side, left, top = rng.integers(2, 9), rng.integers(0, width - 9), rng.integers(0, height - 9)
+        keep[top : top + side, left : left + side] = False
+    return keep
+
+
+def test_a_scan_with_thousands_of_specks_is_served_and_takes_scarcely_more_windows_than_any_plan_must() -> None:
+    keep = specks(4000, 3000, 2000)
+    windows = plan_windows(keep, 64)
+    assert len(windows) <= ImagesConfig().max_windows
+    assert {window.side_px for window in windows} == {64}
+    # A greedy choice of duties, no two of which fit one window's core of 48 px together, bounds every plan from below.
+    duties = np.array([box for box, _ in cover(~keep, 8, 0.0)])  # small boxes around single specks and clusters
+    left, bound = np.ones(len(duties), dtype=bool), 0
+    while left.any():
+        first = duties[np.flatnonzero(left)[0]]
+        low, high = np.minimum(duties[:, :2], first[:2]), np.maximum(duties[:, 2:], first[2:])
+        left &= ((high - low) > 48).any(axis=1)
+        bound += 1
+    assert bound <= len(windows) <= 1.1 * bound
+
+
+def test_many_specks_leave_a_large_hole_its_finest_scale() -> None:
+    keep = specks(2000, 1500, 700)
+    keep[600:900, 600:900] = False
+    windows = plan_windows(keep, R)
+    assert len(roots(windows)) > 512
+    assert {windows[i].side_px for i in leaves(windows)} == {R}
 
 
 def test_dense_masks_need_about_one_window_a_core() -> None:

@@ -36,9 +36,9 @@ def scratch(height: int, width: int) -> np.ndarray:
     return mask
 
 
-def test_the_bundled_prior_in_one_line() -> None:
+def test_the_prior_of_photographs_in_one_line() -> None:
     image, mask = Image.fromarray(picture(0, 40)), Image.fromarray(scratch(40, 40))
-    restored = inpaint(image, mask)
+    restored = inpaint(image, mask, preset="draft")
     assert (restored.mode, restored.size) == ("RGB", (40, 40))
     hole = scratch(40, 40)
     assert np.array_equal(np.asarray(restored)[~hole], np.asarray(image)[~hole])

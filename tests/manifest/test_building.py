@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,70 @@ def test_mask_patterns() -> None:
         mask_path("{stam}.png", "a.jpg")
 
 
+ODD = ("a b", "100%", "%41", "a#1", "a?b", "a::b", "é", "e\u0301", ".hidden", "photo:1", "x/photo:2", "[a]", "new\nline")
+
+
+def test_odd_names_are_rows_that_can_be_read(place: Place) -> None:
+    names = [name for name in ODD if "\n" not in name or not place.uri.startswith("s3:")]
+    fill(place, *(f"my %20 #? p::/{name}.png" for name in names), *(f"masks/{name}_m.png" for name in names))
+    images, target = join(place.uri, "my %20 #? p::"), join(place.uri, "my %20 #? p::", "m.parquet")
+    built = build_from_folders(images, join(place.uri, "masks"), "{folder}/{name}_m.png", target, place.storage)
+    assert built.rows == len(names)
+    policy = UriPolicy(open_manifest(target, place.storage).base, (join(place.uri, "masks"),))
+    for row in built_rows(target, place.storage):
+        stem = row["sample_id"].removesuffix(".png")
+        assert place.storage.read(policy.resolve(row["image"])) == f"my %20 #? p::/{stem}.png".encode()
+        assert place.storage.read(policy.resolve(row["mask"])) == f"masks/{stem}_m.png".encode()
+
+
+def test_keys_with_empty_parts_stay_on_their_store(moto_place: Place) -> None:
+    keys = ("lead", "/lead", "d//double", "//twice")
+    client = moto_place.storage
+    for key in keys:
+        client.write(f"{moto_place.uri}/pictures/{key}.png", key.encode())
+        client.write(f"{moto_place.uri}/masks/{key}.png", b"m" + key.encode())
+    pictures, masks, target = (f"{moto_place.uri}/{name}" for name in ("pictures", "masks", "pictures/m.parquet"))
+    for pattern in ("{stem}.png", "{folder}/{name}", "{path}"):
+        assert build_from_folders(pictures, masks, pattern, target, client).rows == len(keys)
+        policy = UriPolicy(pictures, (masks,))
+        for row in built_rows(target, client):
+            key = row["sample_id"].removesuffix(".png")
+            assert client.read(policy.resolve(row["image"])) == key.encode()
+            assert client.read(policy.resolve(row["mask"])) == b"m" + key.encode()
+
+
+def test_what_lives_in_folders_besides_pictures_is_counted(place: Place) -> None:
+    residents = ("._a.png", "sub/@eaDir/a.png/SYNO_THUMB.jpg", ".ipynb_checkpoints/a-checkpoint.png", "Thumbs.db", ".DS_Store",
+                 "__MACOSX/._a.png", "#recycle/old.png", "sub_$folder$")  # fmt: skip
+    fill(place, "i/a.png", "m/a.png", *(f"i/{name}" for name in residents))
+    fill(place, "i/notes.txt", "i/a.XMP", "i/b.xmp", "i/README", "m/x.txt")
+    target = join(place.uri, "m.parquet")
+    built = build_from_folders(join(place.uri, "i"), join(place.uri, "m"), "{stem}", target, place.storage)
+    assert (built.rows, built.aside.residents) == (1, len(residents))
+    assert built.aside.suffixes == {".xmp": 2, ".txt": 2, "": 1}
+    assert "1 without suffix, 8 that systems keep for themselves" in str(built.aside)
+    alone = build_with_one_mask(join(place.uri, "i"), join(place.uri, "m", "a.png"), target, place.storage)
+    assert (alone.rows, alone.aside.residents, alone.aside.suffixes[".xmp"]) == (1, len(residents), 2)
+
+
+def test_names_that_no_row_can_hold_are_refused_by_name(tmp_path: Path) -> None:
+    place = Place(str(tmp_path), Storage().config)
+    fill(place, "i/a.png", "m/a.png", "secret.png")
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/i/caf\xe9.png")).write_bytes(b"x")
+    (tmp_path / "i" / "link.png").symlink_to(tmp_path / "secret.png")
+    images, masks, target = (join(place.uri, name) for name in ("i", "m", "m.parquet"))
+    says = r"2 that cannot be used: .*caf.udce9.png.*its name is not UTF-8.*link.png' is a link that leaves .*rename them"
+    for build in (
+        lambda **more: build_from_folders(images, masks, "{stem}", target, place.storage, **more),
+        lambda **more: build_with_one_mask(images, join(masks, "a.png"), target, place.storage, **more),
+    ):
+        with pytest.raises(ManifestError, match=says):
+            build()
+        built = build(allow_unpaired=True)
+        assert (built.rows, built.aside.refused_count) == (1, 2)
+        assert "2 that cannot be used" in str(built.aside)
+
+
 def test_one_mask_for_all(place: Place) -> None:
     fill(place, "i/a.png", "i/b/c.webp", "i/mask.png")
     target = join(place.uri, "m.parquet")
@@ -197,7 +262,7 @@ def test_parquet_as_hugging_face_writes_it(place: Place) -> None:
     ("rows", "says"),
     [
         ("sample_id,image,mask\na,a.png,m.png\na,b.png,m.png\n", "sample_id must be unique; 1 stand there more than once: 'a'"),
-        ("image,mask,status\na.png,m.png,fine\n", "column status would collide with the results' own"),
+        ("image,mask,status\na.png,m.png,fine\n", r"column 'status' \(string\) would collide with the results' own"),
         ("image,mask\n", "no rows"),
     ],
 )

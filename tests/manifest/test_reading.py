@@ -84,8 +84,8 @@ def without(name: str) -> dict[str, Any]:
         ({**columns(3), "sample_id": [1.0, 2.0, 3.0]}, "sample_id is double; it must be a string or an integer"),
         ({**columns(3), "image": [1, 2, 3]}, "image is int64; it must be a URI string or a struct"),
         ({**columns(3), "seed": ["a", "b", "c"]}, "seed is string; it must be an integer"),
-        ({**columns(3), "status": ["a", "b", "c"]}, "column status would collide with the results' own; rename it"),
-        ({**columns(3), "__image": ["a", "b", "c"]}, "column __image"),
+        ({**columns(3), "status": ["a", "b", "c"]}, r"column 'status' \(string\) would collide with the results' own status"),
+        ({**columns(3), "__image": ["a", "b", "c"]}, "column '__image'"),
         (columns(0), "no rows"),
     ],
 )

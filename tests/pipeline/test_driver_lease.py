@@ -8,7 +8,7 @@ from repaint_batch.errors import LeaseHeld
 from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.run import plan_job, run_job
-from repaint_batch.pipeline.stages import Job
+from repaint_batch.pipeline.job import Job
 from repaint_batch.results.lease import Holder, Lease
 from repaint_batch.results.plan import freeze
 from repaint_batch.results.status import read_status
@@ -41,5 +41,5 @@ def test_no_pass_begins_without_the_lease(local_place: Place, tiny_prior: str) -
         raise LeaseHeld("another driver has it")
 
     with pytest.raises(LeaseHeld):
-        restore(Job(plan, config.output.uri, (), 16), table, ActorResources(1, 1, 1, 0, 1), lost)
+        restore(Job(plan, config.output.uri, (), 16), table, ActorResources(1, 1, 1, 0, 1, 0.25), lost)
     assert table.counts()["ok"] == 2

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 
+import repaint_batch
 from repaint_batch import RePaintPipeline
 from repaint_batch.config import PriorConfig
 from repaint_batch.errors import PriorError
@@ -54,11 +56,27 @@ def flat(folder: Path, target: Path) -> Path:
     return target
 
 
-def test_the_bundled_prior(cache: Path) -> None:
-    prior = loaded("bundled:emoji")
-    assert (prior.resolution_px, prior.channels, prior.num_classes) == (32, 3, None)
-    assert "Licence" in prior.card or "licence" in prior.card
-    with pytest.raises(PriorError, match="'bundled:cats' is not among the bundled priors"):
+@pytest.mark.parametrize(("name", "resolution_px"), [("photo", 64), ("emoji", 32)])
+def test_bundled_priors(cache: Path, name: str, resolution_px: int) -> None:
+    prior = loaded(f"bundled:{name}")
+    assert (prior.resolution_px, prior.channels, prior.num_classes) == (resolution_px, 3, None)
+    assert f"`bundled:{name}`" in prior.card
+    assert "licence" in prior.card.lower()
+
+
+def test_every_photograph_behind_the_prior_of_photographs_is_named_with_its_licence() -> None:
+    folder = Path(repaint_batch.__file__).parent / "assets" / "photo64"
+    trained, _, unseen = (folder / "SOURCES.md").read_text().partition("## Held out")
+    config = yaml.safe_load((Path(repaint_batch.__file__).parents[1] / "configs" / "prior-photo.yaml").read_text())
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in trained.splitlines() if line.startswith("| ")][2:]
+    assert len(rows) == 42
+    assert all(row[3].startswith(("CC0-", "CC-BY-", "public domain")) for row in rows), "GPL's and others' are not trained on"
+    assert len([line for line in unseen.splitlines() if line.startswith("| ")][2:]) == len(config["held_out"])
+    assert sum(file.stat().st_size for file in folder.rglob("*.safetensors")) < 32e6
+
+
+def test_what_is_not_on_the_shelf_is_refused(cache: Path) -> None:
+    with pytest.raises(PriorError, match=r"'bundled:cats' is not among the bundled priors \(photo, emoji\)"):
         loaded("bundled:cats")
 
 

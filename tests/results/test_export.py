@@ -135,6 +135,15 @@ def test_ids_cannot_leave_the_folder_or_collide(local_place: Place) -> None:
     assert sorted(path.read_bytes() for path in created) == sorted(b"%d" % n for n in range(len(ids)))
 
 
+def test_ids_that_begin_other_ids_are_all_written(place: Place) -> None:
+    ids = ["a.png", "a.png/b.png", "a.png/b.png/c", "x/y.png/z", "x/y.png", "a.png~/b.png", "A.PNG/d"]
+    for order in (ids, ids[::-1]):
+        folder = f"by-{order[0].replace('/', '-')}"
+        made = output(Place(join(place.uri, folder), place.config), [row(n, name, name.encode()) for n, name in enumerate(order)])
+        export(made, join(place.uri, folder, "export"), place.storage)
+        assert sorted(files(place, join(folder, "export")).values()) == sorted(name.encode() for name in ids)
+
+
 def test_a_changed_picture_is_not_passed_on(local_place: Place) -> None:
     made = output(local_place, kept(local_place))
     local_place.storage.write(join(local_place.uri, "out", "images", "x.png"), b"tampered with")

@@ -55,19 +55,22 @@ def test_orphans_are_found_and_deleted(place: Place, tiny_prior: str) -> None:
     before = objects(place, config)
     left = leave_behind(place, config, a_data_file(place, config))
     lease = job_uri(config.output.uri, plan.job_id, "lease", "00000001.json")
-    place.storage.write(lease, b"{}")
+    newest = job_uri(config.output.uri, plan.job_id, "lease", "00000002.json")
+    half = f"{config.output.uri}/results/_delta_log/{7:020d}.json.0123456789ab.part"
+    for uri in (lease, newest, half):
+        place.storage.write(uri, b"{}")
 
     assert found_in(place, config, young_s=3600).found == (), "what is young is left alone"
     orphans = found_in(place, config)
     kinds = {orphan.uri: orphan.kind for orphan in orphans.found}
     attempts = {uri: kind for uri, kind in kinds.items() if kind == "attempts"}
     assert len(attempts) == plan.shards
-    assert kinds == {**left, **attempts, lease: "lease"}
+    assert kinds == {**left, half: "data file", **attempts, lease: "lease"}, "the newest lease says which number is next"
     assert all(orphan.size_bytes > 0 for orphan in orphans.found)
-    assert objects(place, config) == before | left.keys() | {lease}, "looking deletes nothing"
+    assert objects(place, config) == before | left.keys() | {lease, newest, half}, "looking deletes nothing"
 
     delete_orphans(orphans.found, place.storage)
-    assert objects(place, config) == before - attempts.keys()
+    assert objects(place, config) == (before | {newest}) - attempts.keys()
     assert found_in(place, config).found == ()
     assert verify(config.output.uri, place.storage).exit_code == 0
     table.open().restore(old_version)

@@ -1,74 +1,47 @@
-"""What is done of a job of ten thousand shards, found out again; how long it takes is printed."""
+"""A job of a million rows: what is committed is known without asking for each."""
 
 import json
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import pytest
 
-from repaint_batch.results.plan import Plan
-from repaint_batch.results.table import CommitFeed, ResultsTable, transaction_id
+from repaint_batch.results.committer import Committer
+from repaint_batch.results.ledger import Ledger
+from repaint_batch.results.log import Log
+from repaint_batch.results.ranges import Ranges
+from repaint_batch.results.staging import Entry
+from repaint_batch.results.table import CommitFeed, ResultsTable
 
 from ..conftest import Place
-from .test_table import made, plan_of, shard_rows
+from .test_table import made, plan_of
 
-SHARDS, CHECKPOINT, KEPT_FROM = 10_000, 9_900, 9_000
-"""As a job would leave it: checkpoints every hundred commits, of which the last one counts."""
-
-
-def commits(place: Place, plan: Plan) -> None:
-    """Write the log of a job of many commits, each a copy of a real one under another shard's name."""
-    table = made(place)
-    assert table.commit(plan, 0, shard_rows(plan, 0))
-    log = Path(table.uri, "_delta_log")
-    template = (log / f"{1:020d}.json").read_text().splitlines()
-
-    def write(shard: int) -> None:
-        lines = []
-        for line in template:
-            action: dict[str, Any] = json.loads(line)
-            if "txn" in action:
-                action["txn"]["appId"] = transaction_id(plan.job_id, shard)
-            if "add" in action:
-                stats = json.loads(action["add"]["stats"])
-                for bound in ("minValues", "maxValues"):
-                    stats[bound]["shard"] = shard
-                action["add"] |= {"stats": json.dumps(stats), "path": f"part-{shard}.parquet"}
-            lines.append(json.dumps(action))
-        (log / f"{shard + 1:020d}.json").write_text("\n".join(lines))
-
-    for shard in range(1, CHECKPOINT + 1):
-        write(shard)
-    table.open().create_checkpoint()
-    for shard in range(CHECKPOINT + 1, SHARDS):
-        write(shard)
+ROWS, PARCEL_ROWS = 1_000_000, 40
 
 
-def copied(source: Place, target: Place) -> None:
-    """Copy a log from disk, but for entries that a checkpoint has taken in and which have expired."""
-    log = Path(ResultsTable(source.uri, source.storage).uri, "_delta_log")
-    kept = [path for path in log.iterdir() if path.suffix != ".json" or not path.stem.isdigit() or int(path.stem) > KEPT_FROM]
-    uri = f"{ResultsTable(target.uri, target.storage).uri}/_delta_log"
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda path: target.storage.write(f"{uri}/{path.name}", path.read_bytes()), kept))
+def fabricated(job_id: str, start: int, stop: int) -> Entry:
+    """Return the entry of an object that nobody has put there."""
+    bounds = {"job_id": job_id, "status": "ok", "row": start}
+    stats = {"numRecords": stop - start, "minValues": bounds, "maxValues": bounds | {"row": stop - 1}, "nullCount": {}}
+    return Entry(job_id, "a", start, stop, f"part-{start:010d}.parquet", 40_000, 0, json.dumps(stats), 0, 0, 0)
 
 
 @pytest.mark.slow
-def test_ten_thousand_shards_are_listed(local_place: Place, s3_place: Place) -> None:
-    plan = plan_of(local_place, rows=SHARDS, shard_rows=1)
-    commits(local_place, plan)
-    copied(local_place, s3_place)
-    for where, place in (("disk", local_place), ("S3", s3_place)):
-        table, took = ResultsTable(place.uri, place.storage), {}
-        for name, asked in (("append", plan), ("upsert", replace(plan, mode="upsert"))):
-            started = time.perf_counter()
-            assert table.committed(asked) == set(range(SHARDS))
-            took[name] = time.perf_counter() - started
+def test_a_job_of_a_million_rows_is_planned(place: Place) -> None:
+    plan = plan_of(place, rows=ROWS, shard_rows=64)
+    table = made(place)
+    # Every second parcel, so that no range is long.
+    spans = [(start, start + PARCEL_ROWS) for start in range(0, ROWS, 2 * PARCEL_ROWS)]
+    with Committer(table, plan, 1) as committer:
+        for future in [committer.submit(fabricated(plan.job_id, *span)) for span in spans]:
+            assert future.result()
+    table.open().create_checkpoint()
+    took = {}
+    for name, ask in {
+        "ledger": lambda: Ledger.read(Log(table.uri, place.storage)).done(plan.job_id),
+        "feed": lambda: CommitFeed(ResultsTable(place.uri, place.storage), plan).done,
+        "committer": lambda: Committer(ResultsTable(place.uri, place.storage), plan, 2).done,
+    }.items():
         started = time.perf_counter()
-        feed = CommitFeed(table, plan)
-        assert (len(feed.shards), feed.rows) == (SHARDS, SHARDS)
-        took["feed"] = time.perf_counter() - started
-        print(f"{SHARDS:,} shards on {where}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items()))
+        assert ask() == Ranges.of(*spans)
+        took[name] = time.perf_counter() - started
+    print(f"{ROWS:,} rows in parcels of {PARCEL_ROWS}: " + ", ".join(f"{name} {seconds:.2f} s" for name, seconds in took.items()))
