@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repaint_batch.errors import StorageError
+from repaint_batch.errors import StoreUnavailable
 from repaint_batch.manifest import open_manifest, read_rows
 from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
@@ -38,13 +38,13 @@ def test_damage_is_noticed_in_objects_of_any_client(faulty: Faulty, kind: Fault)
             assert faulty.place.storage.read(f"{faulty.place.uri}/{name}") == data
     assert faulty.proxy.faults[kind] > 5
     faulty.proxy.rate = 1
-    with pytest.raises(StorageError, match="read failed"):
+    with pytest.raises(StoreUnavailable, match="read failed"):
         faulty.place.storage.read(f"{faulty.place.uri}/ours")
 
 
 def test_uploads_arrive_as_they_were_sent_or_not_at_all(faulty: Faulty) -> None:
     faulty.proxy.kinds, faulty.proxy.rate = (Fault.FLIPPED, Fault.LOST, Fault.RESET), 0.5
-    sent = {f"{faulty.place.uri}/{number}": os.urandom(3000) for number in range(12)}
+    sent = {f"{faulty.place.uri}/{number}": os.urandom(3000) for number in range(20)}
     for uri, data in sent.items():
         faulty.place.storage.write(uri, data)
     created = f"{faulty.place.uri}/created"
