@@ -136,18 +136,18 @@ def measure_tasks() -> None:
     import ray
     from ray import cloudpickle
 
-    from repaint_batch.pipeline.dataset import ShardSource
-    from repaint_batch.pipeline.passes import WAVE_SHARDS
+    from repaint_batch.pipeline.dataset import UnitSource
     from repaint_batch.pipeline.job import Job
+    from repaint_batch.pipeline.passes import WAVE_UNITS
 
     ray.init("local", num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False, logging_level="ERROR")
     for shards, shard_rows in ((10**5, 64), (10**6, 64), (10**6, 1000)):
         plan = plan_of(shards, shard_rows)
-        (task,) = ShardSource(Job(plan, "s3://corpus/restored", (), 256), [Unit.whole(plan, 7)]).get_read_tasks(1)
+        (task,) = UnitSource(Job(plan, "s3://corpus/restored", (), 256), [Unit(*plan.shard_range(7))]).get_read_tasks(1)
         size = len(cloudpickle.dumps(task))
         shared = len(cloudpickle.dumps(Job(plan, "s3://corpus/restored", (), 256)))
-        print(f"{shards:>9,} shards of {shard_rows:>4}: {size:,} B a read task, {size * WAVE_SHARDS / 2**20:.1f} MiB for a wave "
-              f"of {WAVE_SHARDS:,}; shared by all: {shared:,} B")  # fmt: skip
+        print(f"{shards:>9,} shards of {shard_rows:>4}: {size:,} B a read task, {size * WAVE_UNITS / 2**20:.1f} MiB for a wave "
+              f"of {WAVE_UNITS:,}; shared by all: {shared:,} B")  # fmt: skip
     ray.shutdown()
 
 

@@ -6,9 +6,9 @@
     d   64 photographs of 12 megapixels full of dust: memory
 
 The device is a stand-in: a step takes 50 ms, asleep, whatever it is given, and computes nothing. All else, from Ray and
-decoding to encoding and commits, is the real thing, on this machine's processors. Told are the share of slots that held a window over calls,
-until the queue ran dry for the last time and in all; the share of the time between the first call and the end of the last in
-which none was under way; and the most that processes and Ray's object store held.
+decoding to encoding and commits, is the real thing, on this machine's processors. Told are the share of slots that held a
+window over calls, until the queue ran dry for the last time and in all; the share of the time between the first call and
+the end of the last in which none was under way; and the most that processes and Ray's object store held.
 """
 
 import argparse

@@ -103,7 +103,7 @@ class ComputeConfig(Model):
     """Rows that are read and reported together."""
     actors: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
     """Actors that hold a prior: a number, or [least, most] to follow the queue. By default one for each GPU of the cluster, also
-    of nodes that join later, and without GPUs as many as fit."""
+    of nodes that join later, and without GPUs one for every two cores."""
     num_gpus: float | None = Field(default=None, ge=0)
     """GPUs an actor takes; by default one where the cluster has any, otherwise none."""
     num_cpus: PositiveFloat | None = None

@@ -140,6 +140,7 @@ def run_units(
     from repaint_batch.pipeline.actor import Inpainter
 
     calls, queued = (1, 0) if isolated else (_CALLS, _QUEUED)
+    rows = sum(unit.stop - unit.start for unit in units)
     context = DataContext.get_current()
     context.target_max_block_size = 1  # every parcel is a block of its own
     context.enable_progress_bars = False
@@ -164,8 +165,8 @@ def run_units(
             batch_format="pyarrow",
             fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, bell),
             compute=ActorPoolStrategy(
-                min_size=resources.least,
-                max_size=resources.most,
+                min_size=min(resources.least, rows),
+                max_size=min(resources.most, rows),
                 max_tasks_in_flight_per_actor=calls + queued,
                 max_concurrent_calls_per_actor=calls,
                 enable_true_multi_threading=True,

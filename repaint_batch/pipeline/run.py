@@ -194,7 +194,8 @@ def actor_resources(compute: ComputeConfig, cluster: dict[str, float], *, may_gr
     """Return what actors take on a cluster with these resources.
 
     With GPUs there is one actor for each, of nodes that join later too. On CPUs an actor runs one thread on three quarters of a
-    logical core by default: several actors beat several threads, and the rest is what decoding and committing run on.
+    logical core by default, one for every two cores: several actors beat several threads, and the rest is what decoding and
+    committing run on.
 
     Args:
         compute: what was asked for.
@@ -207,7 +208,9 @@ def actor_resources(compute: ComputeConfig, cluster: dict[str, float], *, may_gr
     gpus = compute.num_gpus if compute.num_gpus is not None else (1.0 if cluster.get("GPU") else 0.0)
     cpus = compute.num_cpus if compute.num_cpus is not None else (1.0 if gpus else 0.75)
     have = cluster.get("GPU", 0.0) / gpus if gpus else cluster.get("CPU", 0.0) / cpus
-    least, most = _actors(compute, int(have), may_grow=may_grow and gpus > 0)
+    # Beside an actor on a CPU another half of it decodes, encodes and is the driver.
+    fitting = int(have) if gpus else int(cluster.get("CPU", 0.0) // 2)
+    least, most = _actors(compute, fitting, may_grow=may_grow and gpus > 0)
     if have < 1:
         kind, want, there = ("GPU", gpus, cluster.get("GPU", 0)) if gpus else ("CPU", cpus, cluster.get("CPU", 0))
         lacking = f"compute: an actor takes {want:g} {kind}, the cluster has {there:g}"
@@ -227,7 +230,7 @@ def _actors(compute: ComputeConfig, fitting: int, *, may_grow: bool) -> tuple[in
     """Return the least and the most actors."""
     if compute.actors is None:
         here = max(1, fitting)
-        return here, (_MOST_ACTORS if may_grow else here)
+        return (here, _MOST_ACTORS) if may_grow else (here, here)
     least, most = compute.actors if isinstance(compute.actors, tuple) else (compute.actors, compute.actors)
     if least > most:
         raise ConfigError(f"compute.actors: least {least} is more than most {most}; write [least, most]")
