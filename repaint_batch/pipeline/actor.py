@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,8 @@ from repaint_batch.errors import PriorError, StorageError
 from repaint_batch.inpainting.device import batch_windows_of, compiled
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.restorer import Restorer
-from repaint_batch.pipeline.guarding import recorded
+from repaint_batch.pipeline.coordinator import tell
+from repaint_batch.pipeline.guarding import told
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job, Row, packed, span_of, unpacked
 from repaint_batch.pipeline.loop import EngineLoop, Sampled
@@ -57,22 +59,24 @@ class Inpainter:
         job: what to restore, and how.
         threads: CPU threads of the network.
         gpu: whether it was given one.
+        coordinator: is told what is raised.
         bell: what to hear when it is to stop, see `stopping`.
     """
 
-    def __init__(self, job: Job, threads: int, gpu: bool, bell: Any) -> None:
+    def __init__(self, job: Job, threads: int, gpu: bool, coordinator: Any, bell: Any) -> None:
         import ray  # the worker's identity is all that is asked of it
 
         self._job, self._threads, self._gpu, self._listener = job, threads, gpu, Listener(bell)
         self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
         self._inflight = InFlight(job)
+        self._told = partial(told, job, tell=partial(tell, coordinator))
         self._loop: EngineLoop | None = None
         self._lock = threading.Lock()
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Return a packed work table with every window restored."""
         work = unpacked(block)
-        with self._listener.working(), recorded(self._job, *span_of(work)):
+        with self._listener.working(), self._told(*span_of(work)):
             return packed(self._inpaint(work))
 
     def _engine_loop(self) -> EngineLoop:

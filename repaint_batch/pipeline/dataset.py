@@ -7,7 +7,7 @@ other resources than the stages around them, which keeps Ray from fusing decodin
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +18,29 @@ from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.committing import CommitActor, commit_patiently
-from repaint_batch.pipeline.guarding import recorded
+from repaint_batch.pipeline.coordinator import Coordinator, commit_patiently, tell
+from repaint_batch.pipeline.guarding import Raised, told
 from repaint_batch.pipeline.job import PACKED, PARCEL_BYTES, Job, packed, span_of, unpacked
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.pipeline.telemetry import committed
-from repaint_batch.results.attempts import Unit
 from repaint_batch.results.staging import stage
 from repaint_batch.results.table import ResultsTable
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Consecutive rows of one shard that are handed out together.
+
+    Attributes:
+        start: first row, counted in the manifest.
+        stop: row after the last.
+        saved: rows of it whose sampling was interrupted and its state saved.
+    """
+
+    start: int
+    stop: int
+    saved: frozenset[int] = frozenset()
+
 
 _CALLS = 16
 """Parcels that an actor works on at once: enough that windows wait for every slot, also where parcels are small."""
@@ -58,8 +73,9 @@ class ActorResources:
 class UnitSource(Datasource):  # type: ignore[misc]
     """Reads and decodes units of a plan, and hands on packed parcels."""
 
-    def __init__(self, job: Job, units: Sequence[Unit]) -> None:
+    def __init__(self, job: Job, units: Sequence[Unit], coordinator: Any) -> None:
         super().__init__()
+        self._coordinator = coordinator
         # A plan with a thousand manifest files has 150 kB: it travels once, and not with each task.
         self._job, self._shared, self._units = job, ray.put(job), list(units)
 
@@ -74,15 +90,15 @@ class UnitSource(Datasource):  # type: ignore[misc]
         return [self._task(unit) for unit in self._units]
 
     def _task(self, unit: Unit) -> ReadTask:
-        shared = self._shared
+        shared, coordinator = self._shared, self._coordinator
         metadata = BlockMetadata(num_rows=1, size_bytes=PARCEL_BYTES, input_files=None, exec_stats=None)
-        return ReadTask(lambda: read_unit(ray.get(shared), unit), metadata, schema=PACKED)
+        return ReadTask(lambda: read_unit(ray.get(shared), unit, coordinator), metadata, schema=PACKED)
 
 
-def read_unit(job: Job, unit: Unit) -> Iterator[pa.Table]:
+def read_unit(job: Job, unit: Unit, coordinator: Any) -> Iterator[pa.Table]:
     """Yield a unit's parcels, packed."""
-    with recorded(job, unit.start, unit.stop):
-        quarantined = job.attempt_log.quarantined(unit.start // job.plan.shard_rows)
+    with told(job, unit.start, unit.stop, partial(tell, coordinator)):
+        quarantined = job.quarantine.of_shard(unit.start // job.plan.shard_rows)
         rows = read_rows(job.plan.files, unit.start, unit.stop, job.storage)
         for parcel in decode(rows, job, unit.start, quarantined, unit.saved):
             yield packed(parcel)
@@ -91,8 +107,8 @@ def read_unit(job: Job, unit: Unit) -> Iterator[pa.Table]:
 class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
     """Encodes each parcel, and returns once it is durable."""
 
-    def __init__(self, job: Job, committer: Any) -> None:
-        self._job, self._committer = job, committer
+    def __init__(self, job: Job, coordinator: Any) -> None:
+        self._job, self._coordinator = job, coordinator
 
     def write(self, blocks: Iterable[Block], ctx: Any) -> list[int]:
         """Commit the parcels in `blocks`; return their first rows."""
@@ -101,11 +117,11 @@ class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
     def _publish(self, work: pa.Table) -> int:
         job = self._job
         start, stop = span_of(work)
-        with recorded(job, start, stop):
+        with told(job, start, stop, partial(tell, self._coordinator)):
             rows = encode(work, job)
             began = time.perf_counter()
             entry = stage(ResultsTable(job.output, job.storage), job.plan, rows, work["attempt"][0].as_py())
-            if commit_patiently(self._committer, entry, job):
+            if commit_patiently(self._coordinator, entry, job):
                 committed(job.plan.job_id, start, rows, time.perf_counter() - began)
             for row, is_saved in zip(work["row"].to_pylist(), work["__saved"].to_pylist(), strict=True):
                 if is_saved:
@@ -125,8 +141,8 @@ def _rows_of(table: pa.Table) -> Iterator[pa.Table]:
 
 def run_units(
     job: Job, units: Sequence[Unit], resources: ActorResources, *, epoch: int | None, isolated: bool = False, bell: Any = None
-) -> None:
-    """Run units as far as they go; what dies on the way is silently dropped.
+) -> list[Raised]:
+    """Run units as far as they go, and return what was raised; what dies on the way is silently dropped.
 
     Args:
         job: the job.
@@ -151,10 +167,10 @@ def run_units(
     context.execution_no_progress_timeout_s = -1
     # More actors as soon as all have their queue full, if there is room; nodes that join later make room.
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * (calls + queued))
-    committer = CommitActor.beside_the_driver(job, epoch)
+    coordinator = Coordinator.beside_the_driver(job, epoch)
     try:
         dataset = ray.data.read_datasource(
-            UnitSource(job, units),
+            UnitSource(job, units, coordinator),
             num_cpus=resources.stage_cpus,
             override_num_blocks=len(units),
             ray_remote_args={"max_retries": 0},
@@ -163,7 +179,7 @@ def run_units(
             Inpainter,
             batch_size=1,  # row, which is a parcel
             batch_format="pyarrow",
-            fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, bell),
+            fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, coordinator, bell),
             compute=ActorPoolStrategy(
                 min_size=min(resources.least, rows),
                 max_size=min(resources.most, rows),
@@ -175,7 +191,8 @@ def run_units(
             num_gpus=resources.num_gpus,
             max_task_retries=0,
         )
-        sink = CommitSink(job, committer)
+        sink = CommitSink(job, coordinator)
         dataset.write_datasink(sink, ray_remote_args={"num_cpus": resources.stage_cpus, "max_retries": 0})
+        return list(ray.get(coordinator.heard.remote()))
     finally:
-        ray.kill(committer)
+        ray.kill(coordinator)

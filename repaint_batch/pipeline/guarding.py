@@ -4,15 +4,29 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from repaint_batch.errors import RepaintBatchError, Stopped, StorageError, redact
 from repaint_batch.pipeline.job import Job, Row
 
+DEVICE_ERROR = "DeviceError"
+_MESSAGE_CHARACTERS = 4000
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What an attempt at rows [start, stop) raised."""
+
+    start: int
+    stop: int
+    error_class: str
+    message: str
+
 
 @contextlib.contextmanager
-def recorded(job: Job, start: int, stop: int) -> Iterator[None]:
-    """Work on rows [start, stop) of a job: what is raised is written down for the driver, and a deadline ends the process.
+def told(job: Job, start: int, stop: int, tell: Callable[[Raised], None]) -> Iterator[None]:
+    """Work on rows [start, stop) of a job: what is raised is told to the driver, and a deadline ends the process.
 
     A thread cannot end a decoder or a kernel that hangs, and after a sticky CUDA error no call in the process succeeds
     any more; the process can end itself, and Ray starts another.
@@ -26,10 +40,10 @@ def recorded(job: Job, start: int, stop: int) -> Iterator[None]:
         raise  # nobody's fault
     except Exception as error:
         if "CUDA error" in str(error):
+            # Said first: a device that fails is not to be held against the row that it was given.
+            tell(Raised(start, stop, DEVICE_ERROR, str(error)[-_MESSAGE_CHARACTERS:]))
             os._exit(1)
-        # Where the store is gone, so is the place to write this down; the driver finds out by itself.
-        with contextlib.suppress(StorageError):
-            job.attempt_log.record_error(start, stop, error)
+        tell(Raised(start, stop, type(error).__name__, str(error)[-_MESSAGE_CHARACTERS:]))
         raise
     finally:
         watchdog.cancel()

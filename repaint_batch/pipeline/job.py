@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig
-from repaint_batch.results.attempts import AttemptLog
 from repaint_batch.results.plan import Plan, job_uri
+from repaint_batch.results.quarantine import Quarantine
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
 
@@ -60,9 +60,9 @@ class Job:
         return Storage(self.config.storage)
 
     @property
-    def attempt_log(self) -> AttemptLog:
-        """Where attempts leave their traces."""
-        return AttemptLog(self.output, self.plan, self.storage)
+    def quarantine(self) -> Quarantine:
+        """Rows that are not to be tried again."""
+        return Quarantine(self.output, self.plan, self.storage)
 
     @property
     def results_schema(self) -> pa.Schema:

@@ -8,6 +8,7 @@ nothing later uses drafts.
 import json
 from collections.abc import Sequence
 from dataclasses import astuple
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from repaint_batch.images.restoration import Prepared
 from repaint_batch.images.windows import Window, leaves
 from repaint_batch.pipeline.job import Row
 
-_DTYPES = {"u": np.dtype(np.uint8), "f": np.dtype(np.float16)}
+_DTYPES: dict[str, Any] = {"u": np.dtype(np.uint8), "f": np.dtype(np.float16)}
 _SHADES = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - 1  # as pictures of 8 bits are read
 
 
@@ -53,7 +54,8 @@ class PackedWindows:
         kind = self._kinds[number]
         size = self._shape[0] ** 2 * 3
         part = np.frombuffer(self._data, _DTYPES[kind], size, self._starts[number]).reshape(self._shape)
-        return _SHADES[part] if kind == "u" else part.astype(np.float32)
+        pixels: np.ndarray = _SHADES[part] if kind == "u" else part.astype(np.float32)
+        return pixels
 
 
 def keep_masks_of(row: Row, resolution_px: int) -> np.ndarray:

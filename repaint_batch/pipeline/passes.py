@@ -30,11 +30,11 @@ from repaint_batch.errors import (
     ShardFailed,
     StorageError,
 )
-from repaint_batch.pipeline.dataset import ActorResources, run_units
+from repaint_batch.pipeline.dataset import ActorResources, Unit, run_units
+from repaint_batch.pipeline.guarding import Raised
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.stopping import Stop
-from repaint_batch.results.attempts import AttemptError, Unit
 from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.table import ResultsTable
 
@@ -86,8 +86,7 @@ def restore(
         ConfigError: the prior or a setting cannot be honoured where the actors run.
         ManifestError: the manifest is not what was planned.
     """
-    log, limit, stop = job.attempt_log, job.config.compute.max_attempts, stop or Stop()
-    log.clear_errors()
+    limit, stop = job.config.compute.max_attempts, stop or Stop()
     inflight = InFlight(job)
     lost: list[Lost] = []
     raised: Counter[tuple[int, int]] = Counter()
@@ -99,13 +98,13 @@ def restore(
         stop.check()
         saved = inflight.rows()
         once_dead = Ranges.of(*((one.start, one.stop) for one in lost))
-        handed_out = Ranges.of()
+        handed_out, told = Ranges.of(), list[Raised]()
         for isolated, units in ((False, list(units_of(job, pending - once_dead, saved))), (True, _units(lost, saved))):
             units = units[:WAVE_UNITS]
             if not units:
                 continue
             try:
-                run_units(job, units, resources, epoch=epoch, isolated=isolated, bell=stop.bell)
+                told += run_units(job, units, resources, epoch=epoch, isolated=isolated, bell=stop.bell)
                 broken = 0
             except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
                 broken += 1
@@ -114,13 +113,13 @@ def restore(
             handed_out |= Ranges.of(*((unit.start, unit.stop) for unit in units))
             stop.check()  # before what its end did to rows is held against them
         pending = pending_rows(job, table)
-        errors = [error for error in log.errors() if pending & Ranges.of((error.start, error.stop))]
-        log.clear_errors()
+        errors = [error for error in told if pending & Ranges.of((error.start, error.stop))]
         raised.update((error.start, error.stop) for error in errors)
         judge(errors, raised, limit)
         spoken = Ranges.of(*((error.start, error.stop) for error in errors))
         lost, guilty = after_deaths(lost, (pending & handed_out) - spoken, pending & spoken, limit)
-        log.quarantine({one.start: f"the process that works on this row dies; it did so {one.deaths} times" for one in guilty})
+        reason = "the process that works on this row dies; it did so {} times"
+        job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
 
 
 def pending_rows(job: Job, table: ResultsTable) -> Ranges:
@@ -174,7 +173,7 @@ def after_deaths(before: Iterable[Lost], dead: Ranges, raised: Ranges, limit: in
     return sorted(lost, key=lambda one: one.start), guilty
 
 
-def judge(errors: Iterable[AttemptError], raised: Counter[tuple[int, int]], limit: int) -> None:
+def judge(errors: Iterable[Raised], raised: Counter[tuple[int, int]], limit: int) -> None:
     """Raise what will not go away by trying again.
 
     Args:

@@ -22,7 +22,7 @@ from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
 
 YOUNG_S = 3600.0
-_TRACES = ("attempts", "errors", "probes", "inflight")
+_TRACES = ("inflight", "usage")
 _CHECKPOINT = re.compile(r"(\.checkpoint\.(.*\.)?|/_sidecars/.*\.)parquet$")
 _READERS = 8
 

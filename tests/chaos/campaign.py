@@ -37,7 +37,7 @@ from .proxy import Exchange, FaultyProxy
 
 ROOT = Path(__file__).parents[2]
 SHARDS, SHARD_ROWS = 10, 4
-_OURS = re.compile(r"ray::.*(Inpainter|ReadShardSource|encode_block|Write|_look)")
+_OURS = re.compile(r"ray::.*(Inpainter|ReadUnitSource|Write|_look)")
 _STEPS = {"data": re.compile(r"/results/part-[^/]*\.parquet"), "log": re.compile(r"/_delta_log/\d+\.json")}
 
 

@@ -6,9 +6,9 @@ import pytest
 
 from repaint_batch.errors import LeaseHeld
 from repaint_batch.pipeline.dataset import ActorResources
+from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.run import plan_job, run_job
-from repaint_batch.pipeline.job import Job
 from repaint_batch.results.lease import Holder, Lease
 from repaint_batch.results.plan import freeze
 from repaint_batch.results.status import read_status

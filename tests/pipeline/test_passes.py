@@ -1,16 +1,14 @@
 """Workers that die, stages that raise, shards that hang: real processes, ended for real by what a row holds."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from repaint_batch.config import JobConfig
-from repaint_batch.errors import ManifestError, ShardFailed
+from repaint_batch.errors import ManifestError, ShardFailed, Stopped
 from repaint_batch.pipeline import run
 from repaint_batch.pipeline.run import plan_job, run_job
-from repaint_batch.results.attempts import AttemptLog, Unit
-from repaint_batch.results.plan import freeze, load_plans
+from repaint_batch.results.plan import freeze
+from repaint_batch.results.quarantine import Quarantine
 from repaint_batch.results.status import read_status
 from repaint_batch.results.table import ResultsTable
 
@@ -20,11 +18,6 @@ from .conftest import Recorder
 from .saboteur import HANG_ACTOR, KILL_ACTOR, KILL_DECODE, RAISE_IN_ACTOR
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
-
-
-def probes(config: JobConfig, job_id: str, shard: int) -> int:
-    attempts = Path(config.output.uri, "jobs", job_id, "attempts", f"{shard:010d}")
-    return len([path for path in attempts.iterdir() if path.name.startswith("probe-")])
 
 
 @pytest.mark.parametrize("stage", ["decode", "actor"])
@@ -44,7 +37,6 @@ def test_a_row_that_kills_its_worker_is_found(
     assert failed["sample_id"] == corpus[11]["sample_id"]
     assert failed["error_class"] == "WorkerKilled"
     assert "the process that works on this row dies" in failed["reason"]
-    assert 1 <= probes(config, summary.plan.job_id, 1) <= 4, "log2(8) + 1"
     assert run_job(config, recorder).shards_run == 0
 
 
@@ -54,7 +46,7 @@ def test_a_stage_that_raises_ends_the_job_and_keeps_the_rest(
     corpus = rows(8)
     corpus[5]["sample_id"] = f"{RAISE_IN_ACTOR}-5"
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute={"max_attempts": 2})
-    with pytest.raises(ShardFailed, match=r"shard 1 failed 2 times: RuntimeError: planted by the tests.*resume"):
+    with pytest.raises(ShardFailed, match=r"rows 4 to 7 failed 2 times: RuntimeError: planted by the tests.*resume"):
         run_job(config, recorder)
     status = read_status(config.output.uri, local_place.storage)
     assert (status.ok, status.missing, status.exit_code) == (4, 4, 1)
@@ -66,18 +58,6 @@ def test_a_shard_that_hangs_ends_at_its_deadline(local_place: Place, tiny_prior:
     compute = {"shard_rows": 2, "max_attempts": 1, "shard_deadline_s": 8}
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute=compute)
     assert run_job(config, recorder).counts == {"ok": 1, "skipped": 0, "failed": 1}
-
-
-def test_attempts_that_died_with_their_drivers_cost_no_row(
-    local_place: Place, tiny_prior: str, recorder: Recorder
-) -> None:
-    config = job(local_place, write_manifest(local_place, rows(4)), tiny_prior, compute={"max_attempts": 2})
-    plan = freeze(plan_job(config, local_place.storage)[0], config.output.uri, local_place.storage)
-    log = AttemptLog(config.output.uri, plan, local_place.storage)
-    for _ in range(2):
-        log.begin(Unit.whole(plan, 0))
-    assert run_job(config, recorder).counts == {"ok": 4, "skipped": 0, "failed": 0}
-    assert log.quarantined(0) == {}
 
 
 def test_a_manifest_that_changes_under_way_is_told_at_once(
@@ -94,18 +74,22 @@ def test_a_manifest_that_changes_under_way_is_told_at_once(
         run_job(config, recorder)
 
 
-def test_attempts_are_found_by_a_new_driver(place: Place, tiny_prior: str, recorder: Recorder) -> None:
-    config = job(place, write_manifest(place, rows(4)), tiny_prior)
-    run_job(config, recorder)
-    (plan,) = load_plans(config.output.uri, place.storage)
-    log = AttemptLog(config.output.uri, plan, place.storage)
-    assert log.counts() == {0: 1}
-    log.quarantine(3, 12, "first")
-    log.quarantine(3, 13, "second")
-    assert log.quarantined(3) == {12: "first", 13: "second"}
-    assert log.quarantined(4) == {}
-    log.record_error(1, ValueError("said"))
-    assert [(e.shard, e.error_class, e.message) for e in log.errors()] == [(1, "ValueError", "said")]
-    log.clear_errors()
-    log.clear({0})
-    assert (log.errors(), log.counts()) == ([], {})
+def test_rows_that_were_set_aside_are_known_to_a_new_driver(place: Place, tiny_prior: str) -> None:
+    config = job(place, write_manifest(place, rows(16)), tiny_prior, compute={"shard_rows": 4})
+    plan = freeze(plan_job(config, place.storage)[0], config.output.uri, place.storage)
+    Quarantine(config.output.uri, plan, place.storage).add({12: "first", 3: "another shard"})
+    Quarantine(config.output.uri, plan, place.storage).add({13: "second"})
+    again = Quarantine(config.output.uri, plan, place.storage)
+    assert again.of_shard(3) == {12: "first", 13: "second"}
+    assert again.of_shard(0) == {3: "another shard"}
+    assert again.of_shard(1) == {}
+
+
+def test_a_job_in_which_nearly_all_rows_fail_is_stopped(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
+    corpus = rows(150)
+    for row in corpus[:140]:
+        row["image"]["bytes"] = b"no picture"
+    config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute={"shard_rows": 10})
+    with pytest.raises(Stopped, match=r"failed, more than compute.max_failed = 0.9"):
+        run_job(config, recorder)
+    assert read_status(config.output.uri, local_place.storage).failed >= 90

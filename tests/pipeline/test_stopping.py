@@ -60,7 +60,7 @@ def test_sigterm_saves_lets_go_and_says_so(
     watching.join()
     assert signal.getsignal(signal.SIGTERM) is handler
     assert traces(long_job, "inflight"), "the chain can be taken up"
-    assert traces(long_job, "attempts") == [], "the attempt ended by itself, and counts against nobody"
+    assert traces(long_job, "quarantine") == [], "the attempt ended by itself, and counts against nobody"
     plan, _, _ = plan_job(long_job, local_place.storage)
     newest = Lease(long_job.output.uri, plan.job_id, local_place.storage).newest()
     assert newest is not None

@@ -1,13 +1,19 @@
-"""The committer of a job as an actor beside its driver, and how a write task waits for it."""
+"""What the workers of a job tell its driver, through an actor beside it: parcels to commit, and what they raised.
+
+It needs no store, so that an error is heard of when the store is what has failed; and it ends with the driver, so that what died
+with the driver is held against nobody.
+"""
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
 import ray
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from repaint_batch.errors import CommitFailed, CommitUnknown, StorageError
+from repaint_batch.pipeline.guarding import Raised
 from repaint_batch.pipeline.job import Job
 from repaint_batch.results.committer import Committer
 from repaint_batch.results.staging import Entry
@@ -17,8 +23,8 @@ _PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 _MOST_WAITING = 100_000
 
 
-class CommitActor:
-    """One opened table, and one transaction for all that has come in while the last one was written.
+class Coordinator:
+    """One opened table, and one transaction for all that has come in while the last one was written; an ear for errors.
 
     Args:
         job: the job.
@@ -27,10 +33,19 @@ class CommitActor:
 
     def __init__(self, job: Job, epoch: int | None) -> None:
         self._committer = Committer(ResultsTable(job.output, job.storage), job.plan, epoch)
+        self._raised: list[Raised] = []
 
     async def commit(self, entry: Entry) -> bool:
         """Return once an entry's rows are durable; True if this call published them."""
         return await asyncio.wrap_future(self._committer.submit(entry))
+
+    async def hear(self, raised: Raised) -> None:
+        """Note what an attempt raised."""
+        self._raised.append(raised)
+
+    async def heard(self) -> list[Raised]:
+        """Return everything that attempts raised."""
+        return self._raised
 
     @classmethod
     def beside_the_driver(cls, job: Job, epoch: int | None) -> Any:
@@ -41,10 +56,16 @@ class CommitActor:
         return ray.remote(cls).options(**options).remote(job, epoch)
 
 
-def commit_patiently(committer: Any, entry: Entry, job: Job) -> bool:
+def tell(coordinator: Any, raised: Raised) -> None:
+    """Tell the driver what an attempt raised; nothing happens where there is no driver any more."""
+    with contextlib.suppress(RayError):
+        ray.get(coordinator.hear.remote(raised))
+
+
+def commit_patiently(coordinator: Any, entry: Entry, job: Job) -> bool:
     """Return whether this call published `entry`, once its rows are durable.
 
-    What it could not say, or the store did not do, is asked again: the same entry is published once, however often it comes.
+    What could not be said, or the store did not do, is asked again: the same entry is published once, however often it comes.
 
     Raises:
         StorageError, CommitFailed, CommitUnknown: the store's patience has run out.
@@ -53,7 +74,7 @@ def commit_patiently(committer: Any, entry: Entry, job: Job) -> bool:
     until, pause_s = time.monotonic() + job.config.storage.patience_s, _PAUSE_S
     while True:
         try:
-            return bool(ray.get(committer.commit.remote(entry)))
+            return bool(ray.get(coordinator.commit.remote(entry)))
         except RayTaskError as error:
             cause = error.cause
             if not isinstance(cause, StorageError | CommitFailed | CommitUnknown) or time.monotonic() + pause_s > until:
