@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFlo
 
 from repaint_batch.errors import ConfigError, redact
 
-PresetName = Literal["paper", "best", "balanced", "fast", "draft"]
+PresetName = Literal["paper", "best", "balanced", "fast", "draft", "preview"]
 OutputFormat = Literal["source", "png", "webp-lossless", "jpeg"]
 
 

@@ -16,7 +16,7 @@ from repaint_batch.errors import PriorError, StorageError
 from repaint_batch.inpainting.device import batch_windows_of, compiled
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.restorer import Restorer
-from repaint_batch.pipeline.coordinator import tell
+from repaint_batch.pipeline.coordinator import Ear
 from repaint_batch.pipeline.guarding import told
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job, Row, packed, span_of, unpacked
@@ -69,7 +69,7 @@ class Inpainter:
         self._job, self._threads, self._gpu, self._listener = job, threads, gpu, Listener(bell)
         self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
         self._inflight = InFlight(job)
-        self._told = partial(told, job, tell=partial(tell, coordinator))
+        self._told = partial(told, job, driver=Ear(coordinator))
         self._loop: EngineLoop | None = None
         self._lock = threading.Lock()
 

@@ -7,13 +7,14 @@ with the driver is held against nobody.
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
 
 from repaint_batch.errors import CommitFailed, CommitUnknown, StorageError
-from repaint_batch.pipeline.guarding import Raised
+from repaint_batch.pipeline.guarding import Heard, Raised
 from repaint_batch.pipeline.job import Job
 from repaint_batch.results.committer import Committer
 from repaint_batch.results.staging import Entry
@@ -34,18 +35,25 @@ class Coordinator:
     def __init__(self, job: Job, epoch: int | None) -> None:
         self._committer = Committer(ResultsTable(job.output, job.storage), job.plan, epoch)
         self._raised: list[Raised] = []
+        self._under_way: Counter[tuple[int, int]] = Counter()
 
     async def commit(self, entry: Entry) -> bool:
         """Return once an entry's rows are durable; True if this call published them."""
         return await asyncio.wrap_future(self._committer.submit(entry))
 
-    async def hear(self, raised: Raised) -> None:
-        """Note what an attempt raised."""
-        self._raised.append(raised)
+    async def began(self, start: int, stop: int) -> None:
+        """Note that a stage works on rows [start, stop)."""
+        self._under_way[start, stop] += 1
 
-    async def heard(self) -> list[Raised]:
-        """Return everything that attempts raised."""
-        return self._raised
+    async def ended(self, start: int, stop: int, raised: Raised | None) -> None:
+        """Note that it no longer does, and what it raised."""
+        self._under_way[start, stop] -= 1
+        if raised is not None:
+            self._raised.append(raised)
+
+    async def heard(self) -> Heard:
+        """Return what was raised, and what a stage worked on when its process died; asked when no stage works any more."""
+        return Heard(self._raised, [span for span, times in self._under_way.items() if times > 0])
 
     @classmethod
     def beside_the_driver(cls, job: Job, epoch: int | None) -> Any:
@@ -56,10 +64,25 @@ class Coordinator:
         return ray.remote(cls).options(**options).remote(job, epoch)
 
 
-def tell(coordinator: Any, raised: Raised) -> None:
-    """Tell the driver what an attempt raised; nothing happens where there is no driver any more."""
-    with contextlib.suppress(RayError):
-        ray.get(coordinator.hear.remote(raised))
+class Ear:
+    """A worker's way to the coordinator; where there is no driver any more nothing is said.
+
+    Args:
+        coordinator: a handle of one.
+    """
+
+    def __init__(self, coordinator: Any) -> None:
+        self._coordinator = coordinator
+
+    def began(self, start: int, stop: int) -> None:
+        """Say that work on rows [start, stop) begins; returns once it is heard."""
+        with contextlib.suppress(RayError):
+            ray.get(self._coordinator.began.remote(start, stop))
+
+    def ended(self, start: int, stop: int, raised: Raised | None = None) -> None:
+        """Say that it has ended, and what it raised; returns once it is heard."""
+        with contextlib.suppress(RayError):
+            ray.get(self._coordinator.ended.remote(start, stop, raised))
 
 
 def commit_patiently(coordinator: Any, entry: Entry, job: Job) -> bool:

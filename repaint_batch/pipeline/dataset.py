@@ -7,7 +7,7 @@ other resources than the stages around them, which keeps Ray from fusing decodin
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -18,8 +18,8 @@ from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.coordinator import Coordinator, commit_patiently, tell
-from repaint_batch.pipeline.guarding import Raised, told
+from repaint_batch.pipeline.coordinator import Coordinator, Ear, commit_patiently
+from repaint_batch.pipeline.guarding import Heard, told
 from repaint_batch.pipeline.job import PACKED, PARCEL_BYTES, Job, packed, span_of, unpacked
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.pipeline.telemetry import committed
@@ -97,7 +97,7 @@ class UnitSource(Datasource):  # type: ignore[misc]
 
 def read_unit(job: Job, unit: Unit, coordinator: Any) -> Iterator[pa.Table]:
     """Yield a unit's parcels, packed."""
-    with told(job, unit.start, unit.stop, partial(tell, coordinator)):
+    with told(job, unit.start, unit.stop, Ear(coordinator)):
         quarantined = job.quarantine.of_shard(unit.start // job.plan.shard_rows)
         rows = read_rows(job.plan.files, unit.start, unit.stop, job.storage)
         for parcel in decode(rows, job, unit.start, quarantined, unit.saved):
@@ -117,7 +117,7 @@ class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
     def _publish(self, work: pa.Table) -> int:
         job = self._job
         start, stop = span_of(work)
-        with told(job, start, stop, partial(tell, self._coordinator)):
+        with told(job, start, stop, Ear(self._coordinator)):
             rows = encode(work, job)
             began = time.perf_counter()
             entry = stage(ResultsTable(job.output, job.storage), job.plan, rows, work["attempt"][0].as_py())
@@ -141,8 +141,8 @@ def _rows_of(table: pa.Table) -> Iterator[pa.Table]:
 
 def run_units(
     job: Job, units: Sequence[Unit], resources: ActorResources, *, epoch: int | None, isolated: bool = False, bell: Any = None
-) -> list[Raised]:
-    """Run units as far as they go, and return what was raised; what dies on the way is silently dropped.
+) -> Heard:
+    """Run units as far as they go, and return what was heard of them; what dies on the way is silently dropped.
 
     Args:
         job: the job.
@@ -193,6 +193,7 @@ def run_units(
         )
         sink = CommitSink(job, coordinator)
         dataset.write_datasink(sink, ray_remote_args={"num_cpus": resources.stage_cpus, "max_retries": 0})
-        return list(ray.get(coordinator.heard.remote()))
+        heard: Heard = ray.get(coordinator.heard.remote())
+        return heard
     finally:
         ray.kill(coordinator)

@@ -4,8 +4,9 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from repaint_batch.errors import RepaintBatchError, Stopped, StorageError, redact
 from repaint_batch.pipeline.job import Job, Row
@@ -24,9 +25,32 @@ class Raised:
     message: str
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What the driver has heard of a pass.
+
+    Attributes:
+        raised: by attempts that lived to say so.
+        died: rows [start, stop) that a stage worked on when its process died.
+    """
+
+    raised: list[Raised]
+    died: list[tuple[int, int]]
+
+
+class Listening(Protocol):
+    """Whoever is told what a stage works on."""
+
+    def began(self, start: int, stop: int) -> None:
+        """Hear that work on rows [start, stop) begins."""
+
+    def ended(self, start: int, stop: int, raised: Raised | None = None) -> None:
+        """Hear that it has ended, and what it raised."""
+
+
 @contextlib.contextmanager
-def told(job: Job, start: int, stop: int, tell: Callable[[Raised], None]) -> Iterator[None]:
-    """Work on rows [start, stop) of a job: what is raised is told to the driver, and a deadline ends the process.
+def told(job: Job, start: int, stop: int, driver: Listening) -> Iterator[None]:
+    """Work on rows [start, stop) of a job: the driver is told of it and of what is raised, and a deadline ends the process.
 
     A thread cannot end a decoder or a kernel that hangs, and after a sticky CUDA error no call in the process succeeds
     any more; the process can end itself, and Ray starts another.
@@ -34,19 +58,24 @@ def told(job: Job, start: int, stop: int, tell: Callable[[Raised], None]) -> Ite
     watchdog = threading.Timer(job.config.compute.shard_deadline_s, lambda: os._exit(1))
     watchdog.daemon = True
     watchdog.start()
+    driver.began(start, stop)
+    raised = None
     try:
         yield
-    except Stopped:
+    except (Stopped, GeneratorExit):
         raise  # nobody's fault
     except Exception as error:
-        if "CUDA error" in str(error):
+        is_device = "CUDA error" in str(error)
+        kind = DEVICE_ERROR if is_device else type(error).__name__
+        raised = Raised(start, stop, kind, str(error)[-_MESSAGE_CHARACTERS:])
+        if is_device:
             # Said first: a device that fails is not to be held against the row that it was given.
-            tell(Raised(start, stop, DEVICE_ERROR, str(error)[-_MESSAGE_CHARACTERS:]))
+            driver.ended(start, stop, raised)
             os._exit(1)
-        tell(Raised(start, stop, type(error).__name__, str(error)[-_MESSAGE_CHARACTERS:]))
         raise
     finally:
         watchdog.cancel()
+        driver.ended(start, stop, raised)
 
 
 @contextlib.contextmanager

@@ -31,7 +31,7 @@ from repaint_batch.errors import (
     StorageError,
 )
 from repaint_batch.pipeline.dataset import ActorResources, Unit, run_units
-from repaint_batch.pipeline.guarding import Raised
+from repaint_batch.pipeline.guarding import Heard, Raised
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.stopping import Stop
@@ -95,31 +95,35 @@ def restore(
     # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
     while pending or (pending := pending_rows(job, table)):
         check()
-        stop.check()
-        saved = inflight.rows()
-        once_dead = Ranges.of(*((one.start, one.stop) for one in lost))
-        handed_out, told = Ranges.of(), list[Raised]()
-        for isolated, units in ((False, list(units_of(job, pending - once_dead, saved))), (True, _units(lost, saved))):
-            units = units[:WAVE_UNITS]
+        before, saved = pending, inflight.rows()
+        suspects = Ranges.of(*((one.start, one.stop) for one in lost))
+        heard = Heard([], [])
+        for isolated, units in ((False, list(units_of(job, pending - suspects, saved))), (True, _units(lost, saved))):
+            stop.check()  # before what its end did to rows is held against them
             if not units:
                 continue
             try:
-                told += run_units(job, units, resources, epoch=epoch, isolated=isolated, bell=stop.bell)
-                broken = 0
+                told = run_units(
+                    job, units[:WAVE_UNITS], resources, epoch=epoch, isolated=isolated, bell=stop.bell
+                )
+                heard = Heard(heard.raised + told.raised, heard.died + told.died)
             except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
                 broken += 1
                 if broken >= limit:
                     raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
-            handed_out |= Ranges.of(*((unit.start, unit.stop) for unit in units))
-            stop.check()  # before what its end did to rows is held against them
+        stop.check()
         pending = pending_rows(job, table)
-        errors = [error for error in told if pending & Ranges.of((error.start, error.stop))]
+        errors = [error for error in heard.raised if pending & Ranges.of((error.start, error.stop))]
         raised.update((error.start, error.stop) for error in errors)
         judge(errors, raised, limit)
         spoken = Ranges.of(*((error.start, error.stop) for error in errors))
-        lost, guilty = after_deaths(lost, (pending & handed_out) - spoken, pending & spoken, limit)
+        dead = (pending & Ranges.of(*heard.died)) - spoken
+        lost, guilty = after_deaths(lost, dead, pending - dead, limit)
         reason = "the process that works on this row dies; it did so {} times"
         job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
+        broken = broken + 1 if pending == before and not dead and not errors else 0
+        if broken >= limit:
+            raise ShardFailed(f"{broken} passes in a row came to nothing, and no worker said why; look at the workers' logs")
 
 
 def pending_rows(job: Job, table: ResultsTable) -> Ranges:
@@ -145,13 +149,14 @@ def _within(rows: frozenset[int], start: int, stop: int) -> frozenset[int]:
     return frozenset(row for row in rows if start <= row < stop)
 
 
-def after_deaths(before: Iterable[Lost], dead: Ranges, raised: Ranges, limit: int) -> tuple[list[Lost], list[Lost]]:
+def after_deaths(before: Iterable[Lost], dead: Ranges, others: Ranges, limit: int) -> tuple[list[Lost], list[Lost]]:
     """Return what is lost after a pass, and the single rows that are guilty of it.
 
     Args:
         before: what was lost before the pass, and went through it in isolation.
         dead: rows that died in it.
-        raised: rows whose attempts lived to raise an error; they are neither innocent nor guilty.
+        others: rows that are pending for other reasons: they raised an error, or were never begun. They are neither innocent
+            nor guilty.
         limit: deaths after which rows are halved, and a row that died alone is guilty.
     """
     lost, guilty = [], []
@@ -159,7 +164,7 @@ def after_deaths(before: Iterable[Lost], dead: Ranges, raised: Ranges, limit: in
     for one in before:
         span = Ranges.of((one.start, one.stop))
         new = new - span
-        lost += [Lost(start, stop, one.deaths) for start, stop in (span & raised).spans]
+        lost += [Lost(start, stop, one.deaths) for start, stop in (span & others).spans]
         for start, stop in (span & dead).spans:
             deaths = one.deaths + 1
             if one.stop - one.start == 1 and deaths >= limit:

@@ -10,5 +10,6 @@ PRESETS: dict[str, Sampler] = {
     "balanced": AnnealedLangevin(120),
     "fast": AnnealedLangevin(60),
     "draft": AnnealedLangevin(30),
+    "preview": AnnealedLangevin(16),
 }
 """Presets by name, dearest first; decided by `repaint-batch evaluate`."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from repaint_batch.sampler.schedule import NoiseSchedule
 
-ENTRY_SHARE = 0.25
+ENTRY_SHARE = 0.26
 """Share of the trained time at which a chain enters that starts from a draft, see `repaint_batch.sampler.drafts`."""
 
 
