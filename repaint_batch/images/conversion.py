@@ -47,7 +47,7 @@ class Carried:
 
 def carried(picture: Picture) -> Carried:
     """Return what of `picture` can be carried into another format."""
-    found = Carried(icc=picture.icc)
+    found = Carried(icc=picture.icc, dropped=["other pages"] if picture.pages > 1 else [])
     if picture.format == "TIFF":
         _of_tiff(picture, found)
     else:
@@ -55,7 +55,7 @@ def carried(picture: Picture) -> Carried:
         found.exif, names = exif.without_thumbnail(_bytes(info.get("exif", b"")))
         packet, more = xmp.without_pictures(_bytes(info.get("xmp", b"")))
         found.xmp, found.dpi = packet, info.get("dpi")
-        found.dropped = [*names, *more, *dict.fromkeys(_left_behind(picture))]
+        found.dropped += [*names, *more, *dict.fromkeys(_left_behind(picture))]
     return found
 
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import MaskInvalid
-from repaint_batch.images.codec import Picture, check_bytes, read_mask_picture
+from repaint_batch.images.codec import Picture, check_bytes, read_mask_pages, read_mask_picture
 from repaint_batch.images.orientation import stored, upright
 
 _SHAPE_KEYS = {"boxes", "polygons"}
@@ -35,9 +35,29 @@ def read_keep_mask(mask: bytes, picture: Picture, config: ImagesConfig) -> np.nd
     if mask.lstrip()[:1] == b"{":
         hole = stored(_drawn(mask, picture.upright_size), picture.orientation)
     else:
-        decoded = read_mask_picture(mask, config)
-        hole = _fitted(upright(_hole(decoded, config), decoded.orientation), decoded, picture, config)
+        return _keep(read_mask_picture(mask, config), picture, config)
     return ~_grown(hole, config.mask_grow_px)
+
+
+def _keep(decoded: Picture, picture: Picture, config: ImagesConfig) -> np.ndarray:
+    hole = _fitted(upright(_hole(decoded, config), decoded.orientation), decoded, picture, config)
+    return ~_grown(hole, config.mask_grow_px)
+
+
+def read_keep_masks(mask: bytes, pictures: Sequence[Picture], config: ImagesConfig) -> list[np.ndarray]:
+    """Return (H, W) bool over every page as stored, True = known pixel: one mask for all of them, or one of as many pages.
+
+    Raises:
+        MaskInvalid: as `read_keep_mask` raises it, or the mask has another number of pages.
+    """
+    if len(pictures) == 1 or mask.lstrip()[:1] == b"{":
+        return [read_keep_mask(mask, picture, config) for picture in pictures]
+    check_bytes(mask, config, MaskInvalid, "mask")
+    masks = read_mask_pages(mask, config)
+    if len(masks) not in (1, len(pictures)):
+        raise MaskInvalid(f"mask: has {len(masks)} pages, and the picture {len(pictures)}; give one for all, or one for each")
+    masks = masks * len(pictures) if len(masks) == 1 else masks
+    return [_keep(decoded, picture, config) for decoded, picture in zip(masks, pictures, strict=True)]
 
 
 def shapes_to_json(boxes: Sequence[Sequence[float]] = (), polygons: Sequence[Sequence[Sequence[float]]] = ()) -> bytes:
