@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, field_validator
 
 from repaint_batch.errors import ConfigError, redact
 
@@ -140,6 +140,8 @@ class StorageConfig(Model):
     """S3 region."""
     allow: tuple[str, ...] = ()
     """Prefixes that manifest rows may read from, besides the manifest's own folder."""
+    patience_s: NonNegativeFloat = 600
+    """Seconds for which an object store that does not answer, or no longer accepts these credentials, is waited for."""
 
     @field_validator("endpoint_url")
     @classmethod

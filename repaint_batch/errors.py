@@ -14,7 +14,8 @@
     │   ├── MaskInvalid      a mask that does not fit its picture
     │   └── WorkerKilled     whatever this row does, it ends the process that works on it
     ├── ShardFailed          a shard whose attempts all raised; the last error is told
-    ├── StorageError         the object store refused or failed after retries
+    ├── StorageError         the object store refused, or failed
+    │   └── StoreUnavailable it was waited for in vain: silent, or no longer accepts this client; no row's fault
     ├── CommitFailed         the results table certainly does not hold the rows
     ├── CommitUnknown        the results table may or may not hold the rows; committing them again finds out
     ├── LeaseHeld            another driver is running this job
@@ -97,7 +98,11 @@ class ShardFailed(RepaintBatchError):
 
 
 class StorageError(RepaintBatchError):
-    """The object store refused, or failed after retries."""
+    """The object store refused, or failed."""
+
+
+class StoreUnavailable(StorageError):
+    """A store that was waited for in vain: it is silent, or no longer does for this client what it did before."""
 
 
 class CommitFailed(RepaintBatchError):

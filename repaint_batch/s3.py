@@ -4,121 +4,291 @@ A whole object is held against its ETag, which is the MD5 of anything that was p
 a key of its own. Where there is no such hash, as for ranges and for uploads in parts, TLS protects the way; without TLS
 whatever has no hash is read until two readings agree. Uploads carry a checksum which the store holds against what arrives.
 
-Paths are ``bucket/key``. All failures that are left after several tries are OSErrors.
+A store that is silent, or no longer accepts this client, is waited for (`repaint_batch.patience`), with a new client where
+credentials may have changed. A refusal may mean one object, or that credentials were revoked: it is believed if the store
+still serves what it served before, or never served anything.
+
+Paths are ``bucket/key``. An answer that is not the wanted one is an OSError: FileNotFoundError, FileExistsError, or
+PermissionError with the store's words.
 """
 
 import hashlib
+import os
 import re
-import time
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, TypeVar
 
-import aiohttp
 import pyarrow as pa
 import pyarrow.fs
-from botocore.exceptions import BotoCoreError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 from s3fs.core import S3File
 
+from repaint_batch.errors import RepaintBatchError
+from repaint_batch.patience import Patience, Unanswered
+from repaint_batch.store_errors import Damaged, Kind, Trouble, trouble_in, trouble_of
+
 _PAGE_KEYS = 1000  # the most that S3 lists at once
-_TRIES = 5  # on top of those that the client makes of a single request
-_PAUSE_S = 0.2  # before the second; doubled for each one after it
 _RANGE_BYTES = 4 << 20  # what is read ahead
-_ANSWERS = (FileNotFoundError, PermissionError, IsADirectoryError, FileExistsError)  # asking again would not change them
+_WITNESSES = 3  # that are remembered of a bucket
+_CONNECTIONS = 64
 _MD5 = re.compile(r"[0-9a-f]{32}")
+_ANSWERS: dict[Kind, type[OSError]] = {
+    Kind.MISSING: FileNotFoundError,
+    Kind.TAKEN: FileExistsError,
+    Kind.REFUSED: PermissionError,
+    Kind.FAULTY: PermissionError,
+}
+_CHANGES = ("write", "delete", "listing")
 _T = TypeVar("_T")
 
 
-class S3Objects:
-    """A client.
+class Client:
+    """A connection to a store that can be made anew, and what the store is known to have done through it.
+
+    Safe to share between threads. Use `client_of`.
 
     Args:
         endpoint_url: where the service is; None: AWS.
         region: its region; None: as the environment says.
+
+    Attributes:
+        is_stranger: whether the store has never done anything for this client.
+        patience: with which it is waited for.
+    """
+
+    def __init__(self, endpoint_url: str | None, region: str | None) -> None:
+        self._endpoint_url, self._region, self._lock = endpoint_url, region, threading.Lock()
+        self._filesystem: S3FileSystem | None = None
+        self._served: dict[str, dict[str, None]] = {}  # last objects read, or known to have been read, by bucket
+        self._done: set[tuple[str, str]] = set()  # (action, bucket)
+        self.is_stranger = True
+        self.patience = Patience(endpoint_url or "S3")
+
+    @property
+    def filesystem(self) -> S3FileSystem:
+        """What to ask; whoever asks twice about one thing keeps it."""
+        with self._lock:
+            if self._filesystem is None:
+                self._filesystem = S3FileSystem(
+                    endpoint_url=self._endpoint_url,
+                    client_kwargs={"region_name": self._region} if self._region else {},
+                    use_listings_cache=False,
+                    skip_instance_cache=True,
+                    config_kwargs={
+                        "retries": {"total_max_attempts": 3, "mode": "standard"},  # for what is over in a second
+                        "connect_timeout": 10,
+                        "read_timeout": 30,  # between two pieces of an answer
+                        "max_pool_connections": _CONNECTIONS,
+                    },
+                )
+                self._filesystem.retries = 1
+            return self._filesystem
+
+    def renew(self, failed: S3FileSystem) -> None:
+        """Look for credentials again at the next request, unless that was done since `failed` was current."""
+        with self._lock:
+            if self._filesystem is failed:
+                self._filesystem = None
+
+    def note(self, action: str, path: str, *, is_object: bool) -> None:
+        """Remember that the store has done this; an object that was read is a witness from now on."""
+        bucket, _, key = path.partition("/")
+        with self._lock:
+            self.is_stranger = False
+            if action in _CHANGES:
+                self._done.add((action, bucket))
+            elif action == "read" and is_object:
+                kept = self._served.setdefault(bucket, {})
+                kept.pop(key, None)
+                kept[key] = None
+                while len(kept) > _WITNESSES:
+                    del kept[next(iter(kept))]
+
+    def vouch(self, paths: Iterable[str]) -> None:
+        """Remember objects that the store served to others of the same job, in buckets where it did all that it was asked."""
+        for path in paths:
+            bucket, _, key = path.partition("/")
+            with self._lock:
+                self.is_stranger = False
+                self._done |= {(action, bucket) for action in _CHANGES}
+                self._served.setdefault(bucket, {}).setdefault(key)
+
+    def has_done(self, action: str, bucket: str) -> bool:
+        """Return whether the store made such a change, or listed, before."""
+        return (action, bucket) in self._done
+
+    def witnesses(self, bucket: str) -> list[str]:
+        """Return paths that were served before, the last first: of this bucket, or of others if there are none."""
+        with self._lock:
+            own = [f"{bucket}/{key}" for key in self._served.get(bucket, ())]
+            others = [f"{other}/{key}" for other, keys in self._served.items() for key in keys]
+            return (own or others[-_WITNESSES:])[::-1]
+
+    def forget(self, path: str) -> None:
+        """Ask no more for an object that is gone."""
+        bucket, _, key = path.partition("/")
+        with self._lock:
+            self._served.get(bucket, {}).pop(key, None)
+
+
+_clients: dict[tuple[str | None, str | None, int], Client] = {}
+_clients_lock = threading.Lock()
+
+
+def client_of(endpoint_url: str | None, region: str | None) -> Client:
+    """Return this process's one client of a store."""
+    with _clients_lock:
+        return _clients.setdefault((endpoint_url, region, os.getpid()), Client(endpoint_url, region))
+
+
+class S3Objects:
+    """Objects of one store.
+
+    Args:
+        client: of the store.
+        patience_s: seconds for which a store that is away is waited for.
         is_protected: whether TLS protects what is read on its way.
     """
 
-    def __init__(self, endpoint_url: str | None, region: str | None, *, is_protected: bool) -> None:
-        self._is_protected = is_protected
-        self.filesystem = S3FileSystem(
-            endpoint_url=endpoint_url,
-            client_kwargs={"region_name": region} if region else {},
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            config_kwargs={
-                "retries": {"max_attempts": 5, "mode": "standard"},
-                "connect_timeout": 10,
-                "read_timeout": 30,  # between two pieces of an answer
-            },
+    def __init__(self, client: Client, patience_s: float, *, is_protected: bool) -> None:
+        self._client, self._patience_s, self.is_protected = client, patience_s, is_protected
+
+    def ask(self, action: str, path: str, call: Callable[[S3FileSystem], _T], *, by_words: bool = False) -> _T:
+        """Return what `call` does with a filesystem; while the store is away it is called again.
+
+        Args:
+            action: ``read``, ``write``, ``listing``, ``delete`` or ``look``.
+            path: what is asked for.
+            call: may be called many times.
+            by_words: whether `call` asks by a client of its own, of whose errors only the words tell what ails the store; those
+                that are answers are raised as they are.
+
+        Raises:
+            FileNotFoundError, FileExistsError, PermissionError: the store's answer.
+            StoreUnavailable: it was away for longer than there is patience.
+        """
+        return self._client.patience.wait_for(
+            partial(self._tried, action, path, call, by_words), self._patience_s, f"s3://{path}: {action}"
         )
+
+    def _tried(self, action: str, path: str, call: Callable[[S3FileSystem], _T], by_words: bool) -> _T:
+        client, filesystem = self._client, self._client.filesystem
+
+        def once() -> _T:
+            try:
+                answer = call(filesystem)
+            except RepaintBatchError:
+                raise
+            except Exception as error:
+                if (trouble := trouble_in(str(error)) if by_words else trouble_of(error)) is None:
+                    raise
+                raise Unanswered(trouble, error) from error
+            client.note(action, path, is_object=not by_words)
+            return answer
+
+        try:
+            return once()
+        except Unanswered as error:
+            last = error
+        if last.trouble.kind is Kind.REFUSED:
+            revoked = self._revoked(filesystem, action, path.partition("/")[0], last.trouble)
+            if revoked is not None:
+                client.renew(filesystem)
+                raise Unanswered(revoked, last.cause)
+            try:
+                return once()  # credentials may have been renewed between the refusal and the proof that others are served
+            except Unanswered as error:
+                last = error
+        if last.trouble.kind in _ANSWERS:
+            raise last.cause if by_words else _ANSWERS[last.trouble.kind](last.trouble.words) from last.cause
+        if last.trouble.kind is Kind.UNTRUSTED:
+            client.renew(filesystem)
+        raise Unanswered(last.trouble, last.cause, is_stranger=last.trouble.kind is Kind.UNTRUSTED and client.is_stranger)
+
+    def _revoked(self, filesystem: S3FileSystem, action: str, bucket: str, refusal: Trouble) -> Trouble | None:
+        """Return what became of the store if it no longer does what it did before; None if a refusal is this request's alone."""
+        gone = None
+        for path in self._client.witnesses(bucket):
+            try:
+                _first_byte(filesystem, path)
+            except Exception as error:
+                trouble = trouble_of(error)
+                if trouble is None:
+                    raise
+                if trouble.kind in (Kind.REFUSED, Kind.UNTRUSTED, Kind.SILENT):
+                    gone = trouble
+                elif trouble.kind is Kind.MISSING:
+                    self._client.forget(path)
+            else:
+                gone = None
+                break
+        return refusal if gone is None and self._client.has_done(action, bucket) else gone
 
     def read(self, path: str, check_size: Callable[[int], None]) -> bytes:
         """Return an object, unless `check_size` raises when it is told how many bytes that would be."""
         bucket, _, key = path.partition("/")
 
-        async def fetched() -> tuple[bytes, dict[str, Any]]:
-            answer = await self.filesystem._call_s3("get_object", Bucket=bucket, Key=key)
-            try:
-                check_size(answer["ContentLength"])
-                return await answer["Body"].read(), answer
-            finally:
-                answer["Body"].close()
+        def got(filesystem: S3FileSystem) -> tuple[bytes, bool]:
+            async def fetched() -> tuple[bytes, dict[str, Any]]:
+                answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key)
+                try:
+                    check_size(answer["ContentLength"])
+                    return await answer["Body"].read(), answer
+                finally:
+                    answer["Body"].close()
 
-        def got() -> tuple[bytes, bool]:
-            data, answer = sync(self.filesystem.loop, fetched)
+            data, answer = sync(filesystem.loop, fetched)
             etag = str(answer.get("ETag")).strip('"')
             own_key = "SSECustomerAlgorithm" in answer or str(answer.get("ServerSideEncryption")).startswith("aws:kms")
             if own_key or not _MD5.fullmatch(etag):
-                return data, self._is_protected
+                return data, self.is_protected
             return data, hashlib.md5(data, usedforsecurity=False).hexdigest() == etag
 
-        return _certain(got)
+        return self.ask("read", path, _certain(got))
 
     def arrow(self) -> pyarrow.fs.FileSystem:
         """Return pyarrow's view."""
-        return pyarrow.fs.PyFileSystem(_Ranges(self.filesystem, self._is_protected))
+        return pyarrow.fs.PyFileSystem(_Ranges(self, self._client.filesystem))
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object, whatever is there."""
-        _patiently(lambda: self.filesystem.pipe_file(path, data))
+        self.ask("write", path, lambda filesystem: filesystem.pipe_file(path, data))
 
     def create(self, path: str, data: bytes) -> bool:
-        """Put an object unless something is there; return False if something is."""
-
-        def created() -> bool:
-            try:
-                self.filesystem.pipe_file(path, data, mode="create")
-                return True
-            except OSError:
-                # SeaweedFS's refusal of If-None-Match arrives as EINVAL. What is there may be this call's own.
-                if self.exists(path):
-                    return False
-                raise
-
-        return _patiently(created)
+        """Put an object unless something is there; return False if something is, which may be this call's own."""
+        try:
+            self.ask("write", path, lambda filesystem: filesystem.pipe_file(path, data, mode="create"))
+        except FileExistsError:
+            return False
+        return True
 
     def upload(self, path: str, local: str) -> None:
         """Put a local file, in parts if it is large."""
-        _patiently(lambda: self.filesystem.put_file(local, path))
+        self.ask("write", path, lambda filesystem: filesystem.put_file(local, path))
 
     def exists(self, path: str) -> bool:
         """Return whether an object or a prefix of some is there."""
-        return bool(_patiently(lambda: self.filesystem.exists(path)))
+        try:
+            self.ask("look", path, lambda filesystem: filesystem.info(path))
+        except FileNotFoundError:
+            return False
+        return True
 
     def delete(self, path: str) -> None:
         """Remove an object."""
-        _patiently(lambda: self.filesystem.rm_file(path))
+        self.ask("delete", path, lambda filesystem: filesystem.rm_file(path))
 
     def walk(self, path: str) -> Iterator[dict[str, Any]]:
         """Yield what is known of every object at or below a path, page by page."""
         bucket, _, key = path.partition("/")
-        if key and _patiently(lambda: self.filesystem.isfile(path)):
-            found = self.filesystem.info(path)
+        if key and (found := self._object(path)) is not None:
             yield {**found, "modified": found["LastModified"].timestamp()}
         asked = {"Bucket": bucket, "Prefix": f"{key.rstrip('/')}/" if key else "", "MaxKeys": _PAGE_KEYS}
         while True:
-            page = self._page(asked)
+            page = self._page(path, asked)
             for found in page.get("Contents", []):
                 if not found["Key"].endswith("/"):
                     known = {"name": f"{bucket}/{found['Key']}", "size": found["Size"], "ETag": found.get("ETag")}
@@ -127,66 +297,66 @@ class S3Objects:
                 return
             asked["ContinuationToken"] = page["NextContinuationToken"]
 
-    def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
-        return _patiently(lambda: dict(self.filesystem.call_s3("list_objects_v2", **asked)))
+    def _object(self, path: str) -> dict[str, Any] | None:
+        try:
+            found: dict[str, Any] = self.ask("look", path, lambda filesystem: filesystem.info(path))
+        except FileNotFoundError:
+            return None
+        return found if found["type"] == "file" else None
+
+    def _page(self, path: str, asked: dict[str, Any]) -> dict[str, Any]:
+        return self.ask("listing", path, lambda filesystem: dict(filesystem.call_s3("list_objects_v2", **asked)))
 
 
 class _Ranges(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
-    def __init__(self, filesystem: S3FileSystem, is_protected: bool) -> None:
+    def __init__(self, objects: S3Objects, filesystem: S3FileSystem) -> None:
         super().__init__(filesystem)
-        self._is_protected = is_protected
+        self._objects = objects
 
     def open_input_file(self, path: str) -> pa.PythonFile:
-        return pa.PythonFile(_patiently(lambda: _SureFile(self.fs, path, self._is_protected)), mode="r")
+        opened = self._objects.ask("look", path, lambda filesystem: _SureFile(self._objects, filesystem, path))
+        return pa.PythonFile(opened, mode="r")
 
 
 class _SureFile(S3File):  # type: ignore[misc]
     """An object of which every range that is read is whole, and without TLS was the same twice."""
 
-    def __init__(self, filesystem: S3FileSystem, path: str, is_protected: bool) -> None:
-        self._is_protected = is_protected
+    def __init__(self, objects: S3Objects, filesystem: S3FileSystem, path: str) -> None:
+        self._objects = objects
         super().__init__(filesystem, path, "rb", block_size=_RANGE_BYTES)
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        def fetched() -> tuple[bytes, bool]:
+        def fetched(filesystem: S3FileSystem) -> tuple[bytes, bool]:
+            self.fs = filesystem
             data: bytes = super(_SureFile, self)._fetch_range(start, end)
             if len(data) != max(0, min(end, self.size) - start):
-                raise OSError(f"{self.path}: {len(data)} bytes came of {start} to {end}")
-            return data, self._is_protected
+                raise Damaged(f"{len(data)} bytes came of {start} to {end}")
+            return data, self._objects.is_protected
 
-        return _certain(fetched)
+        return self._objects.ask("read", self.path, _certain(fetched))
 
 
-def _certain(fetch: Callable[[], tuple[bytes, bool]]) -> bytes:
-    """Return what `fetch` says is certain, or what it brings twice in a row.
-
-    Raises:
-        OSError: no two readings agree, or what the last of them raised.
-    """
+def _certain(fetch: Callable[[S3FileSystem], tuple[bytes, bool]]) -> Callable[[S3FileSystem], bytes]:
+    """Return a function that returns what `fetch` says is certain, or what it brings twice in a row, over all of its calls."""
     earlier: bytes | None = None
 
-    def fetched() -> bytes:
+    def fetched(filesystem: S3FileSystem) -> bytes:
         nonlocal earlier
         for _ in range(2):
-            data, is_certain = fetch()
+            data, is_certain = fetch(filesystem)
             if is_certain or data == earlier:
                 return data
             earlier = data
-        raise OSError("what arrives is not what was stored, and never the same")
+        raise Damaged("what arrives is not what was stored, and never the same")
 
-    return _patiently(fetched)
+    return fetched
 
 
-def _patiently(call: Callable[[], _T]) -> _T:
-    """Return what `call` does, after a few failures if it must be."""
-    tried = 0
-    while True:
-        try:
-            return call()
-        except _ANSWERS:
-            raise
-        except (OSError, BotoCoreError, aiohttp.ClientError) as error:
-            tried += 1
-            if tried == _TRIES:
-                raise OSError(str(error)) from error
-            time.sleep(_PAUSE_S * 2 ** (tried - 1))
+def _first_byte(filesystem: S3FileSystem, path: str) -> None:
+    bucket, _, key = path.partition("/")
+
+    async def fetched() -> None:
+        answer = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, Range="bytes=0-0")
+        answer["Body"].close()
+
+    sync(filesystem.loop, fetched)

@@ -9,16 +9,17 @@ Credentials come from the environment or the usual AWS chain and are never part 
 """
 
 import contextlib
+import errno
 import os
 import posixpath
 import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
@@ -30,7 +31,17 @@ from repaint_batch.errors import ConfigError, SourceMissing, StorageError, UriRe
 if TYPE_CHECKING:
     from repaint_batch.s3 import S3Objects
 
-_WHY = {PermissionError: "no permission", IsADirectoryError: "it is no file"}
+# Of a local path, and no fault of the disk that is to hold it.
+_NO_FILE = {
+    errno.EACCES: "no permission",
+    errno.EPERM: "no permission",
+    errno.EISDIR: "it is no file",
+    errno.ENXIO: "it is no file",
+    errno.ENOTDIR: "a part of its path is no folder",
+    errno.ENAMETOOLONG: "its path is too long",
+    errno.ELOOP: "it is a link to itself",
+}
+_T = TypeVar("_T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
 
@@ -145,24 +156,39 @@ class UriPolicy:
 
 
 class Storage:
-    """Bytes by URI. Cheap to make and to pickle; connects on first use."""
+    """Bytes by URI. Cheap to make and to pickle; all that are configured alike share one connection in a process.
 
-    def __init__(self, config: StorageConfig | None = None) -> None:
-        self.config = config or StorageConfig()
+    An object store that is away is waited for, see `repaint_batch.s3`; that can be interrupted, see `repaint_batch.patience`.
+
+    Args:
+        config: how to reach a store.
+        served: URIs of objects that other processes of the same job have read with the same config, such as its manifest. By
+            them a process that has read nothing yet tells one object that may not be read from credentials that were revoked.
+    """
+
+    def __init__(self, config: StorageConfig | None = None, served: Sequence[str] = ()) -> None:
+        self.config, self.served = config or StorageConfig(), tuple(served)
 
     @property
     def endpoint_url(self) -> str | None:
         """S3 endpoint: the config's, otherwise AWS_ENDPOINT_URL, otherwise AWS's own."""
         return self.config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
 
-    def __reduce__(self) -> tuple[type["Storage"], tuple[StorageConfig]]:
-        return (Storage, (self.config,))
+    def __reduce__(self) -> tuple[type["Storage"], tuple[StorageConfig, tuple[str, ...]]]:
+        return (Storage, (self.config, self.served))
+
+    @property
+    def impatient(self) -> "Storage":
+        """The same, which waits for nothing: for whoever has no time, or waits elsewhere."""
+        return Storage(self.config.model_copy(update={"patience_s": 0.0}), self.served)
 
     @cached_property
     def _s3(self) -> "S3Objects":
-        from repaint_batch.s3 import S3Objects  # a second that whoever has local files need not wait
+        from repaint_batch.s3 import S3Objects, client_of  # a second that whoever has local files need not wait
 
-        return S3Objects(self.endpoint_url, self.config.region, is_protected=self.is_protected("s3://"))
+        client = client_of(self.endpoint_url, self.config.region)
+        client.vouch(_path(uri) for uri in self.served if _is_s3(uri))
+        return S3Objects(client, self.config.patience_s, is_protected=self.is_protected("s3://"))
 
     @cached_property
     def _local(self) -> Any:
@@ -183,7 +209,8 @@ class Storage:
 
         Raises:
             SourceMissing: it does not exist, may not be read, or is larger than `max_bytes`.
-            StorageError: the store failed after retries, or never sent what it was given.
+            StoreUnavailable: the store was away for as long as there was patience.
+            StorageError: the disk failed.
         """
 
         def check_size(size: int) -> None:
@@ -195,15 +222,15 @@ class Storage:
             if _is_s3(uri):
                 return self._s3.read(path, check_size)
             if not os.path.isfile(path) and os.path.exists(path):
-                raise IsADirectoryError  # or a pipe, which would be waited at for ever
+                raise IsADirectoryError(errno.EISDIR, path)  # or a pipe, which would be waited at for ever
             with open(path, "rb") as file:
                 check_size(os.fstat(file.fileno()).st_size)
                 return file.read()
         except FileNotFoundError as error:
             raise SourceMissing(f"{uri}: no such object") from error
-        except (PermissionError, IsADirectoryError) as error:
-            raise SourceMissing(f"{uri}: may not be read ({_WHY[type(error)]})") from error
         except OSError as error:
+            if error.errno in _NO_FILE or (_is_s3(uri) and isinstance(error, PermissionError)):
+                raise SourceMissing(f"{uri}: may not be read ({_NO_FILE.get(error.errno or 0, error)})") from error
             raise StorageError(f"{uri}: read failed: {error}") from error
 
     def write(self, uri: str, data: bytes) -> None:
@@ -290,6 +317,22 @@ class Storage:
                 self._s3.delete(_path(uri))
             else:
                 os.unlink(_path(uri))
+
+    def patiently(self, uri: str, action: str, call: Callable[[], _T]) -> _T:
+        """Return what `call` does, which reaches `uri` by deltalake; a store that is away is waited for as by everything here.
+
+        Only the words of its errors tell what ails the store. Errors that do not, and answers such as a missing table, are
+        raised as they are.
+
+        Args:
+            uri: what it reaches.
+            action: ``read``, ``write``, ``listing`` or ``delete``.
+            call: may be called many times, and opens what it needs anew each time: credentials may have been renewed.
+
+        Raises:
+            StoreUnavailable: the store was away for as long as there was patience.
+        """
+        return self._s3.ask(action, _path(uri), lambda _: call(), by_words=True) if _is_s3(uri) else call()
 
     def delta_options(self) -> dict[str, str]:
         """Return the storage options that deltalake needs for the same store."""

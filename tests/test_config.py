@@ -46,9 +46,7 @@ def test_defaults_need_only_input_and_output(tmp_path: Path) -> None:
         ("input: [unclosed\n", "line 2 is not valid YAML"),
     ],
 )
-def test_faults_name_the_key_and_exit_with_2(
-    tmp_path: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_faults_name_the_key_and_exit_with_2(tmp_path: Path, text: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = write(tmp_path, text)
     with pytest.raises(ConfigError) as caught:
         load_config(path, JobConfig)

@@ -36,7 +36,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 ELSEWHERE = {
-    'pip install -e . && repaint-batch demo': ".ci/run installs the package and runs the demo, which takes minutes",
+    "pip install -e . && repaint-batch demo": ".ci/run installs the package and runs the demo, which takes minutes",
     'pip install -e ".[test]" && pytest': ".ci/run does it in a clean virtual environment; here it would run itself",
     "npm install --ignore-scripts --prefix data": "the pictures of the bundled prior are no part of the tests' installation",
     "python jobs/train_prior.py --config configs/prior-emoji.yaml": "takes hours; tests/priors trains a small one",

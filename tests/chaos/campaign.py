@@ -122,9 +122,7 @@ class Nodes:
     def workers(self) -> dict[int, str]:
         """Return the processes that do a job's work, with their names."""
         found = children(
-            info.process.pid
-            for node in self.cluster.list_all_nodes()
-            for info in node.all_processes.get("raylet", ())
+            info.process.pid for node in self.cluster.list_all_nodes() for info in node.all_processes.get("raylet", ())
         )
         return {pid: name for pid, name in found.items() if name.startswith("ray::")}
 

@@ -11,6 +11,8 @@ from ..conftest import Place
 from ..seaweed import S3Service
 from .proxy import FaultyProxy
 
+_PATIENCE_S = 5
+
 
 @dataclass(frozen=True)
 class Faulty:
@@ -31,4 +33,8 @@ class Faulty:
 def faulty(s3_service: S3Service, s3_place: Place) -> Iterator[Faulty]:
     """A bucket behind a proxy."""
     with FaultyProxy(s3_service.endpoint_url) as proxy:
-        yield Faulty(Place(s3_place.uri, StorageConfig(endpoint_url=proxy.url, region="us-east-1")), s3_place, proxy)
+        yield Faulty(
+            Place(s3_place.uri, StorageConfig(endpoint_url=proxy.url, region="us-east-1", patience_s=_PATIENCE_S)),
+            s3_place,
+            proxy,
+        )

@@ -8,18 +8,20 @@ import asyncio
 import contextlib
 import itertools
 import random
+import re
 import socket
 import struct
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 from yarl import URL
 
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "expect", "te", "upgrade", "content-length"}
+_SIGNER = re.compile(r"Credential=([^/]+)/")
 _NOW = struct.pack("ii", 1, 0)  # SO_LINGER: a closed socket sends RST
 
 
@@ -49,13 +51,31 @@ class Exchange:
         method: GET, PUT ...
         path: bucket, key and query, as sent.
         port: of the client.
+        access_key: by which it is signed; empty if it is not.
         performed: False: it has just come in. True: the service has answered, and the client does not know yet.
     """
 
     method: str
     path: str
     port: int
+    access_key: str
     performed: bool
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """An error in place of a store's answer."""
+
+    status: int
+    code: str
+    message: str = "a planted fault"
+
+    def response(self) -> web.Response:
+        """Return it as S3 words it."""
+        text = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
+        return web.Response(
+            status=self.status, text=f'<?xml version="1.0" encoding="UTF-8"?>{text}', content_type="application/xml"
+        )
 
 
 @dataclass
@@ -68,6 +88,7 @@ class FaultyProxy:
         rate: share of requests that are harmed.
         hang_one_in: of those, how many are left hanging.
         watch: told of every exchange, twice; it may kill whoever sent it, and says whether the connection is to be dropped.
+        refuse: asked about every exchange that comes in; returns with what it is refused, if it is.
         faults: how often each kind has happened.
         kinds: what may happen; by default everything.
         methods: of the requests to which it may happen; by default all.
@@ -78,6 +99,7 @@ class FaultyProxy:
     rate: float = 0.0
     hang_one_in: int = 0
     watch: Callable[[Exchange], bool] = lambda exchange: False
+    refuse: Callable[[Exchange], Refusal | None] = lambda exchange: None
     faults: Counter[Fault] = field(default_factory=Counter)
     kinds: tuple[Fault, ...] = tuple(Fault)
     methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
@@ -111,9 +133,7 @@ class FaultyProxy:
         self._loop.run_until_complete(self._stop())
 
     async def _start(self) -> None:
-        self._session = ClientSession(
-            auto_decompress=False, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None)
-        )
+        self._session = ClientSession(auto_decompress=False, connector=TCPConnector(limit=0), timeout=ClientTimeout(total=None))
         app = web.Application(client_max_size=1 << 30)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
@@ -142,9 +162,13 @@ class FaultyProxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
         peer = request.transport.get_extra_info("peername") if request.transport else None
+        signer = _SIGNER.search(request.headers.get("Authorization", ""))
         path, port = request.raw_path, peer[1] if peer else 0
-        if self.watch(Exchange(request.method, path, port, performed=False)):
+        exchange = Exchange(request.method, path, port, signer.group(1) if signer else "", performed=False)
+        if self.watch(exchange):
             return _reset(request)
+        if (refusal := self.refuse(exchange)) is not None:
+            return refusal.response()
         fault, chance = self._drawn(request.method)
         if fault in (Fault.TRUNCATED, Fault.CUT, Fault.FLIPPED) and (request.method == "HEAD" or not _is_object(path)):
             fault = Fault.ERROR_500  # nothing to harm, or no object
@@ -152,7 +176,7 @@ class FaultyProxy:
             self.faults[fault] += 1
         match fault:
             case Fault.ERROR_500 | Fault.ERROR_503:
-                return _refused(fault)
+                return Refusal(int(fault), {Fault.ERROR_500: "InternalError", Fault.ERROR_503: "SlowDown"}[fault]).response()
             case Fault.RESET:
                 return _reset(request)
             case Fault.HANGING:
@@ -162,7 +186,7 @@ class FaultyProxy:
             case Fault.FLIPPED if body:
                 body = _with_a_bit_flipped(body, chance)
         status, headers, answer = await self._forwarded(request, body)
-        if self.watch(Exchange(request.method, path, port, performed=True)) or fault is Fault.LOST:
+        if self.watch(replace(exchange, performed=True)) or fault is Fault.LOST:
             return _reset(request)
         if request.method == "GET" and answer and status < 300:
             if fault is Fault.FLIPPED:
@@ -202,12 +226,6 @@ async def _sent(
 
 def _is_object(path: str) -> bool:
     return "?" not in path or "x-id=" in path  # a listing is a query of its bucket
-
-
-def _refused(fault: Fault) -> web.Response:
-    code = {Fault.ERROR_500: "InternalError", Fault.ERROR_503: "SlowDown"}[fault]
-    text = f'<?xml version="1.0" encoding="UTF-8"?><Error><Code>{code}</Code><Message>a planted fault</Message></Error>'
-    return web.Response(status=int(fault), text=text, content_type="application/xml")
 
 
 def _reset(request: web.Request) -> web.Response:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repaint_batch.errors import StorageError
+from repaint_batch.errors import StoreUnavailable
 from repaint_batch.manifest import open_manifest, read_rows
 from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
@@ -38,7 +38,7 @@ def test_damage_is_noticed_in_objects_of_any_client(faulty: Faulty, kind: Fault)
             assert faulty.place.storage.read(f"{faulty.place.uri}/{name}") == data
     assert faulty.proxy.faults[kind] > 5
     faulty.proxy.rate = 1
-    with pytest.raises(StorageError, match="read failed"):
+    with pytest.raises(StoreUnavailable, match="read failed"):
         faulty.place.storage.read(f"{faulty.place.uri}/ours")
 
 

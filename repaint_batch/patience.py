@@ -1,0 +1,120 @@
+"""Waiting for a store that is away: minutes, with growing pauses, and once; nobody above waits again for the same."""
+
+import contextlib
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from repaint_batch.errors import Stopped, StoreUnavailable
+from repaint_batch.store_errors import Kind, Trouble
+
+_FIRST_S, _LONGEST_S = 1.0, 60.0
+_FIRST_SHARE, _LONGEST_SHARE = 1 / 60, 1 / 10  # of all patience, where that is short
+_STRANGER_S = 5.0
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+STOP = threading.Event()
+"""While it is set nobody in this process waits for a store: who does, or would, raises Stopped."""
+
+
+class Unanswered(Exception):
+    """A try that got no answer and may get one later.
+
+    Attributes:
+        trouble: what came instead.
+        cause: the error that said so.
+        is_stranger: whether the store has never served this client, whose settings may be wrong: it is not waited for long.
+    """
+
+    def __init__(self, trouble: Trouble, cause: Exception, *, is_stranger: bool = False) -> None:
+        super().__init__(trouble.words)
+        self.trouble, self.cause, self.is_stranger = trouble, cause, is_stranger
+
+
+def pauses(total_s: float) -> Iterator[float]:
+    """Yield pauses in seconds, without end: each twice as long as the one before, up to a minute or a tenth of `total_s`."""
+    pause_s, longest_s = min(_FIRST_S, total_s * _FIRST_SHARE), min(_LONGEST_S, total_s * _LONGEST_SHARE)
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, longest_s)
+
+
+class Patience:
+    """Waits for one store on behalf of all threads of a process, and says so once an outage.
+
+    Args:
+        store: what to call it in messages.
+    """
+
+    def __init__(self, store: str) -> None:
+        self.store = store
+        self._lock, self._waiting = threading.Lock(), 0
+
+    def wait_for(self, call: Callable[[], _T], total_s: float, what: str) -> _T:
+        """Return what `call` does; while it raises Unanswered it is called again.
+
+        Args:
+            call: may be called many times.
+            total_s: seconds of patience.
+            what: URI and action, for messages.
+
+        Raises:
+            StoreUnavailable: it was Unanswered to the end.
+            Stopped: `STOP` was set.
+        """
+        try:
+            return call()
+        except Unanswered as error:
+            first = error
+        total_s = min(total_s, _STRANGER_S) if first.is_stranger else total_s
+        return self._waited(call, total_s, what, first)
+
+    def _waited(self, call: Callable[[], _T], total_s: float, what: str, last: Unanswered) -> _T:
+        until = time.monotonic() + total_s
+        with contextlib.ExitStack() as told:
+            for tried, pause_s in enumerate(pauses(total_s)):
+                left_s = until - time.monotonic()
+                if left_s <= 0:
+                    break
+                if tried == 1:  # not for a single request that went astray
+                    told.enter_context(self._telling(what, total_s, last.trouble))
+                # Workers that lost the store together do not come back together.
+                if STOP.wait(min(pause_s * random.uniform(0.75, 1), left_s)):
+                    raise Stopped(f"{what}: told to stop while waiting for {self.store} ({last.trouble.words})")
+                try:
+                    return call()
+                except Unanswered as error:
+                    last = error
+        raise self._unavailable(what, last.trouble, total_s) from last.cause
+
+    @contextlib.contextmanager
+    def _telling(self, what: str, total_s: float, trouble: Trouble) -> Iterator[None]:
+        """Log that the store is waited for unless another thread has, and that the last who waited is served again."""
+        with self._lock:
+            self._waiting += 1
+            if self._waiting == 1:
+                _log.warning("%s: waiting for %s, at most %g s: %s", what, self.store, total_s, trouble.words)
+        is_served = False
+        try:
+            yield
+            is_served = True
+        finally:
+            with self._lock:
+                self._waiting -= 1
+                if is_served and self._waiting == 0:
+                    _log.warning("%s answers again", self.store)
+
+    def _unavailable(self, what: str, trouble: Trouble, waited_s: float) -> StoreUnavailable:
+        does = {
+            Kind.SILENT: "does not answer as it should",
+            Kind.UNTRUSTED: "does not accept this client",
+            Kind.REFUSED: "refuses what it allowed before",
+        }[trouble.kind]
+        return StoreUnavailable(
+            f"{what} failed: {self.store} {does}, and {waited_s:g} s of patience are over: {trouble.words}; "
+            f"{trouble.advice}, then start this again: what is done stays done"
+        )

@@ -1,0 +1,126 @@
+"""Waiting: how long, with what pauses, and until when."""
+
+import itertools
+import logging
+import threading
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from repaint_batch import patience
+from repaint_batch.errors import Stopped, StoreUnavailable
+from repaint_batch.patience import Patience, Unanswered, pauses
+from repaint_batch.store_errors import Kind, Trouble
+
+SILENT = Trouble(Kind.SILENT, 'SlowDown, "Please reduce your request rate."', "SlowDown")
+
+
+class Store:
+    """Answers after so many tries."""
+
+    def __init__(self, failures: float, trouble: Trouble = SILENT) -> None:
+        self.failures, self.trouble, self.asked = failures, trouble, 0
+
+    def ask(self) -> str:
+        """Return the answer or raise."""
+        self.asked += 1
+        if self.asked <= self.failures:
+            raise Unanswered(self.trouble, OSError("so"))
+        return "answer"
+
+
+@given(total_s=st.floats(0.1, 1e5))
+def test_pauses_grow_and_stay_short(total_s: float) -> None:
+    found = list(itertools.islice(pauses(total_s), 40))
+    assert found == sorted(found)
+    assert max(found) <= min(60, total_s / 10) * 1.0001
+    assert all(after <= 2 * before for before, after in itertools.pairwise(found))
+
+
+def test_pauses_of_the_default() -> None:
+    assert list(itertools.islice(pauses(600), 9)) == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+
+
+@pytest.mark.parametrize("failures", [0, 1, 5])
+def test_what_answers_in_time_is_returned(failures: int) -> None:
+    store = Store(failures)
+    assert Patience("it").wait_for(store.ask, 1, "s3://b/k: read") == "answer"
+    assert store.asked == failures + 1
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        (
+            SILENT,
+            'it does not answer as it should, and 0.2 s of patience are over: SlowDown, "Please reduce your request rate."; see',
+        ),
+        (
+            Trouble(Kind.UNTRUSTED, "ExpiredToken: so", "ExpiredToken"),
+            "does not accept this client, .*; renew the credentials, th",
+        ),
+        (Trouble(Kind.UNTRUSTED, "x", "RequestTimeTooSkewed"), "set the clock of this machine right, then"),
+        (Trouble(Kind.REFUSED, "x", "AccessDenied"), "refuses what it allowed before, .*; give back the permission, then"),
+        (Trouble(Kind.SILENT, "x", "QuotaExceeded"), "make room in it, then start this again: what is done stays done$"),
+    ],
+)
+def test_the_end_of_patience_says_what_and_where_and_what_to_do(trouble: Trouble, says: str) -> None:
+    store = Store(float("inf"), trouble)
+    with pytest.raises(StoreUnavailable, match=rf"^s3://b/k: read failed: .*{says}") as caught:
+        Patience("it").wait_for(store.ask, 0.2, "s3://b/k: read")
+    assert store.asked > 3
+    assert str(caught.value.__cause__) == "so"
+
+
+def test_without_patience_there_is_one_try() -> None:
+    store = Store(1)
+    with pytest.raises(StoreUnavailable):
+        Patience("it").wait_for(store.ask, 0, "x")
+    assert store.asked == 1
+
+
+def test_other_errors_are_raised_at_once() -> None:
+    def wrong() -> None:
+        raise KeyError("a bug")
+
+    with pytest.raises(KeyError):
+        Patience("it").wait_for(wrong, 600, "x")
+
+
+@pytest.mark.timeout(60)
+def test_a_stop_ends_the_wait() -> None:
+    store = Store(float("inf"))
+    threading.Timer(0.3, patience.STOP.set).start()
+    try:
+        with pytest.raises(Stopped, match="told to stop while waiting for it"):
+            Patience("it").wait_for(store.ask, 600, "x")
+        with pytest.raises(Stopped):
+            Patience("it").wait_for(Store(1).ask, 600, "x")
+    finally:
+        patience.STOP.clear()
+
+
+def test_an_outage_is_told_once_whoever_waits(caplog: pytest.LogCaptureFixture) -> None:
+    answers = threading.Event()
+    waiting = Patience("the store")
+
+    def ask() -> str:
+        if not answers.is_set():
+            raise Unanswered(SILENT, OSError("so"))
+        return "answer"
+
+    with caplog.at_level(logging.WARNING):
+        threads = [threading.Thread(target=waiting.wait_for, args=(ask, 6, f"s3://b/{i}: read")) for i in range(6)]
+        for thread in threads:
+            thread.start()
+        while not caplog.messages:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        answers.set()
+        for thread in threads:
+            thread.join()
+    first, last = caplog.messages
+    assert "waiting for the store, at most 6 s: SlowDown" in first
+    assert last == "the store answers again"
