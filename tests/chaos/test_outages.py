@@ -105,14 +105,14 @@ def fresh(faulty: Faulty, *served: str) -> Storage:
 
 @pytest.mark.parametrize("refusal", [AWAY, SLOW_DOWN, EXPIRED], ids=["away", "503", "expired"])
 def test_a_short_outage_fails_nothing(stocked: Faulty, refusal: Refusal | None) -> None:
-    trouble = Trouble(refusal, left=60).befall(stocked)
-    storage = stocked.place.storage
+    trouble = Trouble(refusal, left=40).befall(stocked)
+    storage = Storage(stocked.place.config.model_copy(update={"patience_s": 30.0}))
     with ThreadPoolExecutor(len(ACTIONS)) as pool:
         done = {name: pool.submit(act, storage, stocked.place.uri) for name, act in ACTIONS.items()}
     found = {name: result.result() for name, result in done.items()}
     assert {name: found[name] for name in FOUND} == FOUND
     assert stocked.behind.storage.read(f"{stocked.behind.uri}/written") == b"1"
-    assert len(trouble.harmed) == 60
+    assert len(trouble.harmed) == 40
 
 
 def test_a_long_one_is_told_as_what_it_is(stocked: Faulty) -> None:

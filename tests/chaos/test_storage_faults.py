@@ -44,7 +44,7 @@ def test_damage_is_noticed_in_objects_of_any_client(faulty: Faulty, kind: Fault)
 
 def test_uploads_arrive_as_they_were_sent_or_not_at_all(faulty: Faulty) -> None:
     faulty.proxy.kinds, faulty.proxy.rate = (Fault.FLIPPED, Fault.LOST, Fault.RESET), 0.5
-    sent = {f"{faulty.place.uri}/{number}": os.urandom(3000) for number in range(12)}
+    sent = {f"{faulty.place.uri}/{number}": os.urandom(3000) for number in range(20)}
     for uri, data in sent.items():
         faulty.place.storage.write(uri, data)
     created = f"{faulty.place.uri}/created"
