@@ -12,7 +12,7 @@ from PIL import Image
 
 from repaint_batch.config import OutputFormat
 from repaint_batch.errors import ImageInvalid
-from repaint_batch.images import bmp, gif, jpeg, modern, png, tiff, webp
+from repaint_batch.images import bmp, gif, jpeg, png, tiff, webp
 from repaint_batch.images.conversion import Carried, carried
 from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.picture import Box, Picture
@@ -115,7 +115,7 @@ def _like(named: str, pages: Sequence[tuple[Picture, Restored]]) -> tuple[bytes,
         return bmp.encode_like(picture)
     if named == "GIF":
         return gif.with_pixels_of(picture.data, _saved(_bare(picture), "GIF", optimize=False, interlace=0), picture.size)
-    return modern.encode_like(picture)
+    return FORMATS[named].reader().encode_like(picture)  # type: ignore[no-any-return]
 
 
 def _bare(picture: Picture) -> Image.Image:
