@@ -1,7 +1,7 @@
 """The command line: parsing, exit codes, printing. Everything else is below.
 
-Exit codes: 0 all rows ok or skipped; 3 finished with failed rows; 2 a config, manifest or argument that cannot be honoured;
-4 stopped before the end, as by `ray job stop`, to go on later; 1 anything else.
+Exit codes: 0 all rows ok or skipped; 3 finished with failed rows, or with none that had a hole; 2 a config, manifest or argument
+that cannot be honoured; 4 stopped before the end, as by `ray job stop`, to go on later; 1 anything else.
 """
 
 import importlib

@@ -34,7 +34,8 @@ def check(
 ) -> None:
     """Look at a job's pictures and masks before it runs: what would fail, what looks wrong, what it will cost.
 
-    Exit code: 0 nothing would fail, 3 some rows would, 2 every row looked at would, or the job is over compute.budget.
+    Exit code: 0 nothing would fail, 3 some rows would or no mask has a hole, 2 every row looked at would, or the job is over
+    compute.budget.
 
     Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
     """
@@ -79,7 +80,7 @@ def check(
     refuse_hopeless(findings)
     if cost.money is not None:
         cost.check_budget(job)
-    raise typer.Exit(3 if findings.failing else 0)
+    raise typer.Exit(3 if findings.failing or findings.holeless else 0)
 
 
 def export(

@@ -16,7 +16,7 @@ from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.status import OutputStatus, read_status
+from repaint_batch.results.status import OutputStatus, no_holes, read_status
 from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
@@ -109,7 +109,7 @@ def status(
 ) -> None:
     """Show how far an output is: ok + skipped + failed + missing = rows of the manifest.
 
-    Exit code: 0 all rows ok or skipped, 3 finished with failed rows, 1 rows are missing.
+    Exit code: 0 all rows ok or skipped, 3 finished with failed rows or with none that had a hole, 1 rows are missing.
 
     Example: repaint-batch status ./restored --watch
     """
@@ -152,6 +152,10 @@ def _execute(config: JobConfig, retry_of: str | None) -> int:
         console.print(f"job {summary.plan.job_id} finished: {counts}; {rate}; results in {config.output.uri}")
     if summary.counts["failed"]:
         console.print(f"{summary.counts['failed']} rows failed; `repaint-batch retry-failed {config.output.uri}` runs them again")
+    if no_holes(summary.counts):
+        console.print(
+            f"nothing was restored: no mask has a hole, with images.hole {config.images.hole}; `repaint-batch check` shows why"
+        )
     where = offer_report(config.output.uri, Storage(config.storage)) if summary.shards_run else None
     if where:
         console.print(f"report: {escape(where)}")

@@ -16,7 +16,7 @@ from repaint_batch.images.picture import Box, Picture
 from repaint_batch.images.refusal import Refused
 from repaint_batch.images.sniffing import described, format_of
 
-__all__ = ["Box", "Picture", "check_bytes", "read_mask_picture", "read_pages", "read_picture"]
+__all__ = ["Box", "Picture", "check_bytes", "read_mask_pages", "read_mask_picture", "read_pages", "read_picture"]
 
 Refusal = type[ImageInvalid | MaskInvalid]
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from repaint_batch.images import exif, gif, jpeg, png, tiff_directory, webp, xmp
+from repaint_batch.images import boxes, exif, gif, heif, jpeg, jxl, png, tiff_directory, webp, xmp
+from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.picture import Picture
 
 _RESOLUTION = (282, 283, 296)
@@ -47,7 +48,7 @@ class Carried:
 
 def carried(picture: Picture) -> Carried:
     """Return what of `picture` can be carried into another format."""
-    found = Carried(icc=picture.icc)
+    found = Carried(icc=picture.icc, dropped=["other pages"] if picture.pages > 1 else [])
     if picture.format == "TIFF":
         _of_tiff(picture, found)
     else:
@@ -55,14 +56,21 @@ def carried(picture: Picture) -> Carried:
         found.exif, names = exif.without_thumbnail(_bytes(info.get("exif", b"")))
         packet, more = xmp.without_pictures(_bytes(info.get("xmp", b"")))
         found.xmp, found.dpi = packet, info.get("dpi")
-        found.dropped = [*names, *more, *dict.fromkeys(_left_behind(picture))]
+        found.dropped += [*names, *more, *dict.fromkeys(_left_behind(picture))]
     return found
 
 
-def _info(picture: Picture) -> dict[str | tuple[int, int], Any]:
+def _info(picture: Picture) -> dict[Any, Any]:
+    """Return what stands beside the pixels, by Pillow's names of it."""
+    if picture.format in ("JXL", "JPEG2000"):
+        return dict(FORMATS[picture.format].reader().beside(picture.data))
+    if picture.format in ("AVIF", "HEIF"):
+        info = heif.beside(picture.data)
+        info["exif"] = exif.upright(_bytes(info.get("exif")))
+        return info
     if isinstance(picture.pixels, Image.Image):
         return dict(picture.pixels.info)
-    return dict(Image.open(io.BytesIO(picture.data)).info) if picture.format in ("PNG", "JPEG2000", "AVIF") else {}
+    return dict(Image.open(io.BytesIO(picture.data), formats=[picture.format]).info)
 
 
 def _of_tiff(picture: Picture, found: Carried) -> None:
@@ -108,6 +116,10 @@ def _left_behind(picture: Picture) -> Iterator[str]:
         for kind, _ in webp.chunks(picture.data):
             if kind not in webp.CARRIED:
                 yield f"chunk {kind.decode('latin-1').strip()}"
+    elif picture.format in ("AVIF", "HEIF"):
+        yield from heif.other_items(picture.data)
+    elif picture.format == "JXL":
+        yield from (name for kind, name in jxl.DROPPED.items() if any(box.kind == kind for box in boxes.boxes(picture.data)))
     elif picture.format == "GIF" and gif.has_comment(picture.data):
         yield "comment"
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from repaint_batch.config import OutputFormat
 from repaint_batch.errors import ImageInvalid
-from repaint_batch.images import bmp, gif, jpeg, modern, png, tiff, webp
+from repaint_batch.images import bmp, gif, jpeg, png, tiff, webp
 from repaint_batch.images.conversion import Carried, carried
 from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.picture import Box, Picture
@@ -43,8 +43,8 @@ class Encoded:
     dropped: tuple[str, ...] = ()
 
 
-def target_format(picture: Picture, output_format: OutputFormat) -> str:
-    """Return Pillow's name of the format in which `picture` will be written.
+def target_format(picture: Picture, output_format: OutputFormat, pages: int = 1) -> str:
+    """Return Pillow's name of the format in which `picture`, one of `pages` in its file, will be written.
 
     Raises:
         ImageInvalid: that format cannot hold the picture's pixels unchanged.
@@ -55,10 +55,10 @@ def target_format(picture: Picture, output_format: OutputFormat) -> str:
     modes = {"PNG": _PNG_MODES, "WEBP": _WEBP_MODES, "JPEG": _JPEG_MODES}[named]
     is_whole = picture.layout.top in (255, 65535) and (picture.depth in (1, 8, 16) or picture.format == "PNG")
     shown = picture.mode in modes and is_whole and not picture.palette_is_rounded
-    if not shown or (named == "JPEG" and picture.image.has_transparency_data) or picture.pages > 1:
-        pages = " and its other pages" if picture.pages > 1 else ""
+    if not shown or (named == "JPEG" and picture.image.has_transparency_data) or pages > 1:
+        several = " of several pages" if pages > 1 else ""
         raise ImageInvalid(
-            f"picture: {picture.mode} pixels of a {picture.format}{pages} cannot be kept in {output_format}; "
+            f"picture: {picture.mode} pixels of a {picture.format}{several} cannot be kept in {output_format}; "
             "set output.format to source"
         )
     if max(picture.size) > _LARGEST_PX.get(named, 2**31):
@@ -85,7 +85,7 @@ def encode(
     Raises:
         ImageInvalid: the format cannot hold the picture.
     """
-    named = target_format(picture, output_format)
+    named = target_format(picture, output_format, 1 + len(further))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of odd metadata, which is kept as it is
@@ -115,7 +115,7 @@ def _like(named: str, pages: Sequence[tuple[Picture, Restored]]) -> tuple[bytes,
         return bmp.encode_like(picture)
     if named == "GIF":
         return gif.with_pixels_of(picture.data, _saved(_bare(picture), "GIF", optimize=False, interlace=0), picture.size)
-    return modern.encode_like(picture)
+    return FORMATS[named].reader().encode_like(picture)  # type: ignore[no-any-return]
 
 
 def _bare(picture: Picture) -> Image.Image:

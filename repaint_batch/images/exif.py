@@ -13,6 +13,7 @@ _STRIP_OFFSETS, _STRIP_LENGTHS = 0x0111, 0x0117
 _LONG = 4
 _ENTRY_BYTES = 12
 _MAKER_NOTE = 0x927C
+_ORIENTATION = 0x0112
 _JPEG = re.compile(rb"\xff\xd8\xff[\xc0-\xfe].*?\xff\xd9", re.DOTALL)
 _LEAST_JPEG_BYTES = 64
 
@@ -52,6 +53,23 @@ def _unlinked(tiff: bytearray, order: str) -> bool:
     except struct.error:
         return False
     return True
+
+
+def upright(exif: bytes) -> bytes:
+    """Return EXIF bytes that call the picture upright, if they say anything of its orientation."""
+    start = len(MARK) if exif.startswith(MARK) else 0
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[start : start + 4])
+    if order is None:
+        return exif
+    tiff = bytearray(exif[start:])
+    try:
+        (directory,) = struct.unpack_from(f"{order}I", tiff, 4)
+        for at in range(directory + 2, _end(tiff, order, directory), _ENTRY_BYTES):
+            if struct.unpack_from(f"{order}H", tiff, at)[0] == _ORIENTATION:
+                struct.pack_into(f"{order}H", tiff, at + 8, 1)
+    except struct.error:
+        return exif
+    return exif[:start] + bytes(tiff)
 
 
 def without_embedded(tiff: bytearray, order: str, directory: int) -> bool:

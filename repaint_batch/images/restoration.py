@@ -10,17 +10,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from repaint_batch.config import ImagesConfig, OutputFormat
-from repaint_batch.errors import ImageInvalid, MaskInvalid, SampleError
+from repaint_batch.errors import ImageInvalid, SampleError
 from repaint_batch.images.checking import Seam
-from repaint_batch.images.codec import Box, Picture, read_picture
+from repaint_batch.images.codec import Box, Picture
 from repaint_batch.images.colour import Colours
 from repaint_batch.images.covering import trimmed
-from repaint_batch.images.encoding import encode, is_lossless, target_format
+from repaint_batch.images.encoding import Encoded, encode, is_lossless, target_format
 from repaint_batch.images.formats import FORMATS
-from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.images.orientation import stored, upright
+from repaint_batch.images.paging import page_of, plan_pages, read_job
 from repaint_batch.images.scaling import blurred, cut, enlarged
-from repaint_batch.images.windows import Window, leaves, plan_windows
+from repaint_batch.images.windows import Window, leaves
 from repaint_batch.images.witness import check_agrees, largest_known_difference
 
 _PART_PX = 256
@@ -94,25 +94,24 @@ def prepare(
         ImageInvalid: bytes that are no picture, a truncated one, one over the caps or of a kind that cannot be kept.
         MaskInvalid: the same of the mask, one of another size than the picture, or one that needs too many windows.
     """
-    picture = read_picture(image, config)
-    keep_mask = read_keep_mask(mask, picture, config)
-    target_format(picture, output_format)
-    check_agrees(picture)
-    plan = plan_windows(keep_mask, resolution_px, config.context, config.max_windows)
-    if len(plan) > config.max_windows:
-        raise MaskInvalid(
-            f"mask: its holes need {len(plan)} windows of {resolution_px} px, "
-            f"more than the {config.max_windows} that images.max_windows allows"
-        )
+    pages = read_job(image, mask, config)
+    picture = pages[0][0]
+    target_format(picture, output_format, len(pages))
+    for page, _ in pages:
+        check_agrees(page)
+    plan = plan_pages([keep_mask for _, keep_mask in pages], resolution_px, config)
     windows = np.zeros((len(plan), resolution_px, resolution_px, 3), dtype=np.float32)
     known = np.ones((len(plan), resolution_px, resolution_px), dtype=bool)
-    if plan:
-        colours = _colours(picture, keep_mask, config)
-        for i, window in enumerate(plan):
-            rgb, sees = cut(picture, colours, keep_mask, window, resolution_px)
-            windows[i] = upright(rgb, picture.orientation)
-            known[i] = upright(sees, picture.orientation)
-        windows[~known] = 0
+    colours: dict[int, Colours] = {}
+    for i, placed in enumerate(plan):
+        number, window = page_of(placed)
+        page, keep_mask = pages[number]
+        if number not in colours:
+            colours[number] = _colours(page, keep_mask, config)
+        rgb, sees = cut(page, colours[number], keep_mask, window, resolution_px)
+        windows[i] = upright(rgb, picture.orientation)
+        known[i] = upright(sees, picture.orientation)
+    windows[~known] = 0
     return Prepared(
         windows=windows,
         keep_mask=known,
@@ -122,7 +121,7 @@ def prepare(
         height_px=picture.size[1],
         format=picture.format,
         mode=picture.mode,
-        hole_fraction=1 - np.count_nonzero(keep_mask) / keep_mask.size,
+        hole_fraction=1 - sum(int(keep.sum()) for _, keep in pages) / sum(keep.size for _, keep in pages),
     )
 
 
@@ -149,33 +148,27 @@ def compose(
         ImageInvalid, MaskInvalid: as `prepare` raises them; or the witness does not find the known pixels as they were.
     """
     # From JPEG to JPEG there is no detour by RGB, which would change blocks that nothing was restored in.
-    picture = read_picture(image, config, as_coded=output_format in ("source", "jpeg"))
-    keep_mask = read_keep_mask(mask, picture, config)
-    plan = plan_windows(keep_mask, resolution_px, config.context, config.max_windows)
+    pages = read_job(image, mask, config, as_coded=output_format in ("source", "jpeg"))
+    plan = plan_pages([keep_mask for _, keep_mask in pages], resolution_px, config)
     if restored.shape != (len(plan), resolution_px, resolution_px, 3):
         raise ValueError(f"expected {len(plan)} windows of {resolution_px} px, got an array of shape {restored.shape}")
     if not np.isfinite(restored).all():
         raise SampleError("the prior returned NaN or infinity; try float32 precision")
-    colours = _colours(picture, keep_mask, config)
-    final = leaves(plan)
-    filling = _Filling(
-        windows=tuple(plan[i] for i in final),
-        restored=[stored(restored[i], picture.orientation).astype(np.float32) for i in final],
-        feather_px=config.feather_px,
-    )
     seam = Seam()
-    equal = True
-    hole = ~keep_mask
-    parts = [box for part in _parts(picture.size) if (box := trimmed(hole, part)) is not None]
-    for part in parts:
-        equal &= _fill(picture, colours, keep_mask, filling, part, seam)
-    written = encode(picture, output_format, [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts])
-    difference = largest_known_difference(picture, keep_mask, written.data)
-    if not equal or (difference if is_lossless(written.format) else not np.isfinite(difference)):
-        raise ImageInvalid(
-            f"picture: known pixels cannot be kept in a {written.format} of {picture.mode}: {FORMATS[written.format].testifies} "
-            f"reads them changed by up to {difference:g}; convert it to a plain TIFF or PNG"
+    final: dict[int, list[int]] = {}
+    for i in leaves(plan):
+        final.setdefault(page_of(plan[i])[0], []).append(i)
+    changed = []
+    for number, (picture, keep_mask) in enumerate(pages):
+        filling = _Filling(
+            windows=tuple(page_of(plan[i])[1] for i in final.get(number, [])),
+            restored=[stored(restored[i], picture.orientation).astype(np.float32) for i in final.get(number, [])],
+            feather_px=config.feather_px,
         )
+        changed.append((picture, _restored(picture, keep_mask, filling, config, seam)))
+    (first, boxes), *further = changed
+    written = encode(first, output_format, boxes, further)
+    difference = _proven(pages, written)
     return Restored(
         data=written.data,
         format=written.format,
@@ -184,6 +177,21 @@ def compose(
         seam_score=seam.score(),
         dropped=written.dropped,
     )
+
+
+def _proven(pages: list[tuple[Picture, np.ndarray]], written: Encoded) -> float:
+    """Return the largest difference of known samples between the pages of a source and of what was written.
+
+    Raises:
+        ImageInvalid: they differ where they must not.
+    """
+    largest = max(largest_known_difference(page, keep, written.data, i) for i, (page, keep) in enumerate(pages))
+    if largest if is_lossless(written.format) else not np.isfinite(largest):
+        raise ImageInvalid(
+            f"picture: known pixels cannot be kept in a {written.format} of {pages[0][0].mode}: "
+            f"{FORMATS[written.format].testifies} reads them changed by up to {largest:g}; convert it to a plain TIFF or PNG"
+        )
+    return largest
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,6 +226,23 @@ def _parts(size: tuple[int, int]) -> list[Box]:
         for top in range(0, height, _PART_PX)
         for left in range(0, width, _PART_PX)
     ]
+
+
+def _restored(
+    picture: Picture, keep_mask: np.ndarray, filling: "_Filling", config: ImagesConfig, seam: Seam
+) -> list[tuple[Box, np.ndarray]]:
+    """Write what was restored into one page; return boxes, and (h, w) bool in each, True where pixels have been changed.
+
+    Raises:
+        ImageInvalid: a known pixel does not stand as it did.
+    """
+    hole = ~keep_mask
+    parts = [box for part in _parts(picture.size) if (box := trimmed(hole, part)) is not None]
+    colours = _colours(picture, keep_mask, config) if parts else None
+    for part in parts:
+        if colours is not None and not _fill(picture, colours, keep_mask, filling, part, seam):
+            raise ImageInvalid(f"picture: known pixels of {picture.mode} cannot be kept; convert it to a plain TIFF or PNG")
+    return [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts]
 
 
 def _fill(

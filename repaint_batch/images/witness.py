@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from repaint_batch.errors import ImageInvalid
 from repaint_batch.images.formats import FORMATS
@@ -22,6 +22,8 @@ _BITS, _PHOTOMETRIC, _COLOUR_MAP, _PLANAR = 258, 262, 320, 284
 _MEANING = (_BITS, _COLOUR_MAP, 338, 339, 281)
 """TIFF's tags, beside the kind of colours, that say what samples mean: bits, palette, further samples, type, largest."""
 _INVERTED, _PLAIN, _RGB, _PALETTE, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
+_READ_BY_ONE = ("JXL", "HEIF")
+"""Formats of which no two libraries decode lossy files alike."""
 _ROWS = 32
 
 
@@ -29,7 +31,8 @@ def largest_known_difference(picture: Picture, keep_mask: np.ndarray, data: byte
     """Return the largest difference of a known sample between a picture's file and `data`, as the witness reads both.
 
     Args:
-        picture: what `data` was encoded from; its file is read once more, its pixels are not looked at.
+        picture: what `data` was encoded from; its file is read once more, and of its pixels none but the known ones of
+            formats that only one library reads are looked at.
         keep_mask: (H, W) bool, True = known pixel.
         data: the encoded picture.
         page: which of its pages is compared with the picture's.
@@ -46,12 +49,16 @@ def largest_known_difference(picture: Picture, keep_mask: np.ndarray, data: byte
     if written == picture.format:
         if written == "TIFF" and _tiff_meaning(picture.data, picture.page) != _tiff_meaning(data, page):
             return float("inf")
-        ours, theirs = seen(picture.data, picture.format, picture.page), seen(data, written, page)
+        ours = picture.whole() if written in _READ_BY_ONE else seen(picture.data, picture.format, picture.page)
+        theirs = seen(data, written, page)
     else:
-        ours, theirs = _shown(picture.data, picture.format, picture.page), _shown(data, written, page)
+        ours = _wide(picture.whole()) if picture.format in _READ_BY_ONE else _shown(picture.data, picture.format, picture.page)
+        theirs = _shown(data, written, page)
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:
         return float("inf")
-    return _largest(ours, theirs, keep_mask)
+    # Two formats are compared in 16 bits.
+    wider = 257 if written != picture.format and picture.depth <= 8 else 1
+    return _largest(ours, theirs, keep_mask) / wider
 
 
 def check_agrees(picture: Picture) -> None:
@@ -60,7 +67,7 @@ def check_agrees(picture: Picture) -> None:
     Raises:
         ImageInvalid: it does not, so that nothing could be proven later.
     """
-    if isinstance(picture.pixels, Image.Image):
+    if isinstance(picture.pixels, Image.Image) or picture.format in _READ_BY_ONE:
         return
     theirs, ours = seen(picture.data, picture.format, picture.page), picture.pixels
     if picture.format == "PNG" and theirs.ndim == 3:
@@ -155,6 +162,23 @@ def _jpeg2000(data: bytes) -> np.ndarray:
     return _by_pillow(data, "JPEG2000")
 
 
+def _jxl(data: bytes) -> np.ndarray:
+    from repaint_batch.images import jxl
+
+    return jxl.decoded(data)[1]
+
+
+def _avif(data: bytes) -> np.ndarray:
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(data), formats=["AVIF"]))
+    return np.asarray(upright)
+
+
+def _heif(data: bytes) -> np.ndarray:
+    from repaint_batch.images import heif
+
+    return heif.proof_of_heic(data)
+
+
 def _by_pillow(data: bytes, format: str) -> np.ndarray:
     image = Image.open(io.BytesIO(data), formats=[format])
     return np.asarray(image.convert("RGB") if image.mode == "P" else image)
@@ -167,6 +191,9 @@ _WITNESSES: dict[str, Callable[[bytes], np.ndarray]] = {
     "GIF": _gif,
     "BMP": _bmp,
     "JPEG2000": _jpeg2000,
+    "JXL": _jxl,
+    "AVIF": _avif,
+    "HEIF": _heif,
 }
 
 
@@ -175,6 +202,10 @@ def _shown(data: bytes, format: str, page: int) -> np.ndarray:
     samples = seen(data, format, page)
     if format == "TIFF":
         samples = _interpreted(samples, data, page)
+    return _wide(samples)
+
+
+def _wide(samples: np.ndarray) -> np.ndarray:
     if samples.dtype == bool:
         samples = samples.astype(np.uint8) * np.uint8(255)
     wide = samples.astype(np.uint16) * np.uint16(257) if samples.dtype == np.uint8 else samples

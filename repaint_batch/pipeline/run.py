@@ -31,6 +31,7 @@ from repaint_batch.pipeline.stopping import Stop, stoppable
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
+from repaint_batch.results.status import exit_code
 from repaint_batch.results.table import CommitFeed, ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.schema import passthrough
@@ -74,8 +75,8 @@ class Summary:
 
     @property
     def exit_code(self) -> int:
-        """0: all rows ok or skipped; 3: some failed."""
-        return 3 if self.counts["failed"] else 0
+        """0: all rows ok or skipped; 3: some failed, or none had a hole."""
+        return exit_code(self.counts)
 
 
 def plan_job(

@@ -113,6 +113,11 @@ class Findings:
         return self.looked > 0 and self.failing == self.looked
 
     @property
+    def holeless(self) -> bool:
+        """Whether masks were read and not one has a hole: such a job restores nothing."""
+        return 0 < self.looked - self.failing == self.kinds.get("no hole", 0)
+
+    @property
     def whole(self) -> bool:
         """Whether every row was looked at, so that totals are exact."""
         return self.looked == self.rows

@@ -10,10 +10,11 @@ from typing import Any
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import MaskInvalid, SampleError, SourceMissing, StorageError, UriRefused, redact
-from repaint_batch.images.codec import Picture, read_mask_picture, read_picture
+from repaint_batch.images.codec import Picture, read_mask_picture, read_pages
 from repaint_batch.images.encoding import target_format
-from repaint_batch.images.masks import read_keep_mask
-from repaint_batch.images.windows import plan_windows
+from repaint_batch.images.masks import read_keep_masks
+from repaint_batch.images.paging import plan_pages
+from repaint_batch.images.witness import check_agrees
 from repaint_batch.manifest import Manifest, check_id, image_bytes_or_uri, read_rows, result_id
 from repaint_batch.preflight.contact_sheet import thumbnail
 from repaint_batch.preflight.findings import Findings, Look
@@ -41,25 +42,29 @@ class _Looker:
             return Look(sample_id, row, "long id", str(error))
         try:
             image, mask = self._bytes(values, "image"), self._bytes(values, "mask")
-            picture = read_picture(image, self.config.images)
-            keep_mask = read_keep_mask(mask, picture, self.config.images)
-            target_format(picture, self.config.output.format)
+            pages = read_pages(image, self.config.images)
+            picture = pages[0]
+            keep_masks = read_keep_masks(mask, pages, self.config.images)
+            target_format(picture, self.config.output.format, len(pages))
+            for page in pages:
+                check_agrees(page)
         except StorageError:
             raise
         except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
             return Look(sample_id, row, self._fault(error, values, picture), redact(str(error)))
         windows = 0
         if self.resolution_px is not None:
-            windows = len(plan_windows(keep_mask, self.resolution_px, self.config.images.context, self.config.images.max_windows))
-            if windows > self.config.images.max_windows:
-                return Look(sample_id, row, "too many windows", f"{windows} windows of {self.resolution_px} px")
+            try:
+                windows = len(plan_pages(keep_masks, self.resolution_px, self.config.images))
+            except MaskInvalid as error:
+                return Look(sample_id, row, "too many windows", str(error))
         return Look(
             sample_id,
             row,
-            hole_fraction=1 - int(keep_mask.sum()) / keep_mask.size,
+            hole_fraction=1 - sum(int(keep.sum()) for keep in keep_masks) / sum(keep.size for keep in keep_masks),
             windows=windows,
             digest=int.from_bytes(hashlib.blake2b(_sized(image) + mask, digest_size=8).digest()),
-            thumbnail=thumbnail(picture, keep_mask) if draw else None,
+            thumbnail=thumbnail(picture, keep_masks[0]) if draw else None,
         )
 
     def _bytes(self, values: dict[str, Any], name: str) -> bytes:

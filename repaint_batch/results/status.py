@@ -1,5 +1,6 @@
 """How far an output is: what was planned against what the table holds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from repaint_batch.errors import NothingToResume
@@ -53,10 +54,18 @@ class OutputStatus:
 
     @property
     def exit_code(self) -> int:
-        """0: all rows ok or skipped; 3: finished with failed rows; 1: not finished."""
-        if not self.finished:
-            return 1
-        return 3 if self.failed else 0
+        """0: all rows ok or skipped; 3: finished with failed rows, or with none that had a hole; 1: not finished."""
+        return exit_code({"ok": self.ok, "skipped": self.skipped, "failed": self.failed}) if self.finished else 1
+
+
+def exit_code(counts: Mapping[str, int]) -> int:
+    """Return the exit code of a finished output, of its rows by status: a job that restored nothing is no success."""
+    return 3 if counts["failed"] or no_holes(counts) else 0
+
+
+def no_holes(counts: Mapping[str, int]) -> bool:
+    """Return whether every row was skipped, since no mask has a hole."""
+    return bool(counts["skipped"]) and not counts["ok"] and not counts["failed"]
 
 
 def read_status(output: str, storage: Storage) -> OutputStatus:

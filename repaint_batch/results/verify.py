@@ -16,7 +16,7 @@ from repaint_batch.config import ImagesConfig, JobConfig
 from repaint_batch.errors import ManifestError, NothingToResume, RepaintBatchError, redact
 from repaint_batch.images.codec import read_picture
 from repaint_batch.images.encoding import is_lossless
-from repaint_batch.images.masks import read_keep_mask
+from repaint_batch.images.paging import read_job
 from repaint_batch.images.witness import largest_known_difference
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.history import removed_ids
@@ -198,13 +198,16 @@ class _Verifier:
                 if data != image:
                     yield "known pixels", "it was to pass through unchanged, and differs from its source"
                 return
-            picture = read_picture(image, config.images)
-            keep_mask = read_keep_mask(self._source(source["mask"], config, policy), picture, config.images)
+            pages = read_job(image, self._source(source["mask"], config, policy), config.images)
         except Exception as error:  # likewise
             yield "source", f"cannot be compared with its source: {_told(error)}"
             return
         self._found.compared += 1
-        largest = largest_known_difference(picture, keep_mask, data)
+        try:
+            largest = max(largest_known_difference(page, keep, data, i) for i, (page, keep) in enumerate(pages))
+        except Exception as error:  # likewise
+            yield "known pixels", f"they cannot be proven: {_told(error)}"
+            return
         allowed = 0 if is_lossless(row["output_format"]) else row["largest_known_difference"]
         if not row["known_pixels_equal"]:
             yield "known pixels", "the row itself says that they changed"

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from repaint_batch.results.orphans import delete_orphans, find_orphans
+from repaint_batch.results.plan import freeze
 from repaint_batch.results.table import ResultsTable
 
 from ..conftest import Place
+from ..publishing import publish
 from ..results.test_table import plan_of
 from .conftest import Faulty
 from .processes import kill
@@ -18,6 +21,7 @@ from .proxy import Exchange
 from .writers import results, writer_of
 
 WRITERS = 8
+_ANY_AGE_S = -60.0  # the store's clock may be ahead
 
 
 def attempts_seen(table: ResultsTable, shard: int) -> list[str]:
@@ -31,7 +35,7 @@ def test_a_writer_killed_at_any_step_publishes_once(faulty: Faulty, tmp_path: Pa
     table = ResultsTable(faulty.behind.uri, faulty.behind.storage)
     table.create([])
     if mode == "upsert":
-        assert table.commit(replace(plan, mode="append", job_id="0" * 16), 0, results(plan, 0, "before"))
+        assert publish(table, replace(plan, mode="append", job_id="0" * 16), results(plan, 0, "before"))
     exchanges: list[Exchange] = []
     died_at: list[str] = []
     for shard in range(plan.shards):
@@ -51,7 +55,7 @@ def test_a_writer_killed_at_any_step_publishes_once(faulty: Faulty, tmp_path: Pa
         writer.join(60)
         faulty.proxy.watch = lambda exchange: False
         landed = set(attempts_seen(table, shard)) == {"first"}
-        again = table.commit(plan, shard, results(plan, shard, "second"))
+        again = publish(table, plan, results(plan, shard, "second"))
         assert again != landed, f"the second attempt must publish if and only if the first, killed at step {step}, had not"
         assert attempts_seen(table, shard) == [("first" if landed else "second")] * 3
         if said.exists():
@@ -59,6 +63,12 @@ def test_a_writer_killed_at_any_step_publishes_once(faulty: Faulty, tmp_path: Pa
         died_at.append(f"{exchanges[-1].method} {'after' if exchanges[-1].performed else 'before'}")
     assert said.exists(), "the last writer got through without being killed"
     print(f"{mode}: killed at {len(died_at)} steps: {Counter(died_at)}")
+    # What the dead have put there and nobody has published is found and may go; every row is still there.
+    freeze(replace(plan, rows=3 * (shard + 1)), faulty.behind.uri, faulty.behind.storage)
+    orphans = find_orphans(faulty.behind.uri, faulty.behind.storage, _ANY_AGE_S).found
+    assert {orphan.kind for orphan in orphans} == {"data file"}
+    delete_orphans(orphans, faulty.behind.storage)
+    assert [len(attempts_seen(table, number)) for number in range(shard + 1)] == [3] * (shard + 1)
     assert Counter(died_at)["PUT before"] == Counter(died_at)["PUT after"] >= 2, "data object and log entry"
 
 
@@ -88,7 +98,7 @@ def race(place: Place, rounds: int) -> Counter[str]:
     tables = [ResultsTable(place.uri, place.storage) for _ in range(WRITERS)]
 
     def write(shard: int, number: int) -> bool:
-        return tables[number].commit(plan, shard, results(plan, shard, f"writer-{number}"))
+        return publish(tables[number], plan, results(plan, shard, f"writer-{number}"))
 
     winners = []
     with ThreadPoolExecutor(WRITERS) as pool:

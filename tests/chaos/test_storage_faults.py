@@ -15,6 +15,7 @@ from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
 
 from ..corpus import rows, write_manifest
+from ..publishing import publish
 from ..results.test_table import plan_of
 from .conftest import Faulty
 from .proxy import Fault
@@ -77,7 +78,7 @@ def test_commits_arrive_as_they_were_sent_or_not_at_all(faulty: Faulty) -> None:
     table = ResultsTable(faulty.place.uri, faulty.place.storage)
     faulty.proxy.kinds, faulty.proxy.methods, faulty.proxy.rate = (Fault.FLIPPED,), ("PUT",), 0.5
     for shard in range(plan.shards):
-        assert table.commit(plan, shard, results(plan, shard, "first"))
+        assert publish(table, plan, results(plan, shard, "first"))
     assert faulty.proxy.faults[Fault.FLIPPED] > 5
     wanted = pa.concat_tables(results(plan, shard, "first") for shard in range(plan.shards))
     assert list(stored.rows()) == wanted.sort_by("sample_id").to_pylist()
@@ -89,7 +90,7 @@ def test_what_a_table_says_is_what_was_committed(faulty: Faulty, seed: int) -> N
     written = ResultsTable(faulty.behind.uri, faulty.behind.storage)
     written.create([])
     for shard in range(plan.shards):
-        written.commit(plan, shard, results(plan, shard, "first"))
+        publish(written, plan, results(plan, shard, "first"))
     wanted = list(written.rows())
     found = Snapshot(written.open(), written.uri.replace(faulty.behind.uri, faulty.place.uri), faulty.place.storage)
     faulty.proxy.kinds, faulty.proxy.rate, faulty.proxy.seed = (Fault.FLIPPED, Fault.CUT), 0.2, seed

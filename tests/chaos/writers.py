@@ -1,4 +1,4 @@
-"""Processes that commit one shard each: forked from a server that has everything imported, so that one takes no time."""
+"""Processes that publish one parcel each: forked from a server that has everything imported, so that one takes no time."""
 
 import multiprocessing
 from multiprocessing.context import ForkServerProcess
@@ -10,6 +10,8 @@ from repaint_batch.results.plan import Plan
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
+
+from ..publishing import publish
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["tests.chaos.writers"])
@@ -34,10 +36,9 @@ def results(plan: Plan, shard: int, attempt: str) -> pa.Table:
 
 
 def writer_of(uri: str, storage: Storage, plan: Plan, shard: int, attempt: str, said: Path) -> ForkServerProcess:
-    """Return a process, to be started, that commits a shard and leaves in the file `said` whether it was the one."""
+    """Return a process, to be started, that publishes a shard and leaves in the file `said` whether it was the one."""
     return _context.Process(target=_write, args=(uri, storage, plan, shard, attempt, said))
 
 
 def _write(uri: str, storage: Storage, plan: Plan, shard: int, attempt: str, said: Path) -> None:
-    won = ResultsTable(uri, storage).commit(plan, shard, results(plan, shard, attempt))
-    said.write_text(str(won))
+    said.write_text(str(publish(ResultsTable(uri, storage), plan, results(plan, shard, attempt))))

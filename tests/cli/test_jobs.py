@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -10,7 +11,7 @@ from repaint_batch.cli import run
 from repaint_batch.config import StorageConfig
 
 from ..conftest import Place
-from ..corpus import job, rows, save_tiny_prior, write_manifest
+from ..corpus import SIZE_PX, encoded, job, rows, save_tiny_prior, write_manifest
 
 
 @pytest.fixture
@@ -59,6 +60,21 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert report.stat().st_size > 20_000
     assert run(["resume", output]) == 3
     assert printed(capsys).count("already finished") == 2
+
+
+def test_a_job_in_which_no_mask_has_a_hole_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place, corpus = Place(str(tmp_path), StorageConfig()), rows(2)
+    for row in corpus:
+        row["mask"] = {"bytes": encoded(np.zeros((SIZE_PX, SIZE_PX), np.uint8)), "path": None}
+    config, path = job(place, write_manifest(place, corpus), save_tiny_prior(tmp_path / "prior")), tmp_path / "job.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
+    assert run(["check", str(path)]) == 3
+    assert "no hole: 2 of 2 masks have no hole" in printed(capsys)
+    assert run(["run", str(path)]) == 3
+    said = printed(capsys)
+    assert "0 ok, 2 skipped, 0 failed" in said
+    assert "nothing was restored: no mask has a hole, with images.hole white" in said
+    assert run(["status", str(tmp_path / "out")]) == 3
 
 
 @pytest.mark.parametrize("command", ["status", "resume", "retry-failed"])

@@ -189,11 +189,6 @@ def test_shapes_are_json() -> None:
     assert json.loads(shapes_to_json(boxes=[(1, 2, 3, 4)])) == {"boxes": [[1.0, 2.0, 3.0, 4.0]], "polygons": []}
 
 
-def test_labels_without_a_white_are_refused() -> None:
-    with pytest.raises(MaskInvalid, match="mode F"):
-        keep_mask(saved(grey(HOLE.astype(np.float32)), "TIFF"))
-
-
 def test_a_mask_that_is_no_picture_names_the_mask() -> None:
     with pytest.raises(MaskInvalid, match=r"mask: .*HTML"):
         keep_mask(b"<!DOCTYPE html><html>404</html>")

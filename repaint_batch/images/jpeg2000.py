@@ -1,16 +1,22 @@
-"""JPEG 2000 by OpenJPEG, JPEG XL, AVIF and HEIC by the libraries of `repaint_batch.images.formats`."""
+"""JPEG 2000 by OpenJPEG: read at any depth, written without loss into the boxes of the file it came from.
+
+Source: ISO 15444-1, annexes A (codestream) and I (boxes).
+"""
 
 import struct
 
 import numpy as np
 
-from repaint_batch.images import boxes
+from repaint_batch.images import boxes, exif, xmp
 from repaint_batch.images.layout import Alpha, Kind, Layout
 from repaint_batch.images.picture import Picture
 from repaint_batch.images.refusal import Refused
-from repaint_batch.images.sniffing import format_of
 
 _OPACITY, _PREMULTIPLIED = 1, 2
+_EXIF = b"JpgTiffExif->JP2"
+_XMP = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+_C2PA = bytes.fromhex("d8fec3d61b0e483c92975828877ec481")
+_LOSSLESS = 0
 
 
 def pages(data: bytes) -> list[int]:
@@ -21,14 +27,6 @@ def pages(data: bytes) -> list[int]:
 def size(data: bytes, page: int) -> tuple[int, int]:
     """Return width and height. Raises Refused: they are nowhere."""
     return _siz(boxes.codestream(data))[:2]
-
-
-def read(data: bytes, page: int, pages: int, as_coded: bool) -> Picture:
-    """Return the picture, whose size has been looked at. Raises Refused: damaged, or of a kind that cannot be kept."""
-    name = format_of(data)
-    if name != "JPEG2000":
-        raise Refused(f"{name} is not restored; convert it to a TIFF or PNG")
-    return _jpeg2000(data)
 
 
 def _siz(codestream: bytes) -> tuple[int, int, list[tuple[int, int, int]]]:
@@ -46,7 +44,8 @@ def _siz(codestream: bytes) -> tuple[int, int, list[tuple[int, int, int]]]:
     return right - left, bottom - top, components
 
 
-def _jpeg2000(data: bytes) -> Picture:
+def read(data: bytes, page: int, pages: int, as_coded: bool) -> Picture:
+    """Return the picture, whose size has been looked at. Raises Refused: damaged, or of a kind that cannot be kept."""
     import imagecodecs
 
     width, height, components = _siz(boxes.codestream(data))
@@ -98,3 +97,52 @@ def _meaning(header: dict[bytes, list[bytes]], count: int) -> tuple[Kind, Alpha 
 
 def _profile(header: dict[bytes, list[bytes]]) -> bytes:
     return next((content[3:] for content in header.get(b"colr", []) if content[:1] in (b"\2", b"\3")), b"")
+
+
+def beside(data: bytes) -> dict[str, bytes]:
+    """Return EXIF and XMP."""
+    found = {}
+    for box in boxes.boxes(data):
+        content = data[box.content : box.end]
+        if box.kind == b"uuid" and content[:16] == _EXIF:
+            found["exif"] = exif.MARK + content[16:]
+        elif box.kind == b"uuid" and content[:16] == _XMP:
+            found["xmp"] = content[16:]
+    return found
+
+
+def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
+    """Return the file that `picture` came from with its pixels, and names of what it no longer holds."""
+    import imagecodecs
+
+    codestream = imagecodecs.jpeg2k_encode(
+        picture.whole(),
+        level=_LOSSLESS,
+        reversible=True,
+        codecformat="j2k",
+        bitspersample=picture.depth,
+        planar=False,
+        numthreads=1,
+    )
+    source, parts, dropped = picture.data, [], []
+    if source[:4] == b"\xff\x4f\xff\x51":
+        return bytes(codestream), []
+    written = False
+    for box in boxes.boxes(source):
+        whole, content = source[box.start : box.end], source[box.content : box.end]
+        if box.kind == b"jp2c":
+            if written:
+                dropped.append("further codestreams")
+                continue
+            whole, written = boxes.box(b"jp2c", bytes(codestream)), True
+        elif (box.kind == b"uuid" and content[:16] == _C2PA) or box.kind == b"jumb":
+            dropped.append("C2PA manifest")
+            continue
+        elif box.kind == b"uuid" and content[:16] == _XMP:
+            packet, names = xmp.without_pictures(content[16:])
+            whole, dropped = boxes.box(b"uuid", _XMP + packet), dropped + names
+        elif box.kind == b"uuid" and content[:16] == _EXIF:
+            tags, names = exif.without_thumbnail(content[16:])
+            whole, dropped = boxes.box(b"uuid", _EXIF + tags), dropped + names
+        parts.append(whole)
+    return b"".join(parts), dropped
