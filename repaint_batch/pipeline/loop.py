@@ -146,8 +146,7 @@ class EngineLoop:
         self._busy_s += self._last_at - started
         if restorer.engine.waiting:
             self._fed = restorer.engine.calls, restorer.engine.used
-        for underway in finished:
-            call = self._owners.pop(underway)
+        for call in {self._owners.pop(underway): None for underway in finished}:
             if all(row.is_done for row in call.rows):
                 self._calls.remove(call)
                 call.future.set_result(None)

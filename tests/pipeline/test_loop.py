@@ -92,3 +92,11 @@ def test_told_to_stop_every_call_ends() -> None:
     loop = EngineLoop(lambda: restorer(lambda network: Slow(network, 64)), None, 60, to_stop=stop.is_set)
     with pytest.raises(Stopped):
         restored(loop, 1)
+
+
+def test_rows_of_one_call_that_end_in_the_same_step_end_it_once() -> None:
+    loop = EngineLoop(restorer, None, 60)
+    rows = [Sampled(name, [picture(name), picture(name + 10)]) for name in range(2)]
+    loop.restore(rows)
+    assert all(row.is_done for row in rows)
+    assert restored(loop, 5).shape == (R, R, 3), "and the loop goes on"
