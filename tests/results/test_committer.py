@@ -299,7 +299,7 @@ def test_each_row_is_there_once_whatever_happens(steps: list[tuple[int, tuple[in
                 except CommitUnknown:
                     possible.update(range(start, stop))
                 else:
-                    assert epoch >= highest
+                    assert epoch >= highest or not published, "what was there already may be said by anybody"
                     assert published or len(table.done(plan)) >= before
                     certain.update(range(start, stop))
                     possible.update(range(start, stop))
