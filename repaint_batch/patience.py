@@ -3,9 +3,11 @@
 import contextlib
 import logging
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import TypeVar
 
 from repaint_batch.errors import Stopped, StoreUnavailable
@@ -19,6 +21,27 @@ _T = TypeVar("_T")
 
 STOP = threading.Event()
 """While it is set nobody in this process waits for a store: who does, or would, raises Stopped."""
+
+
+@contextlib.contextmanager
+def interrupted_everywhere() -> Iterator[None]:
+    """Let Ctrl-C, which Python tells the main thread alone, end the waits of all threads; others could hold up its leaving."""
+    before = signal.getsignal(signal.SIGINT)
+    # Shells start what is in the background with the signal ignored.
+    if threading.current_thread() is not threading.main_thread() or before is not signal.default_int_handler:
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        STOP.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        STOP.clear()
 
 
 class Unanswered(Exception):

@@ -22,13 +22,14 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs
+from botocore.exceptions import FlexibleChecksumError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 from s3fs.core import S3File
 
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.patience import Patience, Unanswered
-from repaint_batch.store_errors import Damaged, Kind, Trouble, trouble_in, trouble_of
+from repaint_batch.store_errors import Damaged, Kind, Rotten, Trouble, trouble_in, trouble_of
 
 _PAGE_KEYS = 1000  # the most that S3 lists at once
 _RANGE_BYTES = 4 << 20  # what is read ahead
@@ -120,8 +121,8 @@ class Client:
         """Return whether the store made such a change, or listed, before."""
         return (action, bucket) in self._done
 
-    def witnesses(self, bucket: str) -> list[str]:
-        """Return paths that were served before, the last first: of this bucket, or of others if there are none."""
+    def witnesses(self, bucket: str = "") -> list[str]:
+        """Return paths that were served before, the last first: of a bucket, or of others if there are none."""
         with self._lock:
             own = [f"{bucket}/{key}" for key in self._served.get(bucket, ())]
             others = [f"{other}/{key}" for other, keys in self._served.items() for key in keys]
@@ -226,6 +227,10 @@ class S3Objects:
                 gone = None
                 break
         return refusal if gone is None and self._client.has_done(action, bucket) else gone
+
+    def witnesses(self) -> list[str]:
+        """Return paths of a few objects that the store has served."""
+        return self._client.witnesses()
 
     def read(self, path: str, check_size: Callable[[int], None]) -> bytes:
         """Return an object, unless `check_size` raises when it is told how many bytes that would be."""
@@ -337,13 +342,22 @@ class _SureFile(S3File):  # type: ignore[misc]
 
 
 def _certain(fetch: Callable[[S3FileSystem], tuple[bytes, bool]]) -> Callable[[S3FileSystem], bytes]:
-    """Return a function that returns what `fetch` says is certain, or what it brings twice in a row, over all of its calls."""
-    earlier: bytes | None = None
+    """Return a function that returns what `fetch` says is certain, or what it brings twice in a row, over all of its calls.
+
+    What is wrong by the checksum that the store keeps, and in the same way twice in a row, was not damaged on its way.
+    """
+    earlier: bytes | str | None = None
 
     def fetched(filesystem: S3FileSystem) -> bytes:
         nonlocal earlier
         for _ in range(2):
-            data, is_certain = fetch(filesystem)
+            try:
+                data, is_certain = fetch(filesystem)
+            except FlexibleChecksumError as error:
+                if str(error) == earlier:
+                    raise Rotten(f"the store has not kept what it was given: {error}") from error
+                earlier = str(error)
+                continue
             if is_certain or data == earlier:
                 return data
             earlier = data

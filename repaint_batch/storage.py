@@ -175,7 +175,9 @@ class Storage:
         return self.config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
 
     def __reduce__(self) -> tuple[type["Storage"], tuple[StorageConfig, tuple[str, ...]]]:
-        return (Storage, (self.config, self.served))
+        # What this process was served vouches for the store where the copy goes.
+        known = self._s3.witnesses() if "_s3" in self.__dict__ else []
+        return (Storage, (self.config, (*self.served, *(f"s3://{path}" for path in known))))
 
     @property
     def impatient(self) -> "Storage":

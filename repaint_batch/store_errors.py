@@ -32,6 +32,10 @@ class Damaged(OSError):
     """What arrived is not what was sent."""
 
 
+class Rotten(OSError):
+    """What the store keeps is not what it was given."""
+
+
 @dataclass(frozen=True)
 class Trouble:
     """An error, understood.
@@ -111,7 +115,7 @@ _BY_TYPE: list[tuple[tuple[type[BaseException], ...], Kind]] = [
         ),
         Kind.REFUSED,
     ),
-    ((boto.BotoCoreError,), Kind.FAULTY),
+    ((boto.BotoCoreError, Rotten), Kind.FAULTY),
 ]
 _CODE = re.compile(r"<Code>([\w.]+)</Code>")
 _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")

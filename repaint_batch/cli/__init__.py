@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from repaint_batch.cli import check, config, demo, history, jobs, manifest, night, prior, report, review, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, Stopped, redact
+from repaint_batch.patience import interrupted_everywhere
 
 app = typer.Typer(
     name="repaint-batch",
@@ -77,7 +78,8 @@ def run(arguments: list[str]) -> int:
     if typed and typed[0] in _HEAVY:
         _load(typed[0])
     try:
-        code = app(arguments, standalone_mode=False)
+        with interrupted_everywhere():
+            code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except RepaintBatchError as error:
         errors.print(f"[bold red]error:[/] {escape(redact(str(error)))}", highlight=False)

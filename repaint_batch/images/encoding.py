@@ -114,8 +114,18 @@ def _like(named: str, pages: Sequence[tuple[Picture, Restored]]) -> tuple[bytes,
     if named == "BMP":
         return bmp.encode_like(picture)
     if named == "GIF":
-        return gif.with_pixels_of(picture.data, _saved(_bare(picture), "GIF", optimize=False, interlace=0), picture.size)
+        return gif.with_pixels_of(picture.data, _gif_pixels(picture, restored))
     return FORMATS[named].reader().encode_like(picture)  # type: ignore[no-any-return]
+
+
+def _gif_pixels(picture: Picture, restored: Restored) -> bytes:
+    """Return a GIF of the part of the screen that the file's picture covers. Raises ValueError: more has been restored."""
+    frame = gif.frame_of(picture.data)
+    if any(box[0] < frame[0] or box[1] < frame[1] or box[2] > frame[2] or box[3] > frame[3] for box, _ in restored):
+        raise ValueError("the hole reaches beyond the part of the screen that the file's picture covers")
+    bare = _bare(picture).crop(frame)
+    bare.palette = picture.image.palette
+    return _saved(bare, "GIF", optimize=False, interlace=0)
 
 
 def _bare(picture: Picture) -> Image.Image:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from repaint_batch.images import xmp
+from repaint_batch.images.picture import Box
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _XMP_APPLICATION = b"XMP DataXMP"
@@ -46,10 +47,21 @@ def _blocks(data: bytes) -> Iterator[_Block]:
         yield _Block(data[start], start, inside, at)
 
 
-def with_pixels_of(source: bytes, encoded: bytes, size: tuple[int, int]) -> tuple[bytes, list[str]]:
-    """Return the GIF file `source` with the first picture of `encoded`, over the whole screen, and names of what went.
+def frame_of(data: bytes) -> Box:
+    """Return where on the screen the first picture lies.
 
-    Palette, transparency, comments and what applications wrote stay as they are.
+    Raises:
+        IndexError, ValueError, StopIteration: the blocks cannot be followed.
+    """
+    block = next(block for block in _blocks(data) if block.kind == _IMAGE)
+    left, top, width, height = struct.unpack_from("<4H", data, block.start + 1)
+    return left, top, left + width, top + height
+
+
+def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
+    """Return the GIF file `source` with the picture of `encoded` in place of its first, and names of what went.
+
+    Palette, transparency, place on the screen, comments and what applications wrote stay as they are.
 
     Raises:
         IndexError, ValueError: the blocks of a file cannot be followed.
@@ -65,7 +77,7 @@ def with_pixels_of(source: bytes, encoded: bytes, size: tuple[int, int]) -> tupl
             if written:
                 dropped.append("further frames")
                 continue
-            descriptor = bytes([_IMAGE]) + struct.pack("<4H", 0, 0, *size) + bytes([whole[9] & ~_INTERLACED])
+            descriptor = whole[:9] + bytes([whole[9] & ~_INTERLACED])
             parts += [descriptor, source[block.start + 10 : block.data - 1], pixels]
             written = True
         elif whole[3:14] == _XMP_APPLICATION:

@@ -52,7 +52,11 @@ def _is_owners(data: bytes, marker: int, start: int) -> bool:
     """
     if marker == _COM:
         return True
-    return _APP0 <= marker <= _APP15 and not (marker == _APP14 and data[start + 4 : start + 9] == _ADOBE)
+    return _APP0 <= marker <= _APP15 and not _is_adobe(data, marker, start)
+
+
+def _is_adobe(data: bytes, marker: int, start: int) -> bool:
+    return marker == _APP14 and data[start + 4 : start + 9] == _ADOBE
 
 
 def is_understood(content: bytes) -> bool:
@@ -127,8 +131,17 @@ def encode_like(
             dropped.append("subsampling of CMYK")
     if any(marker in (0xC9, 0xCA) for marker, _, _ in segments(source)):
         dropped.append("arithmetic coding")
+    if len(factors) == 1 and factors[0] != (1, 1):
+        # Of one component alone they mean nothing, and are kept all the same.
+        encoded = _with_factors(encoded, factors[0])
     data, names = with_metadata_of(source, encoded)
     return data, dropped + names
+
+
+def _with_factors(encoded: bytes, factors: tuple[int, int]) -> bytes:
+    """Return the JPEG of one component with other sampling factors."""
+    at = next(start for marker, start, _ in segments(encoded) if marker in _SOF) + 11
+    return encoded[:at] + bytes([factors[0] << 4 | factors[1]]) + encoded[at + 1 :]
 
 
 def _encoded(image: Image.Image, **options: object) -> bytes:
@@ -218,8 +231,11 @@ def with_metadata_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
     if _has_more(source):
         dropped.append("further pictures or bytes after the picture's end")
     at = len(_SOI)
+    # Without Adobe's segment ink is stored as it is, with it as its negative: what the source has none of, is not added.
+    is_ink = next((encoded[start + 9] == 4 for marker, start, _ in segments(encoded) if marker in _SOF), False)
+    has_adobe = any(_is_adobe(source, marker, start) for marker, start, _ in segments(source))
     for marker, start, end in segments(encoded):
-        if not _is_owners(encoded, marker, start):
+        if not _is_owners(encoded, marker, start) and (has_adobe or not is_ink or not _is_adobe(encoded, marker, start)):
             parts.append(encoded[start:end])
         at = end
     return b"".join([*parts, encoded[at:]]), list(dict.fromkeys(dropped))

@@ -89,6 +89,7 @@ def read(data: bytes, number: int, pages: int, as_coded: bool = False) -> Pictur
     """
     page = opened(data, number)
     layout = _layout(page)
+    _check_complete(data, page)
     try:
         samples = page.asarray(maxworkers=1)
     except MemoryError:
@@ -99,7 +100,6 @@ def read(data: bytes, number: int, pages: int, as_coded: bool = False) -> Pictur
         samples = np.moveaxis(samples, 0, -1)
     if layout.kind == "bilevel":
         samples = samples.astype(bool)
-    _check_complete(data, page)
     shape = (page.imagelength, page.imagewidth) + ((layout.samples,) if layout.samples > 1 else ())
     samples = np.ascontiguousarray(samples.reshape(shape)).astype(layout.dtype, copy=False)
     if not samples.flags.writeable:

@@ -84,7 +84,7 @@ class _Looker:
             return "unreadable picture"
         try:
             mask = read_mask_picture(self._bytes(values, "mask"), self.config.images)
-        except (SampleError, StorageError):
+        except SampleError:
             return "unreadable mask"
         return "sizes differ" if mask.size not in (picture.size, picture.upright_size) else "unreadable mask"
 

@@ -162,6 +162,7 @@ class Lease:
             LeaseHeld: somebody else has it.
         """
         self._own = self._taken()
+        self.storage = self.storage.impatient  # whoever keeps a lease comes again anyway, and whoever leaves does not wait
         self._in_main_thread = threading.current_thread() is threading.main_thread()
         if self._in_main_thread:
             self._interruptible.enter_context(interruptible())

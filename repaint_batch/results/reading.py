@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 
+from repaint_batch.errors import Stopped, StoreUnavailable
 from repaint_batch.storage import Storage, join
 
 _TRIES = 5
@@ -155,7 +156,7 @@ def patiently(question: Callable[[], _T]) -> _T:
     for tried in range(_TRIES - 1):
         try:
             return question()
-        except TableNotFoundError:
+        except (TableNotFoundError, StoreUnavailable, Stopped):  # which was waited for already
             raise
         except Exception:  # deltalake raises nothing more particular where it reads damaged bytes, and a log may name wrong files
             time.sleep(_PAUSE_S * 2**tried)

@@ -89,6 +89,7 @@ class FaultyProxy:
         hang_one_in: of those, how many are left hanging.
         watch: told of every exchange, twice; it may kill whoever sent it, and says whether the connection is to be dropped.
         refuse: asked about every exchange that comes in; returns with what it is refused, if it is.
+        rotten: part of the paths of objects that the service has not kept well: of them the same bit is always wrong.
         faults: how often each kind has happened.
         kinds: what may happen; by default everything.
         methods: of the requests to which it may happen; by default all.
@@ -100,6 +101,7 @@ class FaultyProxy:
     hang_one_in: int = 0
     watch: Callable[[Exchange], bool] = lambda exchange: False
     refuse: Callable[[Exchange], Refusal | None] = lambda exchange: None
+    rotten: str = ""
     faults: Counter[Fault] = field(default_factory=Counter)
     kinds: tuple[Fault, ...] = tuple(Fault)
     methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
@@ -189,6 +191,8 @@ class FaultyProxy:
         if self.watch(replace(exchange, performed=True)) or fault is Fault.LOST:
             return _reset(request)
         if request.method == "GET" and answer and status < 300:
+            if self.rotten and self.rotten in path:
+                answer = _with_a_bit_flipped(answer, random.Random(0))
             if fault is Fault.FLIPPED:
                 answer = _with_a_bit_flipped(answer, chance)
             elif fault is Fault.CUT:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -220,6 +221,19 @@ def test_a_process_that_read_nothing_yet_asks_for_what_others_did(stocked: Fault
     Trouble(DENIED).befall(stocked)
     with pytest.raises(StoreUnavailable, match="refuses what it allowed before"):
         fresh(stocked, known).read(uri)
+
+
+def test_a_client_that_travels_takes_along_what_it_was_served(stocked: Faulty) -> None:
+    nobody = fresh(stocked)
+    assert nobody.read(f"{stocked.place.uri}/object") == b"data"
+    assert pickle.loads(pickle.dumps(nobody)).served == (f"{stocked.place.uri}/object",)
+
+
+def test_what_the_store_itself_damaged_is_one_objects_fault(stocked: Faulty) -> None:
+    stocked.proxy.rotten = "/other"
+    with pytest.raises(SourceMissing, match=r"/other: may not be read .the store has not kept what it was given: Exp"):
+        stocked.place.storage.read(f"{stocked.place.uri}/other")
+    assert stocked.place.storage.read(f"{stocked.place.uri}/object") == b"data"
 
 
 def test_settings_that_never_worked_are_not_waited_for_long(stocked: Faulty) -> None:
