@@ -84,7 +84,7 @@ def guarded(row: Row, seconds: str) -> Iterator[None]:
     started = time.perf_counter()
     try:
         yield
-    except StorageError:
+    except (StorageError, Stopped):
         raise
     except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
         row["status"], row["error_class"] = "failed", type(error).__name__

@@ -56,8 +56,9 @@ class Job:
 
     @property
     def storage(self) -> Storage:
-        """How its store is reached."""
-        return Storage(self.config.storage)
+        """How its store is reached; what it has served before tells a row's own fault from the store's."""
+        served = [*(file.uri for file in self.plan.files), job_uri(self.output, self.plan.job_id, "plan.json")]
+        return Storage(self.config.storage, served=served)
 
     @property
     def quarantine(self) -> Quarantine:

@@ -18,6 +18,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from repaint_batch import patience
 from repaint_batch.errors import Stopped
 from repaint_batch.results.interruption import interrupt_main, interruptible
 
@@ -73,6 +74,7 @@ class Listener:
     def _listen(self) -> None:
         with contextlib.suppress(RayError):
             ray.get(self._bell.wait.remote())
+            patience.STOP.set()  # nobody waits for a store any more
             with self._lock:
                 self._rung.set()
                 busy = self._busy
@@ -169,6 +171,7 @@ def stoppable(until: float | None) -> Iterator[Stop]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         stop.end("told to stop")
+        patience.STOP.set()
 
     def keep() -> None:
         stop.wait(None if until is None else max(0.0, until - time.monotonic()))
@@ -182,6 +185,7 @@ def stoppable(until: float | None) -> Iterator[Stop]:
             interrupt_main()
             finished.wait(_INSIST_S)
 
+    patience.STOP.clear()
     before = signal.signal(signal.SIGTERM, on_signal)
     keeper = threading.Thread(target=keep, daemon=True, name="stopping")
     keeper.start()
@@ -195,6 +199,7 @@ def stoppable(until: float | None) -> Iterator[Stop]:
     finally:
         finished.set()
         stop.wake()
+        patience.STOP.clear()
         signal.signal(signal.SIGTERM, before)
         with contextlib.suppress(RayError):
             ray.kill(bell)

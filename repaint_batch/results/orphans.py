@@ -34,7 +34,7 @@ class Orphan:
     Attributes:
         uri: where it is.
         size_bytes: what it takes.
-        kind: ``data file``, ``image``, or the kind of trace of a finished job: ``attempts``, ``lease`` ...
+        kind: ``data file``, ``image``, or the kind of trace of a finished job: ``inflight``, ``usage``
     """
 
     uri: str

@@ -42,7 +42,7 @@ def test_every_setting_is_explained(model: type[Model]) -> None:
 
 def test_choices_and_bounds_are_said() -> None:
     said = " ".join(line.strip(" #") for line in reference(JobConfig).splitlines())
-    assert "One of paper, best, balanced, fast, draft." in said
+    assert "One of paper, best, balanced, fast, draft, preview." in said
     assert "At least 1 and at most 16. candidates: 1" in said
     assert "Over 0 and under 1. mask_threshold: 0.5" in said
 

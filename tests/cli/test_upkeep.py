@@ -54,7 +54,7 @@ def test_a_day_in_the_life_of_an_output(output: str, tmp_path: Path) -> None:
     lost.write_bytes(b"12345")
     assert said("clean", output) == (0, "nothing to clean")
     code, text = said("clean", output, "--older-than-hours", "0")
-    assert "would delete (add --delete): 2 objects of 6 bytes: 1 image, 1 attempts" in text
+    assert "would delete (add --delete): 2 objects of 6 bytes: 1 image, 1 inflight" in text
     assert lost.exists()
     code, text = said("clean", output, "--older-than-hours", "0", "--delete")
     assert "deleted: 2 objects" in text
@@ -70,7 +70,7 @@ def test_a_version_is_returned_to(output: str) -> None:
     code, text = said("history", output)
     assert (code, "0 " in text) == (0, True)
     assert "job" in text
-    assert "1 shards, 1 rows failed" in text
+    assert "3 rows, 1 of them failed" in text
     code, text = said("rollback", output, "--to", "0")
     assert (code, "is again what it was at version 0: 0 ok, 0 skipped, 0 failed (version 2)" in text) == (0, True), text
     assert "jobs withdrawn: " in text

@@ -20,7 +20,7 @@ def install() -> None:
     from repaint_batch.pipeline.packing import PackedWindows
     from repaint_batch.preflight import looking
 
-    prepare, unpack, read_picture = stages.prepare, PackedWindows.__init__, looking.read_picture
+    prepare, unpack, read_pages = stages.prepare, PackedWindows.__init__, looking.read_pages
 
     def prepare_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_DECODE):
@@ -40,8 +40,8 @@ def install() -> None:
     def read_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_LOOK):
             os.kill(os.getpid(), signal.SIGKILL)
-        return read_picture(image, *arguments)
+        return read_pages(image, *arguments)
 
-    looking.read_picture = read_or_die
+    looking.read_pages = read_or_die
     stages.prepare = prepare_or_die
     PackedWindows.__init__ = unpack_or_die  # type: ignore[method-assign]
