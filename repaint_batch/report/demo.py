@@ -1,4 +1,4 @@
-"""The demo's page: damaged | restored | original, with the hole's PSNR, beside OpenCV's Telea where there is one."""
+"""The demo's page: damaged | Telea | restored | original, with PSNR and SSIM in the hole."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,16 @@ SHOWN_PX = 192
 """Least length of a picture's longer side on the page, in its own pixels: sharp at 96 CSS pixels on a dense screen."""
 
 KINDS = {
-    "strokes": ("Strokes", "as if someone had drawn over the picture"),
-    "boxes": ("Boxes", "a block of the picture is gone"),
-    "halves": ("Halves", "one half is known, the other is invented"),
+    "scratches": ("Scratches", "light and dark, some branch"),
+    "dust": ("Dust", "specks and hairs"),
+    "crease": ("Crease", "from edge to edge, with flakes"),
+    "stain": ("Stain", "what it covers is gone"),
+    "stamp": ("Date stamp", "burnt in by the camera"),
+    "writing": ("Handwriting", "ink across the picture"),
+    "torn": ("Torn corner", "a piece is missing"),
+    "object": ("Object", "something lies on the print"),
 }
-"""Mask kinds in the order of the page, with title and explanation; others follow under their own name."""
+"""Kinds of damage in the order of the page, with title and explanation; others follow under their own name."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +34,16 @@ class DemoCard:
 
     Attributes:
         sample_id: its name.
-        kind: of its mask: strokes, boxes, halves or another word.
-        damaged: encoded picture; transparent parts are shown hatched.
+        kind: of its damage: scratches, dust, or another word.
+        damaged: encoded picture.
         restored: encoded picture.
         original: encoded picture.
-        telea: OpenCV's restoration, encoded; None without OpenCV.
+        telea: OpenCV's restoration, encoded.
         psnr_db: PSNR of the restored pixels of the hole, in decibels.
-        telea_psnr_db: the same of Telea's; None without OpenCV.
-        mask: encoded mask, white where the hole is; makes that part of `damaged` transparent.
+        telea_psnr_db: the same of Telea's.
+        ssim: structural similarity in the hole.
+        telea_ssim: the same of Telea's.
+        credit: whose photograph it is.
     """
 
     sample_id: str
@@ -44,10 +51,12 @@ class DemoCard:
     damaged: bytes
     restored: bytes
     original: bytes
-    telea: bytes | None
+    telea: bytes
     psnr_db: float
-    telea_psnr_db: float | None
-    mask: bytes | None = None
+    telea_psnr_db: float
+    ssim: float
+    telea_ssim: float
+    credit: str
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ class DemoSummary:
 
     Attributes:
         seconds: from start to the last picture.
-        nfe: network evaluations a picture took.
+        nfe: network evaluations a window took.
+        windows: windows of all pictures.
         preset: name of the sampler's preset.
         prior: name of the prior.
         where: results table or folder, for the foot of the page; empty to leave it out.
@@ -64,6 +74,7 @@ class DemoSummary:
 
     seconds: float
     nfe: int
+    windows: int
     preset: str
     prior: str
     where: str = ""
@@ -75,14 +86,24 @@ class _Group:
     explanation: str
     cards: list["_ShownCard"]
     psnr_db: float
-    telea_psnr_db: float | None
+    telea_psnr_db: float
+    ssim: float
+    telea_ssim: float
     wins: int
+
+
+@dataclass(frozen=True)
+class _Figure:
+    label: str
+    uri: str
+    psnr_db: float | None = None
+    ssim: float | None = None
 
 
 @dataclass(frozen=True)
 class _ShownCard:
     card: DemoCard
-    figures: list[tuple[str, str, float | None]]  # (label, data URI, dB)
+    figures: list[_Figure]
 
 
 def write_demo_report(path: str | Path, cards: Sequence[DemoCard], summary: DemoSummary) -> None:
@@ -98,14 +119,16 @@ def demo_html(cards: Sequence[DemoCard], summary: DemoSummary) -> str:
     """Return the demo's page."""
     if not cards:
         raise ValueError("a demo page needs at least one picture")
-    compared = [card.telea_psnr_db for card in cards if card.telea_psnr_db is not None]
     return render(
         "demo.html.j2",
         groups=[_group(kind, list(members)) for kind, members in groupby(_ordered(cards), lambda card: card.kind)],
         pictures=len(cards),
         psnr_db=fmean(card.psnr_db for card in cards),
-        telea_psnr_db=fmean(compared) if compared else None,
+        telea_psnr_db=fmean(card.telea_psnr_db for card in cards),
+        ssim=fmean(card.ssim for card in cards),
+        telea_ssim=fmean(card.telea_ssim for card in cards),
         wins=_wins(cards),
+        credits=sorted({card.credit for card in cards}),
         time=duration(summary.seconds),
         each_s=summary.seconds / len(cards),
         summary=summary,
@@ -113,7 +136,7 @@ def demo_html(cards: Sequence[DemoCard], summary: DemoSummary) -> str:
 
 
 def contact_sheet(
-    cards: Sequence[DemoCard], *, across: int = 4, picture_px: int = 96, telea: bool = False
+    cards: Sequence[DemoCard], *, across: int = 3, picture_px: int = 128, telea: bool = False
 ) -> Image.Image:
     """Return one picture of all cards: damaged | restored | original (with `telea`, Telea's after the damaged one).
 
@@ -121,9 +144,8 @@ def contact_sheet(
         cards: in the order in which they are drawn, row by row.
         across: cards in a row.
         picture_px: side of each picture.
-        telea: show OpenCV's restoration as well, where a card has it.
+        telea: show OpenCV's restoration as well.
     """
-    telea = telea and any(card.telea is not None for card in cards)
     labels = ["damaged", *(["Telea"] if telea else []), "restored", "original"]
     gap, between, margin, head = 4, 22, 20, 22
     card_w = len(labels) * picture_px + (len(labels) - 1) * gap
@@ -139,10 +161,8 @@ def contact_sheet(
             draw.text((x, margin + 4), label, fill=(90, 96, 104), font=font, anchor="mm")
     for number, card in enumerate(cards):
         row, column = divmod(number, across)
-        pictures = [_damaged(card), read_rgba(card.restored), read_rgba(card.original)]
-        if telea:
-            pictures.insert(1, pictures[0] if card.telea is None else read_rgba(card.telea))
-        for place, picture in enumerate(pictures):
+        shown = [card.damaged, *([card.telea] if telea else []), card.restored, card.original]
+        for place, picture in enumerate(map(read_rgba, shown)):
             x = margin + column * (card_w + between) + place * (picture_px + gap)
             tile = _tile(picture, picture_px)
             offset = (picture_px - tile.width) // 2, (picture_px - tile.height) // 2
@@ -164,40 +184,36 @@ def _ordered(cards: Sequence[DemoCard]) -> list[DemoCard]:
 
 
 def _wins(cards: Sequence[DemoCard]) -> int:
-    return sum(card.telea_psnr_db is not None and card.psnr_db > card.telea_psnr_db for card in cards)
+    return sum(card.psnr_db > card.telea_psnr_db for card in cards)
 
 
-def _group(kind: str, cards: list[DemoCard]) -> _Group:
+def _group(kind: str, cards: Sequence[DemoCard]) -> _Group:
     title, explanation = KINDS.get(kind, (kind, ""))
-    compared = [card.telea_psnr_db for card in cards if card.telea_psnr_db is not None]
     return _Group(
         title=title,
         explanation=explanation,
         cards=[_shown(card) for card in cards],
         psnr_db=fmean(card.psnr_db for card in cards),
-        telea_psnr_db=fmean(compared) if compared else None,
+        telea_psnr_db=fmean(card.telea_psnr_db for card in cards),
+        ssim=fmean(card.ssim for card in cards),
+        telea_ssim=fmean(card.telea_ssim for card in cards),
         wins=_wins(cards),
     )
 
 
 def _shown(card: DemoCard) -> _ShownCard:
-    figures: list[tuple[str, str, float | None]] = [("Damaged", _page_picture(_damaged(card)), None)]
-    if card.telea is not None:
-        figures.append(("Telea", _page_picture(read_rgba(card.telea)), card.telea_psnr_db))
-    figures.append(("Restored", _page_picture(read_rgba(card.restored)), card.psnr_db))
-    figures.append(("Original", _page_picture(read_rgba(card.original)), None))
-    return _ShownCard(card, figures)
+    return _ShownCard(
+        card,
+        [
+            _Figure("Damaged", _page_picture(card.damaged)),
+            _Figure("Telea", _page_picture(card.telea), card.telea_psnr_db, card.telea_ssim),
+            _Figure("Restored", _page_picture(card.restored), card.psnr_db, card.ssim),
+            _Figure("Original", _page_picture(card.original)),
+        ],
+    )
 
 
-def _damaged(card: DemoCard) -> Image.Image:
-    picture = read_rgba(card.damaged)
-    if card.mask is not None:
-        hole = read_rgba(card.mask).convert("L")
-        picture.putalpha(hole.point(lambda white: 0 if white > 127 else 255))
-    return picture
-
-
-def _page_picture(picture: Image.Image) -> str:
-    large = enlarged(picture, SHOWN_PX)
+def _page_picture(data: bytes) -> str:
+    large = enlarged(read_rgba(data), SHOWN_PX)
     large.thumbnail((2 * SHOWN_PX, 2 * SHOWN_PX), Image.Resampling.LANCZOS)
     return data_uri(encoded(large, "WEBP", quality=90, alpha_quality=100, method=4), "image/webp")

@@ -204,8 +204,8 @@ def test_no_page_violates_accessibility_rules(
 def demo_url(tmp_path_factory: pytest.TempPathFactory, gradient: np.ndarray) -> str:
     path = tmp_path_factory.mktemp("demo") / "report.html"
     picture = png(gradient)
-    cards = [DemoCard(f"card-{n}", "boxes", picture, picture, picture, picture, 20.0, 18.0) for n in range(4)]
-    write_demo_report(path, cards, DemoSummary(1.0, 230, "fast", "bundled:emoji"))
+    cards = [DemoCard(f"card-{n}", "dust", picture, picture, picture, picture, 20.0, 18.0, 0.7, 0.6, "CC0") for n in range(4)]
+    write_demo_report(path, cards, DemoSummary(1.0, 60, 84, "fast", "bundled:photo"))
     return path.as_uri()
 
 
