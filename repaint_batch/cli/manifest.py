@@ -25,13 +25,13 @@ def _manifest() -> None:
 def build(
     to: Annotated[str, typer.Option(help="Manifest to write, NAME.parquet, on disk or s3://.")],
     images: Annotated[str | None, typer.Option(help="Folder or s3:// prefix of pictures.")] = None,
-    masks: Annotated[str | None, typer.Option(help="Folder or prefix of their masks; may be the same.")] = None,
+    masks: Annotated[str | None, typer.Option(help="Folder or prefix of masks, maybe the same, or COCO's NAME.json.")] = None,
     mask: Annotated[str | None, typer.Option(help="One mask for all pictures.")] = None,
     pattern: Annotated[
         str, typer.Option(help="Where a picture's mask is below --masks: {path}, {stem}, {folder}, {name}, {suffix}.")
     ] = "{stem}",
-    csv: Annotated[str | None, typer.Option(help="CSV file with headings.")] = None,
-    parquet: Annotated[str | None, typer.Option(help="Parquet file, or folder of them, e.g. a Hugging Face data set.")] = None,
+    csv: Annotated[str | None, typer.Option(help="CSV file with headings, of any usual separator.")] = None,
+    parquet: Annotated[str | None, typer.Option(help="Parquet file, folder of them, or Hugging Face data set on disk.")] = None,
     image_column: Annotated[str, typer.Option(help="Column of pictures in a CSV or Parquet.")] = "image",
     mask_column: Annotated[str, typer.Option(help="Column of masks.")] = "mask",
     id_column: Annotated[str, typer.Option(help="Column of ids.")] = "sample_id",
@@ -48,6 +48,7 @@ def build(
     """
     from repaint_batch.manifest.building import (
         Columns,
+        build_from_coco,
         build_from_csv,
         build_from_folders,
         build_from_parquet,
@@ -61,7 +62,9 @@ def build(
     if images is not None:
         if (masks is None) == (mask is None):
             raise ManifestError("--images needs either --masks, a folder, or --mask, one for all")
-        if masks is not None:
+        if masks is not None and masks.lower().endswith(".json"):
+            built = build_from_coco(images, masks, to, storage, allow_unpaired=allow_unpaired)
+        elif masks is not None:
             built = build_from_folders(images, masks, pattern, to, storage, allow_unpaired=allow_unpaired)
         else:
             built = build_with_one_mask(images, str(mask), to, storage, allow_unpaired=allow_unpaired)

@@ -1,4 +1,4 @@
-"""Manifests made from what a corpus is kept in: folders, a CSV, or Parquet as Hugging Face writes it.
+"""Manifests made from what a corpus is kept in: folders, COCO's annotations, a CSV, or Parquet as Hugging Face writes it.
 
 Rows go by in batches to a local file, which is checked as a run would check it and then put in place in one piece. URIs
 below the manifest's own folder are written relative to it, so that both can be moved together.
@@ -7,23 +7,28 @@ below the manifest's own folder are written relative to it, so that both can be 
 import json
 import tempfile
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import ManifestError
 from repaint_batch.images.masks import shapes_to_json
-from repaint_batch.manifest.pairing import Aside, FolderPairs, Unpaired, listed_pictures
+from repaint_batch.manifest.coco import read_coco
+from repaint_batch.manifest.columns import as_stored, decoded, stored
+from repaint_batch.manifest.csv_tables import csv_tables
+from repaint_batch.manifest.foreign import foreign_parts, part_tables
+from repaint_batch.manifest.pairing import NAMED, Aside, FolderPairs, Unpaired, listed_pictures
 from repaint_batch.manifest.reading import Manifest, absolute_uri, check_schema, difference, open_manifest
 from repaint_batch.schema import IMAGE_STRUCT
 from repaint_batch.storage import Storage, normalise
 
 _URI_ROWS = 16_384  # rows of a row group of URIs
 _BYTES_ROWS = 64  # rows of one that holds pictures
+
+_PANDAS_INDEX = "__index_level_"  # columns of it that pandas adds of its own accord
 
 _URI_SCHEMA = pa.schema([("sample_id", pa.string()), ("image", pa.string()), ("mask", pa.string())])
 
@@ -87,6 +92,33 @@ def build_from_folders(
     return Built(manifest.rows, unpaired, _outside(target, images, masks), pairs.aside, manifest.notes)
 
 
+def build_from_coco(images: str, annotations: str, target: str, storage: Storage, *, allow_unpaired: bool = False) -> Built:
+    """Write a manifest of the pictures in a folder or prefix, and their masks of a COCO file; sample_id = path below the folder.
+
+    Raises:
+        ManifestError: pictures and annotations do not pair off, or the file is none of COCO's; nothing is written.
+    """
+    annotations, aside = normalise(annotations), Aside()
+    masks = read_coco(annotations, storage)
+    listed = dict(listed_pictures(images, storage, aside))
+    without, alone = sorted(listed.keys() - masks.keys()), sorted(masks.keys() - listed.keys())
+    unpaired = Unpaired(len(without), len(alone), tuple(without[:NAMED]), tuple(alone[:NAMED]))
+    _refuse_names(aside, allow_unpaired)
+    if str(unpaired) and not allow_unpaired:
+        raise ManifestError(f"{unpaired}; leave them out with --allow-unpaired")
+    base = _base(target)
+
+    def tables() -> Iterator[pa.Table]:
+        paths = sorted(listed.keys() & masks.keys())
+        for start in range(0, len(paths), _BYTES_ROWS):
+            some = paths[start : start + _BYTES_ROWS]
+            structs = pa.array([{"bytes": masks[path], "path": None} for path in some], IMAGE_STRUCT)
+            yield pa.table({"sample_id": some, "image": [_relative(listed[path], base) for path in some], "mask": structs})
+
+    manifest = _write(tables(), _BYTES_ROWS, target, storage)
+    return Built(manifest.rows, unpaired, _outside(target, images), aside, manifest.notes)
+
+
 def build_with_one_mask(images: str, mask: str, target: str, storage: Storage, *, allow_unpaired: bool = False) -> Built:
     """Write a manifest of the pictures in a folder or prefix, all with the same mask; sample_id = path below it.
 
@@ -118,52 +150,33 @@ def build_from_csv(source: str, columns: Columns, target: str, storage: Storage)
         ManifestError: it cannot be read as CSV, or lacks a column.
     """
     source = normalise(source)
-    texts = (columns.image, columns.mask, columns.sample_id, columns.boxes, columns.polygons)
-    convert = pyarrow.csv.ConvertOptions(
-        column_types={name: pa.string() for name in texts if name}, strings_can_be_null=True, null_values=[""]
-    )
-    filesystem, path = storage.arrow(source)
+    texts = [columns.image, columns.mask, columns.sample_id, *filter(None, (columns.boxes, columns.polygons))]
 
     def tables() -> Iterator[pa.Table]:
         first_row = 0
-        with pyarrow.csv.open_csv(filesystem.open_input_stream(path), convert_options=convert) as reader:
-            for batch in reader:
-                table = pa.Table.from_batches([batch])
-                yield _renamed(table, columns, source, first_row, target)
-                first_row += len(table)
+        for table in csv_tables(source, texts, texts, storage):
+            yield _renamed(table, columns, source, first_row, target)
+            first_row += len(table)
 
-    try:
-        manifest = _write(tables(), _URI_ROWS, target, storage)
-    except FileNotFoundError as error:
-        raise ManifestError(f"{source}: no such file; check --csv") from error
-    except pa.ArrowInvalid as error:
-        raise ManifestError(f"{source}: cannot be read as CSV: {error}") from error
+    manifest = _write(tables(), _URI_ROWS, target, storage)
     return Built(manifest.rows, Unpaired(), _outside(target, source.rpartition("/")[0]), notes=manifest.notes)
 
 
 def build_from_parquet(source: str, columns: Columns, target: str, storage: Storage) -> Built:
     """Write a manifest of the rows of a Parquet file, or of a folder or prefix of them; other columns come along.
 
+    A folder may be one that Spark or Hive wrote, or a data set of Hugging Face's as ``save_to_disk`` leaves it.
+
     Raises:
         ManifestError: there is none, one cannot be read, or they lack a column.
     """
-    source = normalise(source)
-    files = [uri for uri, _ in storage.list(source) if uri.lower().endswith(".parquet")]
-    if not files:
-        raise ManifestError(f"{source}: no Parquet file there; check --parquet")
-    base = source.rpartition("/")[0] if files == [source] else source
+    base, parts = foreign_parts(normalise(source), storage)
 
     def tables() -> Iterator[pa.Table]:
-        for uri in files:
-            filesystem, path = storage.arrow(uri)
+        for part in parts:
             first_row = 0
-            try:
-                parquet = pq.ParquetFile(path, filesystem=filesystem)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise ManifestError(f"{uri}: cannot be read as Parquet: {error}") from error
-            for batch in parquet.iter_batches(batch_size=_BYTES_ROWS):
-                table = pa.Table.from_batches([batch]).replace_schema_metadata(None)
-                yield _renamed(table, columns, uri, first_row, target, base)
+            for table in part_tables(part, _BYTES_ROWS, storage):
+                yield _renamed(table, columns, part.uri, first_row, target, part.name)
                 first_row += len(table)
 
     manifest = _write(tables(), _BYTES_ROWS, target, storage)
@@ -186,9 +199,9 @@ def _table(batch: list[tuple[str, str, str]]) -> pa.Table:
 
 
 def _renamed(
-    table: pa.Table, columns: Columns, source: str, first_row: int, target: str, base: str | None = None
+    table: pa.Table, columns: Columns, source: str, first_row: int, target: str, name: str | None = None
 ) -> pa.Table:
-    """Return a batch of a foreign table with a manifest's columns in front of its own."""
+    """Return a batch of a foreign table with a manifest's columns in front of its own; `name` is of the file, for ids."""
     drawn = columns.boxes or columns.polygons
     wanted = [columns.image, *([n for n in (columns.boxes, columns.polygons) if n] if drawn else [columns.mask])]
     missing = [name for name in wanted if name not in table.column_names]
@@ -199,18 +212,18 @@ def _renamed(
     mask = _drawn(table, columns, source) if drawn else _values(table[columns.mask], folder, target, source)
     if columns.sample_id in table.column_names:
         ids = table[columns.sample_id]
-    elif base is None:
+    elif name is None:
         ids = table[columns.image]
     else:
-        name = source.removeprefix(base).lstrip("/")
         ids = pa.chunked_array([[f"{name}/{row:08d}" for row in range(first_row, first_row + len(table))]], pa.string())
     used = {"sample_id", "image", "mask", columns.sample_id, *wanted}
-    others = [name for name in table.column_names if name not in used]
+    others = [name for name in table.column_names if name not in used and not name.startswith(_PANDAS_INDEX)]
     return pa.table({"sample_id": ids, "image": image, "mask": mask, **{name: table[name] for name in others}})
 
 
 def _values(column: pa.ChunkedArray, folder: str, target: str, source: str) -> pa.ChunkedArray:
     """Return URIs or structs that mean in the manifest what they mean beside `source`."""
+    column = decoded(column)
     kind = column.type
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         return pa.chunked_array([[{"bytes": data, "path": None} for data in column.to_pylist()]], IMAGE_STRUCT)
@@ -274,15 +287,18 @@ def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: St
     with tempfile.TemporaryDirectory(prefix="repaint-batch-") as scratch:
         path = Path(scratch, "manifest.parquet")
         writer: pq.ParquetWriter | None = None
+        notes: dict[str, None] = {}
         try:
-            for table in tables:
+            for raw in tables:
                 if writer is None:
-                    check_schema(table.schema, target)
+                    check_schema(raw.schema, target)
+                notes |= dict.fromkeys(stored(raw.schema, target).notes)
+                table = as_stored(raw, target)
+                if writer is None:
                     writer = pq.ParquetWriter(path, table.schema, compression="zstd", write_page_checksum=True)
-                elif table.schema != writer.schema:
-                    differs = difference(writer.schema, table.schema) or "their order"
+                elif differs := difference(writer.schema, table.schema):
                     raise ManifestError(f"{target}: the sources' columns differ: {differs}; write all sources with the same")
-                writer.write_table(table, row_group_size=group_rows)
+                writer.write_table(table.select(writer.schema.names), row_group_size=group_rows)
         finally:
             if writer is not None:
                 writer.close()
@@ -293,4 +309,4 @@ def _write(tables: Iterable[pa.Table], group_rows: int, target: str, storage: St
         except ManifestError as error:
             raise ManifestError(str(error).replace(str(path), target)) from error
         storage.upload(target, path)
-        return manifest
+        return replace(manifest, notes=(*notes, *manifest.notes))

@@ -116,6 +116,12 @@ def as_stored(rows: pa.Table, uri: str) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of text, bytes or structs without dictionaries, run ends, extensions and views."""
+    kind = _as_read(pa.field("image", column.type))
+    return pa.chunked_array([_cast(chunk, kind) for chunk in column.chunks], kind)
+
+
 def to_look_at(schema: pa.Schema) -> list[str]:
     """Return the columns of a manifest whose values may turn out to be none that the table can hold; not those of pictures."""
     own = {field.name for field in passthrough(schema)}
@@ -271,6 +277,8 @@ def _is_risky(kind: pa.DataType) -> bool:
 def _cast(array: pa.Array, kind: pa.DataType) -> pa.Array:
     """Return `array` as `kind`, which is what `_storable` says of its type."""
     source = array.type
+    if source == kind and not any(map(_is_risky, _leaf_types(kind))):
+        return array
     if isinstance(source, pa.BaseExtensionType):
         return _cast(array.storage, kind)
     if isinstance(source, pa.DictionaryType):

@@ -19,29 +19,34 @@ _SUFFIX = ".parquet"
 _SAID = 5
 
 
-def find_files(uri: str, storage: Storage) -> tuple[str, list[tuple[str, Partition]]]:
-    """Return the folder or prefix that relative URIs start from, and a manifest's files in key order.
+def find_files(
+    uri: str, storage: Storage, suffixes: tuple[str, ...] = (_SUFFIX,), setting: str = "input.manifest"
+) -> tuple[str, list[tuple[str, Partition]]]:
+    """Return the folder or prefix that relative URIs start from, and a table's files in key order.
 
     Args:
         uri: normalised, of a file, or of a folder or prefix, which may be called like a file.
         storage: how to reach it.
+        suffixes: of its files.
+        setting: what said where it is.
 
     Raises:
         ManifestError: there is none; it says what is there instead.
     """
     found, aside = [], Counter[str]()
     for each, _ in storage.walk(uri):
-        if each == uri and uri.lower().endswith(_SUFFIX):
+        if each == uri and uri.lower().endswith(suffixes):
             return uri.rpartition("/")[0], [(uri, {})]
         *folders, name = each[len(uri) + 1 :].split("/")
         if any(part.startswith(("_", ".")) and "=" not in part for part in (*folders, name)):
             continue
-        if name.lower().endswith(_SUFFIX):
+        if name.lower().endswith(suffixes):
             found.append((each, _partition(folders)))
         else:
             aside[posixpath.splitext(each)[1].lower()] += 1
     if not found:
-        raise ManifestError(f"{uri}: no Parquet manifest there{_instead(aside)}; check input.manifest")
+        what = "Parquet manifest" if suffixes == (_SUFFIX,) else "Parquet file"
+        raise ManifestError(f"{uri}: no {what} there{_instead(aside)}; check {setting}")
     return uri, sorted(found, key=lambda file: file[0])
 
 

@@ -22,7 +22,8 @@ MASK_SUFFIXES = (*PICTURE_SUFFIXES, ".json")
 """Masks are pictures too, or boxes and polygons."""
 
 _PLACES = ("path", "stem", "folder", "name", "suffix")
-_NAMED = 5  # offenders that are named
+NAMED = 5
+"""Offenders that are named."""
 _RESIDENT = re.compile(
     r"(?i)(^|/)(\._[^/]*|@eaDir/.*|\.ipynb_checkpoints/.*|__MACOSX/.*|\.AppleDouble/.*|\.thumbnails/.*|[$#@]recycle(\.bin)?/.*"
     r"|\.Trash[^/]*/.*|\.git/.*|Thumbs\.db|ehthumbs\.db|desktop\.ini|\.DS_Store|[^/]*_\$folder\$)$",
@@ -202,7 +203,7 @@ class FolderPairs:
 
     def _counted(self, column: str, what: str) -> tuple[int, tuple[str, ...]]:
         (count,) = self._db.execute(f"select count(*) {what}").fetchone()
-        names = self._db.execute(f"select {column} {what} order by {column} limit {_NAMED}").fetchall()
+        names = self._db.execute(f"select {column} {what} order by {column} limit {NAMED}").fetchall()
         return count, tuple(name for (name,) in names)
 
 
@@ -227,7 +228,7 @@ def _listed(
             aside.suffixes[posixpath.splitext(path)[1].lower()] += 1
         elif reason := _refusal(uri, path, policy):
             aside.refused_count += 1
-            aside.refused += [reason] if len(aside.refused) < _NAMED else []
+            aside.refused += [reason] if len(aside.refused) < NAMED else []
         else:
             yield uri, path, identity_of(info)
 
