@@ -16,7 +16,8 @@ from typing import Any
 from repaint_batch.errors import ManifestError, UriRefused
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif")
+_NEWER = (".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".avif", ".heic", ".heif")
+PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", *_NEWER)
 """Names of pictures end so; what ends otherwise is left aside."""
 MASK_SUFFIXES = (*PICTURE_SUFFIXES, ".json")
 """Masks are pictures too, or boxes and polygons."""

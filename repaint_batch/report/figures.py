@@ -133,6 +133,7 @@ class Figures:
     rows: int
     statuses: dict[str, int]
     errors: list[tuple[str, int]]
+    dropped: list[tuple[str, int]]
     nfe: int
     spans: list[Span] = field(repr=False)
     wall_s: float
@@ -158,6 +159,7 @@ def figures(rows: pa.Table, job_order: Sequence[str] = ()) -> Figures:
         rows=len(rows),
         statuses={status: counted.get(status, 0) for status in STATUSES},
         errors=[(name or "unnamed", count) for name, count in errors],
+        dropped=_dropped(rows),
         nfe=pc.sum(rows["nfe"]).as_py() or 0,
         spans=spans,
         wall_s=sum(end - start for start, end, _, _ in axis.pieces),
@@ -171,6 +173,12 @@ def figures(rows: pa.Table, job_order: Sequence[str] = ()) -> Figures:
 def _counts(column: pa.ChunkedArray) -> tuple[list[str | None], list[int]]:
     counted = pc.value_counts(column.combine_chunks())
     return counted.field("values").to_pylist(), counted.field("counts").to_pylist()
+
+
+def _dropped(rows: pa.Table) -> list[tuple[str, int]]:
+    """Return what pictures lost beside their pixels, and in how many rows, the commonest first."""
+    names = pc.list_flatten(rows["dropped"])
+    return sorted(((str(name), count) for name, count in zip(*_counts(names), strict=True)), key=lambda pair: (-pair[1], pair[0]))
 
 
 def shard_spans(rows: pa.Table, job_order: Sequence[str] = ()) -> list[Span]:

@@ -118,7 +118,14 @@ def report_html(rows: pa.Table | Iterable[pa.RecordBatch], pictures: Pictures, f
 def _figure_columns(rows: pa.Table | pa.RecordBatch) -> pa.Table:
     """Return the columns that figures are made of, without pictures and the manifest's own."""
     wanted = [field for field in RESULTS if field.name != "output"]
-    return pa.table({field.name: pa.chunked_array([_flat(rows[field.name])]).cast(field.type) for field in wanted})
+    return pa.table({field.name: _column(rows, field) for field in wanted})
+
+
+def _column(rows: pa.Table | pa.RecordBatch, field: pa.Field) -> pa.ChunkedArray:
+    """Return a column; nulls where results of an earlier edition have none."""
+    if field.name not in rows.schema.names:
+        return pa.chunked_array([pa.nulls(len(rows), field.type)])
+    return pa.chunked_array([_flat(rows[field.name])]).cast(field.type)
 
 
 def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:

@@ -25,6 +25,10 @@ SUFFIXES = {
     "TIFF": (".tif", ".tiff"),
     "BMP": (".bmp",),
     "GIF": (".gif",),
+    "JPEG2000": (".jp2", ".j2k", ".jpx", ".jpf"),
+    "JXL": (".jxl",),
+    "AVIF": (".avif",),
+    "HEIF": (".heic", ".heif"),
 }
 _SEGMENT_BYTES = 200
 _NAME_BYTES = 700

@@ -49,7 +49,13 @@ def test_counts_by_status_and_error_class() -> None:
     numbers = figures(results(rows))
     assert numbers.statuses == {"ok": 1, "skipped": 1, "failed": 3}
     assert numbers.errors == [("MaskInvalid", 2), ("ImageInvalid", 1)]
+    assert numbers.dropped == []
     assert numbers.nfe == 230
+
+
+def test_what_was_dropped_is_counted_by_name() -> None:
+    rows = [result_row(0, dropped=["C2PA manifest", "gain map"]), result_row(1, dropped=["gain map"]), result_row(2, dropped=[])]
+    assert figures(results(rows)).dropped == [("gain map", 2), ("C2PA manifest", 1)]
 
 
 def test_an_empty_table_has_figures_and_drawings() -> None:

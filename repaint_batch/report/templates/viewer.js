@@ -96,6 +96,7 @@ function details(row) {
     ["Hole", has("hole_fraction", percent)],
     ["Seam score", has("seam_score", (seam) => seam.toFixed(3))],
     ["Known pixels", has("known_pixels_equal", (equal) => (equal ? "unchanged" : "changed"))],
+    ["Dropped", has("dropped", (names) => names.join(", "))],
     ["Windows", has("windows", number)],
     ["Evaluations", has("nfe", number)],
     ["Time", took || null],
