@@ -15,7 +15,8 @@ from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Unrestored, restore_pictures
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
-from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.presets import sampler_named
+from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage
 
 PictureT = TypeVar("PictureT", Image.Image, np.ndarray)
@@ -29,7 +30,7 @@ def inpaint(
     mask: Image.Image | np.ndarray,
     *,
     prior: str | PriorConfig | RePaintPipeline = "bundled:photo",
-    preset: str = "fast",
+    preset: str | Sampler = "fast",
     seed: int = 0,
     hole: str = "white",
 ) -> PictureT:
@@ -41,7 +42,8 @@ def inpaint(
         image: PIL image, or array (H, W), (H, W, 3) or (H, W, 4), uint8 or float in [0, 1].
         mask: PIL image, or array (H, W) of bool, uint8 or float in [0, 1], as large as the picture.
         prior: where the network is, as in a job's config, or a pipeline that holds one.
-        preset: a name in `repaint_batch.sampler.presets.PRESETS`: ``paper``, ``balanced``, ``fast`` and others.
+        preset: a name in `repaint_batch.sampler.presets.PRESETS`: ``paper``, ``balanced``, ``fast`` and others; or a sampler,
+            such as one of your own, see `repaint_batch.sampler.sampler.Sampler`.
         seed: another seed gives another restoration.
         hole: which pixels of the mask to restore: ``white`` (True, 1, 255) or ``black``.
 
@@ -51,8 +53,7 @@ def inpaint(
     Example:
         >>> restored = inpaint(Image.open("scratched.png"), Image.open("scratches.png"))
     """
-    if preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+    sampler = sampler_named(preset)
     pipeline = prior if isinstance(prior, RePaintPipeline) else _pipeline(prior)
     config = parse_config({"hole": hole}, ImagesConfig, "inpaint")
     resolution_px = pipeline.prior.resolution_px
@@ -62,7 +63,7 @@ def inpaint(
         what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
         raise MaskInvalid(f"the mask {what}; {hole} pixels are the ones to restore")
     keys = [sample_key(seed, "", window) for window in range(len(prepared.windows))]
-    engine = pipeline.engine(PRESETS[preset], min(_BATCH_WINDOWS, len(prepared.windows)))
+    engine = pipeline.engine(sampler, min(_BATCH_WINDOWS, len(prepared.windows)))
     (restored,) = restore_pictures(engine, [Unrestored.of(prepared, keys)])
     done = compose(picture, marks, restored, config, resolution_px, "source")
     result = Image.open(io.BytesIO(done.data))

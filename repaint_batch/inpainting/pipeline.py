@@ -18,7 +18,7 @@ from repaint_batch.priors.diffusers_folder import read_diffusers_folder
 from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.presets import sampler_named
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.run import ChainState, OnStep, sample
 from repaint_batch.sampler.sampler import Sampler
@@ -199,7 +199,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         output_type: str = "pil",
         return_dict: bool = True,
         *,
-        preset: str | None = None,
+        preset: str | Sampler | None = None,
         class_labels: int | Sequence[int] | Tensor | None = None,
         classifier: GuidedClassifier | None = None,
         classifier_scale: float | None = None,
@@ -220,8 +220,8 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             generator: one for all pictures or one for each; gives every picture the key of its noise.
             output_type: ``pil``, ``np`` or ``pt``; the latter two in [0, 1].
             return_dict: whether an `ImagePipelineOutput` comes back, or a tuple of its images.
-            preset: settings by name instead of the four above, see
-                `repaint_batch.sampler.presets.PRESETS`; ``paper`` is the one with these defaults.
+            preset: settings by name instead of the four above, see `repaint_batch.sampler.presets.PRESETS`; ``paper`` is the
+                one with these defaults. Or a sampler, such as one of your own.
             class_labels: class of each picture, or one for all, where the network or a classifier has classes.
             classifier: guides this call, in place of the pipeline's own.
             classifier_scale: strength of guidance, by default the pipeline's own.
@@ -283,7 +283,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
 
 
 def _sampler(
-    preset: str | None, steps: int | None, eta: float | None, length: int | None, n_sample: int | None, trained_steps: int
+    preset: str | Sampler | None, steps: int | None, eta: float | None, length: int | None, n_sample: int | None, trained_steps: int
 ) -> Sampler:
     """Return the sampler of a call's settings.
 
@@ -293,11 +293,10 @@ def _sampler(
     given = {"num_steps": steps, "jump_length": length, "jump_n_sample": n_sample, "eta": eta}
     own = {name: value for name, value in given.items() if value is not None}
     if preset is not None:
-        if preset not in PRESETS:
-            raise ConfigError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+        sampler = sampler_named(preset)
         if own:
             raise ConfigError(f"a preset decides every setting; leave out either it or {', '.join(own)}")
-        return PRESETS[preset]
+        return sampler
     sampler = RePaint(**{"num_steps": min(RePaint.num_steps, trained_steps)} | own)  # type: ignore[arg-type]
     if not 1 <= sampler.num_steps <= trained_steps:
         raise ConfigError(f"num_inference_steps {sampler.num_steps} is outside 1 .. {trained_steps}, the network's own")

@@ -23,7 +23,22 @@ class Prediction:
 
 
 class Prior(Protocol):
-    """A diffusion model that predicts noise."""
+    """A diffusion model that predicts noise.
+
+    A prior of one's own is anything that has these three; `repaint_batch.sampler.run.sample` takes it as it is:
+
+        >>> class GreyNoise:
+        ...     "Knows that pixels are N(0, 0.1^2), each by itself."
+        ...     schedule, fixed_large_variance = NoiseSchedule.linear(), False
+        ...
+        ...     def __call__(self, x_t, t):
+        ...         alpha_bar = self.schedule.alpha_bar[t].float().view(-1, 1, 1, 1)
+        ...         variance = 0.01 * alpha_bar + 1 - alpha_bar
+        ...         return Prediction((1 - alpha_bar).sqrt() / variance * x_t)
+
+    A network that predicts eps, x_0 or v becomes one by `repaint_batch.RePaintPipeline(unet=network, scheduler=...)`, which needs
+    of it ``network(x_t, t, class_labels=None).sample`` and diffusers' ``config``.
+    """
 
     @property
     def schedule(self) -> NoiseSchedule:

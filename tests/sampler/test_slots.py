@@ -8,6 +8,7 @@ from diffusers import UNet2DModel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import repaint_batch.sampler.prior as prior_module
 import repaint_batch.sampler.sampler as sampler_module
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.noise import sample_key
@@ -149,6 +150,16 @@ def test_the_documented_sampler_of_ones_own_runs():
     restored = sample(own, PRIOR, known, keep, [1, 2])
     assert torch.equal(restored[keep.expand_as(known)], known[keep.expand_as(known)])
     assert own.describe() == {"sampler": "ddim-replace", "version": 1, "num_steps": 10}
+
+
+def test_the_documented_prior_of_ones_own_runs():
+    """The example in `Prior`'s docstring, as it stands there: its restorations have its law."""
+    example = doctest.DocTestParser().get_examples(prior_module.Prior.__doc__)[0].source
+    names = {"NoiseSchedule": NoiseSchedule, "Prediction": Prediction}
+    exec(example, names)
+    known, keep = torch.zeros(400, *SHAPE), torch.zeros(400, 1, 8, 8, dtype=torch.bool)
+    restored = sample(AnnealedLangevin(60), names["GreyNoise"](), known, keep, range(400))
+    assert float(restored.std()) == pytest.approx(0.1, rel=0.05)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=["annealed", "repaint"])
