@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from repaint_batch.config import ImagesConfig, PriorConfig, parse_config
-from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
+from repaint_batch.errors import ImageInvalid, MaskInvalid
 from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Unrestored, restore_pictures

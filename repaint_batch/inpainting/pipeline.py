@@ -283,7 +283,12 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
 
 
 def _sampler(
-    preset: str | Sampler | None, steps: int | None, eta: float | None, length: int | None, n_sample: int | None, trained_steps: int
+    preset: str | Sampler | None,
+    steps: int | None,
+    eta: float | None,
+    length: int | None,
+    n_sample: int | None,
+    trained_steps: int,
 ) -> Sampler:
     """Return the sampler of a call's settings.
 
