@@ -193,7 +193,7 @@ def _inspect(
             as_stored(rows.drop_columns("sample_id"), uri)
             ids += rows["sample_id"].cast(pa.large_string()).chunks
             ids[-1].validate(full=True)
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowInvalid, OSError) as error:
         raise ManifestError(f"{uri}: {error}; sample_id must be UTF-8, and the file whole") from error
     column = pa.chunked_array(ids, pa.large_string())
     nulls = [i for i in range(len(column)) if not column[i].is_valid][:_NAMED] if column.null_count else []

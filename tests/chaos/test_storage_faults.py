@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repaint_batch.errors import StoreUnavailable
+from repaint_batch.errors import ManifestError, StoreUnavailable
 from repaint_batch.manifest import open_manifest, read_rows
 from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
@@ -107,6 +107,5 @@ def test_a_manifest_that_rotted_is_refused(faulty: Faulty) -> None:
     rotten = buffer.getvalue().replace(b"x" * 100, b"x" * 99 + b"y", 1)
     uri = f"{faulty.behind.uri}/rotten.parquet"
     faulty.behind.storage.write(uri, rotten)
-    manifest = open_manifest(uri, faulty.behind.storage)
-    with pytest.raises(OSError, match=r"(?i)crc"):
-        read_rows(manifest.files, 0, 1, faulty.behind.storage)
+    with pytest.raises(ManifestError, match=r"(?i)crc"):
+        open_manifest(uri, faulty.behind.storage)
