@@ -95,7 +95,8 @@ def test_a_killed_driver_then_resume_failed(head: Head, local_place: Place, tiny
     assert [row["sample_id"] for row in table.rows(("sample_id",))] == [row["sample_id"] for row in corpus]
     assert verify(output, local_place.storage).exit_code == 0
     lines = json_lines(head, plan.job_id)
-    assert {line["shard"] for line in lines if line["message"] == "shard committed"} == set(range(plan.shards))
+    parcels = {line["row"]: line["rows"] for line in lines if line["message"] == "parcel committed"}
+    assert sum(parcels.values()) == plan.rows, "each is told once"
     assert {line["sample_id"] for line in lines if line["message"] == "row failed"} == {"picture-0005"}
 
 
