@@ -5,6 +5,7 @@ parcel to be unpacked, packed or sent on.
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -87,7 +88,7 @@ class EngineLoop:
         self._restorer: Restorer | None = None
         self._busy_s = self._first_at = self._last_at = 0.0
         self._fed = (0, 0)
-        self._saved_at = self._told_at = time.monotonic()
+        self._saved_at, self._told_at = time.monotonic(), -math.inf
         self._room = threading.Condition()
         self._saver = ThreadPoolExecutor(1, "saving")
         self._saving: Future[None] | None = None
