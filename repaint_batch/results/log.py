@@ -83,15 +83,15 @@ class Log:
 
     def follow(self, version: int) -> Iterator[tuple[int, list[Action]]]:
         """Yield the entries after a version, to the newest; one request more than there are, or a few ahead of many."""
-        ahead = 1
+        found, ahead = 0, 1
         with ThreadPoolExecutor(_READ_AHEAD) as pool:
             while True:
                 for entry in pool.map(self.read, range(version + 1, version + 1 + ahead)):
                     if entry is None:
                         return
-                    version += 1
+                    version, found = version + 1, found + 1
                     yield version, entry
-                ahead = min(2 * ahead, _READ_AHEAD)
+                ahead = min(found, _READ_AHEAD)
 
     def checkpoint(self, upto: int | None = None) -> Checkpoint | None:
         """Return the newest checkpoint, or that before or at a version; None if there is none."""

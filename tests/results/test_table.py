@@ -177,10 +177,11 @@ def test_looking_again_is_one_request(faulty: Faulty) -> None:
     feed = CommitFeed(ResultsTable(faulty.place.uri, faulty.place.storage), plan)
     asked: list[Exchange] = []
     faulty.proxy.watch = lambda exchange: bool(asked.append(exchange)) if not exchange.performed else False
-    for look in (status.poll, feed.poll):
-        for new in (False, True):
-            if new:
-                publish(table, plan, shard_rows(plan, 1 if look == status.poll else 2))
+    for new in (0, 1, 0, 1):
+        if new:
+            publish(table, plan, shard_rows(plan, feed.shards.spans[0][1]))
+        for look in (status.poll, feed.poll):
             asked.clear()
             look()
-            assert len(asked) == (2 if new else 1) + (look == feed.poll and not new), [exchange.path for exchange in asked]
+            assert len(asked) == new + 1, [exchange.path for exchange in asked]
+    assert status.status.missing == 10 - feed.rows == 0
