@@ -277,7 +277,10 @@ class Storage:
             os.makedirs(posixpath.dirname(path), exist_ok=True)
             # A link to a finished file, so that nobody sees it half-written.
             part = f"{path}.{uuid.uuid4().hex[:12]}.part"
-            Path(part).write_bytes(data)
+            with open(part, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
             try:
                 os.link(part, path)
             except FileExistsError:

@@ -16,7 +16,7 @@ from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.status import OutputStatus, no_holes, read_status
+from repaint_batch.results.status import OutputStatus, StatusFeed, no_holes, read_status
 from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
@@ -114,12 +114,13 @@ def status(
     Example: repaint-batch status ./restored --watch
     """
     storage = _storage(endpoint_url)
-    found = read_status(output, storage)
+    feed = StatusFeed(output, storage)
+    found = feed.status
     if watch and not as_json:
         with Live(_status_table(found), console=console, auto_refresh=False) as live:
             while not found.finished:
                 time.sleep(_WATCH_S)
-                found = read_status(output, storage)
+                found = feed.poll()
                 live.update(_status_table(found), refresh=True)
     elif as_json:
         typer.echo(json.dumps(_status_json(found)))

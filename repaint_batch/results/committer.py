@@ -25,11 +25,20 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from repaint_batch.errors import CommitFailed, CommitUnknown, ConfigError, Fenced, RepaintBatchError, StorageError, redact
+from repaint_batch.errors import (
+    CommitFailed,
+    CommitUnknown,
+    ConfigError,
+    Fenced,
+    RepaintBatchError,
+    StorageError,
+    StoreUnavailable,
+    redact,
+)
 from repaint_batch.results.checkpoints import Checkpoints
 from repaint_batch.results.known_ids import KnownIds
 from repaint_batch.results.ledger import Ledger, actions_of
-from repaint_batch.results.log import Log
+from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.staging import Entry, read_staged, stage
@@ -114,7 +123,8 @@ class Committer:
 
         Raises:
             Fenced: another driver has the job; nothing was published, and nothing will be.
-            CommitUnknown: the store was silent; nobody knows.
+            StoreUnavailable: the store was waited for in vain; nobody knows.
+            CommitUnknown: it answered something else; likewise.
             CommitFailed: the rows are certainly not there.
             StorageError: the entry's object had to be read, and could not be.
         """
@@ -252,6 +262,8 @@ class Committer:
                 if self._log.write(self._ledger.version + 1, actions):
                     self._ledger.take(self._ledger.version + 1, actions)
                     break
+            except StoreUnavailable:
+                raise  # it was waited for long enough
             except StorageError as error:
                 trouble = error
             before = self._ledger.version
@@ -298,15 +310,18 @@ class Committer:
         """Take in what has been committed since; return whether a commit with this token is among it.
 
         Raises:
-            CommitUnknown: the store is silent.
+            StoreUnavailable: the store was waited for in vain.
+            CommitUnknown: it answers something else.
         """
         ours = False
         try:
             for version, actions in self._log.follow(self._ledger.version):
                 self._ledger.take(version, actions)
-                ours |= any(action.get("commitInfo", {}).get(_TOKEN) == token for action in actions)
+                ours |= info_of(actions).get(_TOKEN) == token
                 if any("protocol" in action or "metaData" in action for action in actions):
                     _check_writable(self._table.open())
+        except StoreUnavailable:
+            raise
         except (StorageError, DeltaError, OSError) as error:
             raise CommitUnknown(f"{self._table.uri}: the table cannot be asked what it holds: {redact(str(error))}") from error
         return ours

@@ -20,7 +20,7 @@ from deltalake.exceptions import DeltaError
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.ledger import Ledger, epoch_id
-from repaint_batch.results.log import Action, Log
+from repaint_batch.results.log import Action, Log, info_of
 from repaint_batch.results.outputs import named_images
 from repaint_batch.results.plan import load_plans, load_withdrawn, reinstate, withdraw
 from repaint_batch.results.reading import data_files
@@ -93,7 +93,7 @@ def read_history(output: str, storage: Storage) -> list[Change]:
     changes: list[Change] = []
     moved: list[tuple[int, set[str], set[str]]] = []
     for version, actions in log.entries(versions):
-        change = _change(version, _info(actions))
+        change = _change(version, info_of(actions))
         before = changes[-1] if changes else None
         if before and change.what == "job" and (before.what, before.job_id) == (change.what, change.job_id):
             change = replace(
@@ -198,10 +198,6 @@ def _table_of(output: str, storage: Storage) -> ResultsTable:
     if not table.exists():
         raise NothingToResume(f"{output}: there are no results; check the output")
     return table
-
-
-def _info(actions: list[Action]) -> dict[str, Any]:
-    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
 
 
 def _paths(actions: list[Action], kind: str) -> set[str]:

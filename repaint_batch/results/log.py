@@ -10,7 +10,7 @@ Source: the Delta transaction log protocol, sections *Delta Log Entries*, *Check
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,11 @@ class Checkpoint:
     uris: tuple[str, ...]
 
 
+def info_of(actions: Iterable[Action]) -> dict[str, Any]:
+    """Return what an entry says of itself."""
+    return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+
+
 class Log:
     """The log of a table.
 
@@ -61,7 +66,9 @@ class Log:
         """
         try:
             return [json.loads(line) for line in self._storage.read(self._uri(version)).splitlines() if line]
-        except SourceMissing:
+        except SourceMissing as error:
+            if not isinstance(error.__cause__, FileNotFoundError):  # it may be there, and is not shown to this client
+                raise StorageError(str(error)) from error
             return None
         except ValueError as error:
             raise StorageError(f"{self._uri(version)} is no entry of a Delta log: {error}") from error
@@ -76,15 +83,15 @@ class Log:
 
     def follow(self, version: int) -> Iterator[tuple[int, list[Action]]]:
         """Yield the entries after a version, to the newest; one request more than there are, or a few ahead of many."""
-        ahead = 1
+        found, ahead = 0, 1
         with ThreadPoolExecutor(_READ_AHEAD) as pool:
             while True:
                 for entry in pool.map(self.read, range(version + 1, version + 1 + ahead)):
                     if entry is None:
                         return
-                    version += 1
+                    version, found = version + 1, found + 1
                     yield version, entry
-                ahead = min(2 * ahead, _READ_AHEAD)
+                ahead = min(found, _READ_AHEAD)
 
     def checkpoint(self, upto: int | None = None) -> Checkpoint | None:
         """Return the newest checkpoint, or that before or at a version; None if there is none."""

@@ -49,6 +49,16 @@ class Snapshot:
         self._schema = pa.schema(table.schema().to_arrow())
         self._engine = QueryBuilder().register("rows", table) if storage.is_protected(uri) else None
 
+    @property
+    def version(self) -> int:
+        """The version."""
+        return int(self._table.version())
+
+    @property
+    def names(self) -> list[str]:
+        """Columns of the table, in order."""
+        return list(self._schema.names)
+
     def read(
         self, columns: Sequence[str] | None = None, where: Filters = (), order: Order = (), most: int | None = None
     ) -> pa.Table:

@@ -1,9 +1,12 @@
 """How far an output is: what was planned against what the table holds."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from repaint_batch.errors import NothingToResume
+from repaint_batch.results.history import ROLLBACK
+from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.table import ResultsTable, shards_within
 from repaint_batch.storage import Storage
@@ -74,18 +77,68 @@ def read_status(output: str, storage: Storage) -> OutputStatus:
     Raises:
         NothingToResume: there is no job in it.
     """
-    plans = load_plans(output, storage)
-    if not plans:
-        raise NothingToResume(f"{output}: no job was ever planned there; check the output, or start with `repaint-batch run`")
-    table = ResultsTable(output, storage)
-    ledger = table.ledger()
-    jobs = []
-    for plan in plans:
-        done = ledger.done(plan.job_id)
-        jobs.append(JobStatus(plan, len(shards_within(plan, done)), len(done)))
-    counts = table.counts() if table.exists() else {"ok": 0, "skipped": 0, "failed": 0}
-    rows = plans[0].rows
-    if plans[-1].listed is not None:  # a night's: what it listed, less what a later night has removed once all is done
-        unfinished = any(job.rows_done < job.plan.rows for job in jobs)
-        rows = plans[-1].listed if unfinished else sum(counts.values())
-    return OutputStatus(tuple(jobs), counts["ok"], counts["skipped"], counts["failed"], rows)
+    return StatusFeed(output, storage).status
+
+
+class StatusFeed:
+    """Where an output stands, asked again and again: what is new in the table's log is read, and nothing else.
+
+    Jobs are listed again when one commits that was not known, and rows are counted again only after commits that replaced some
+    or took some out.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it.
+
+    Raises:
+        NothingToResume: there is no job in it.
+    """
+
+    def __init__(self, output: str, storage: Storage) -> None:
+        self._output, self._storage, self._table = output, storage, ResultsTable(output, storage)
+        self._log = Log(self._table.uri, storage)
+        self._plans = load_plans(output, storage)
+        if not self._plans:
+            raise NothingToResume(
+                f"{output}: no job was ever planned there; check the output, or start with `repaint-batch run`"
+            )
+        self._ledger = self._table.ledger()
+        self._count()
+
+    def poll(self) -> OutputStatus:
+        """Return where the output stands now; one request to the store where nothing was committed."""
+        counted, before = True, self._ledger.jobs
+        rolled_back = False
+        for version, actions in self._log.follow(self._ledger.version):
+            self._ledger.take(version, actions)
+            info = info_of(actions)
+            rolled_back |= ROLLBACK in info
+            if not info.get("isBlindAppend"):
+                counted &= version <= self._counted
+            elif version > self._counted:
+                failed, skipped = int(info["failed"]), int(info["skipped"])
+                self._counts.update(failed=failed, skipped=skipped, ok=int(info["rows"]) - failed - skipped)
+        if not counted:
+            self._count()
+        if rolled_back or self._ledger.jobs != before:
+            self._plans = load_plans(self._output, self._storage)
+        return self.status
+
+    @property
+    def status(self) -> OutputStatus:
+        """Where the output stood when it was last asked."""
+        plans = self._plans
+        done = [self._ledger.done(plan.job_id) for plan in plans]
+        jobs = tuple(JobStatus(plan, len(shards_within(plan, rows)), len(rows)) for plan, rows in zip(plans, done, strict=True))
+        rows = plans[0].rows
+        if plans[-1].listed is not None:  # a night's: what it listed, less what a later night has removed once all is done
+            unfinished = any(job.rows_done < job.plan.rows for job in jobs)
+            rows = plans[-1].listed if unfinished else self._counts.total()
+        return OutputStatus(jobs, self._counts["ok"], self._counts["skipped"], self._counts["failed"], rows)
+
+    def _count(self) -> None:
+        """Count the table's rows; `_counted` is the version at which they were."""
+        self._counts, self._counted = Counter[str](), self._ledger.version
+        if self._ledger.version >= 0:
+            counts, self._counted = self._table.newest(lambda rows: (rows.count_by("status"), rows.version))
+            self._counts.update({status: number for (status,), number in counts.items()})

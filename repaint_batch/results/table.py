@@ -5,8 +5,8 @@ Who writes to it is `committer`, in whose transactions the ledger is kept, see `
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
@@ -14,7 +14,7 @@ from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 
 from repaint_batch.results.ledger import Ledger
-from repaint_batch.results.log import Log
+from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.reading import Filters, Snapshot, patiently
@@ -25,6 +25,7 @@ from repaint_batch.storage import Storage, delta_uri, join, normalise
 CHECKPOINT_VERSIONS = 100
 """Versions from one checkpoint to the next, at least."""
 _STATUSES = ("ok", "skipped", "failed")
+_T = TypeVar("_T")
 
 
 class ResultsTable:
@@ -71,14 +72,24 @@ class ResultsTable:
     def kept(self) -> Iterator[DeltaTable]:
         """Hold the table as it is now: opened once, brought up to date, and used by nobody else meanwhile."""
         with self._keeping:
+            kept, self._kept = self._kept, None
             try:
-                if self._kept is not None:
-                    self._kept.update_incremental()
+                if kept is not None:
+                    kept.update_incremental()
             except (DeltaError, OSError):  # what it would need next may have been cleaned away
-                self._kept = None
-            if self._kept is None:
-                self._kept = self.open()
-            yield self._kept
+                kept = None
+            kept = kept or self.open()
+            yield kept
+            self._kept = kept  # whoever raised may have met damage in it
+
+    def newest(self, question: Callable[[Snapshot], _T]) -> _T:
+        """Return the answer of the rows as they are now; cheap to ask often, since only what is new in the log is read."""
+
+        def answer() -> _T:
+            with self.kept() as delta:
+                return question(Snapshot(delta, self.uri, self.storage))
+
+        return patiently(answer)
 
     def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
         """Publish a shard's rows in one transaction; return whether this call did it."""
@@ -133,7 +144,7 @@ class ResultsTable:
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows by status."""
-        counted = patiently(lambda: self.snapshot().count_by("status"))
+        counted = self.newest(lambda rows: rows.count_by("status"))
         return dict.fromkeys(_STATUSES, 0) | {status: rows for (status,), rows in counted.items()}
 
     def snapshot(self, version: int | None = None) -> Snapshot:
@@ -147,8 +158,7 @@ class ResultsTable:
             columns: all by default.
             where: which rows; all by default.
         """
-        found: pa.Table = patiently(lambda: self.snapshot().read(columns, where, [("sample_id", "ascending")]))
-        yield from found.to_pylist()
+        yield from self.newest(lambda rows: rows.read(columns, where, [("sample_id", "ascending")])).to_pylist()
 
 
 class CommitFeed:
@@ -185,10 +195,10 @@ class CommitFeed:
         before = self._ledger.version
         for version, actions in self._log.follow(before):
             self._ledger.take(version, actions)
-            for info in (action["commitInfo"] for action in actions if "commitInfo" in action):
-                if info.get("job_id") == self._plan.job_id:
-                    self.failed += int(info["failed"])
-                    self.nfe += int(info["nfe"])
+            info = info_of(actions)
+            if info.get("job_id") == self._plan.job_id:
+                self.failed += int(info["failed"])
+                self.nfe += int(info["nfe"])
         if self._ledger.version > before:
             self.done = self._ledger.done(self._plan.job_id)
 

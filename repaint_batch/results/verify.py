@@ -152,8 +152,12 @@ class _Verifier:
                 self._add("missing", sample_id, f"planned in shard {shard}, and not in the table")
         config = plan.job_config()
         policy = UriPolicy(plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
+        places = {sample_id: start + number for number, sample_id in enumerate(values)}
         for row in rows:
             self._found.rows[row["status"]] += 1
+            place = places.get(row["sample_id"], row["row"])
+            if row["row"] != place:
+                self._add("row", row["sample_id"], f"it says row {row['row']} of its manifest, and is row {place}")
             if values and row["sample_id"] not in values:
                 continue  # foreign, which is said above
             source = values.get(row["sample_id"]) or {"image": row["image_uri"], "mask": row["mask_uri"]}

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from threading import Lock
 from typing import Annotated, Literal, get_args
 
+import pyarrow as pa
 from pydantic import Field, PositiveInt
 
 from repaint_batch.config import Model, PresetName
@@ -18,7 +19,7 @@ from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
 from repaint_batch.report.sources import Sources
 from repaint_batch.report.thumbnails import Thumbnails, thumbnails
 from repaint_batch.results.plan import Plan, load_plan, load_plans
-from repaint_batch.results.reading import Order
+from repaint_batch.results.reading import Order, Snapshot
 from repaint_batch.results.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.noise import candidate_seed
@@ -76,10 +77,13 @@ class Desk:
     def rows(self) -> bytes:
         """Return what the page shows, as gzipped JSON: rows with a picture, the worst seams first, undecided ones at least."""
         decided = self._reviews.latest()
-        schema = self._table.open().schema().to_arrow()
-        own = [name for name in (field.name for field in schema) if name not in RESULTS.names]
         order: Order = [("seam_score", "descending"), ("sample_id", "ascending")]
-        found = self._table.snapshot().read([*_COLUMNS, *own], [_HAS_PICTURE], order, MAX_ROWS + len(decided)).to_pylist()
+
+        def worst(rows: Snapshot) -> pa.Table:
+            own = [name for name in rows.names if name not in RESULTS.names]
+            return rows.read([*_COLUMNS, *own], [_HAS_PICTURE], order, MAX_ROWS + len(decided))
+
+        found = self._table.newest(worst).to_pylist()
         judged = [(row, _holding(decided, row)) for row in found]
         shown = sorted(judged, key=lambda pair: pair[1] is not None)[:MAX_ROWS]
         data = values_of([row for row, _ in shown])

@@ -1,4 +1,4 @@
-"""One transaction a shard, on every backend, whoever races for it."""
+"""A job's rows in the table, once each, on every backend; and what is told of them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,12 +10,18 @@ import pytest
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.manifest import Manifest, ManifestFile
+from repaint_batch.results.history import rollback
 from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
-from repaint_batch.results.status import read_status
+from repaint_batch.results.status import OutputStatus, StatusFeed, read_status
 from repaint_batch.results.table import CommitFeed, ResultsTable
 from repaint_batch.schema import RESULTS
 
+from ..chaos.conftest import Faulty, faulty
+from ..chaos.proxy import Exchange
 from ..conftest import Place
+from ..publishing import publish
+
+__all__ = ["faulty"]  # a fixture
 
 
 def plan_of(place: Place, rows: int = 10, shard_rows: int = 4, **sections: Any) -> Plan:
@@ -52,9 +58,9 @@ def made(place: Place) -> ResultsTable:
 def test_a_shard_is_committed_once(place: Place) -> None:
     table, plan = made(place), plan_of(place)
     feed = CommitFeed(table, plan)
-    assert table.commit(plan, 0, shard_rows(plan, 0, "first"))
-    assert not table.commit(plan, 0, shard_rows(plan, 0, "second"))
-    assert table.commit(plan, 2, shard_rows(plan, 2, status="failed"))
+    assert publish(table, plan, shard_rows(plan, 0, "first"))
+    assert not publish(table, plan, shard_rows(plan, 0, "second"))
+    assert publish(table, plan, shard_rows(plan, 2, status="failed"))
     assert table.committed(plan) == {0, 2}
     assert {row["attempt"] for row in table.rows(where=[("shard", "=", 0)])} == {"first"}
     assert table.counts() == {"ok": 4, "skipped": 0, "failed": 2}
@@ -66,7 +72,7 @@ def test_of_racing_writers_one_wins(place: Place) -> None:
     table, plan = made(place), plan_of(place)
     for shard in range(plan.shards):
         with ThreadPoolExecutor(6) as pool:
-            won = list(pool.map(lambda i, s=shard: table.commit(plan, s, shard_rows(plan, s, f"writer-{i}")), range(6)))
+            won = list(pool.map(lambda i, s=shard: publish(table, plan, shard_rows(plan, s, f"writer-{i}")), range(6)))
         assert won.count(True) == 1
         (attempt,) = {row["attempt"] for row in table.rows(where=[("shard", "=", shard)])}
         assert attempt == f"writer-{won.index(True)}"
@@ -76,17 +82,17 @@ def test_of_racing_writers_one_wins(place: Place) -> None:
 def test_different_shards_commit_at_the_same_time(place: Place) -> None:
     table, plan = made(place), plan_of(place, rows=24, shard_rows=2)
     with ThreadPoolExecutor(6) as pool:
-        assert all(pool.map(lambda shard: table.commit(plan, shard, shard_rows(plan, shard)), range(plan.shards)))
+        assert all(pool.map(lambda shard: publish(table, plan, shard_rows(plan, shard)), range(plan.shards)))
     assert table.committed(plan) == set(range(12))
 
 
 def test_an_upsert_replaces_rows_and_keeps_shards_committed(place: Place) -> None:
     table, plan = made(place), plan_of(place)
     for shard in range(plan.shards):
-        table.commit(plan, shard, shard_rows(plan, shard, status="failed"))
+        publish(table, plan, shard_rows(plan, shard, status="failed"))
     retry = replace(plan_of(place, rows=4), mode="upsert", job_id="f" * 16)
-    assert table.commit(retry, 0, shard_rows(retry, 0))
-    assert not table.commit(retry, 0, shard_rows(retry, 0))
+    assert publish(table, retry, shard_rows(retry, 0))
+    assert not publish(table, retry, shard_rows(retry, 0))
     assert table.counts() == {"ok": 4, "skipped": 0, "failed": 6}
     assert table.committed(retry) == {0}
     assert table.committed(plan) == {0, 1, 2}, "superseded rows do not make a shard pending again"
@@ -111,11 +117,11 @@ def test_status_reconciles(place: Place) -> None:
     status = read_status(place.uri, place.storage)
     assert (status.rows, status.missing, status.exit_code) == (10, 10, 1)
     table = made(place)
-    table.commit(plan, 0, shard_rows(plan, 0))
-    table.commit(plan, 1, shard_rows(plan, 1, status="failed"))
+    publish(table, plan, shard_rows(plan, 0))
+    publish(table, plan, shard_rows(plan, 1, status="failed"))
     status = read_status(place.uri, place.storage)
     assert (status.ok, status.failed, status.missing, status.exit_code) == (4, 4, 2, 1)
-    table.commit(plan, 2, shard_rows(plan, 2, status="skipped"))
+    publish(table, plan, shard_rows(plan, 2, status="skipped"))
     status = read_status(place.uri, place.storage)
     assert (status.ok, status.skipped, status.failed, status.missing, status.exit_code) == (4, 2, 4, 0, 3)
 
@@ -135,3 +141,47 @@ def test_status_reconciles(place: Place) -> None:
 )
 def test_a_job_is_what_decides_its_results(local_place: Place, section: str, values: dict[str, Any], same: bool) -> None:
     assert (plan_of(local_place).job_id == plan_of(local_place, **{section: values}).job_id) is same
+
+
+def test_status_is_followed_by_what_is_new(place: Place) -> None:
+    plan = freeze(plan_of(place), place.uri, place.storage)
+    feed = StatusFeed(place.uri, place.storage)
+    table = made(place)
+
+    def agrees() -> OutputStatus:
+        status = feed.poll()
+        assert status == read_status(place.uri, place.storage)
+        return status
+
+    assert agrees().missing == 10
+    publish(table, plan, shard_rows(plan, 0))
+    publish(table, plan, shard_rows(plan, 1, status="failed"))
+    assert agrees().failed == 4
+    retry = replace(plan_of(place, rows=4), mode="upsert", job_id="f" * 16, retry_of=plan.job_id, created_at="2999")
+    freeze(retry, place.uri, place.storage)
+    publish(table, retry, shard_rows(retry, 0, status="skipped"))
+    assert (agrees().skipped, len(agrees().jobs)) == (4, 2)
+    publish(table, plan, shard_rows(plan, 2))
+    assert agrees().exit_code == 3
+    rollback(place.uri, 2, place.storage)
+    status = agrees()
+    assert (status.ok, status.failed, status.missing, len(status.jobs)) == (4, 4, 2, 1)
+
+
+def test_looking_again_is_one_request(faulty: Faulty) -> None:
+    """Whatever the number of jobs and of versions; and what is new is read, and nothing else."""
+    plan = freeze(plan_of(faulty.behind), faulty.behind.uri, faulty.behind.storage)
+    table = made(faulty.behind)
+    publish(table, plan, shard_rows(plan, 0))
+    status = StatusFeed(faulty.place.uri, faulty.place.storage)
+    feed = CommitFeed(ResultsTable(faulty.place.uri, faulty.place.storage), plan)
+    asked: list[Exchange] = []
+    faulty.proxy.watch = lambda exchange: bool(asked.append(exchange)) if not exchange.performed else False
+    for new in (0, 1, 0, 1):
+        if new:
+            publish(table, plan, shard_rows(plan, feed.shards.spans[0][1]))
+        for look in (status.poll, feed.poll):
+            asked.clear()
+            look()
+            assert len(asked) == new + 1, [exchange.path for exchange in asked]
+    assert status.status.missing == 10 - feed.rows == 0
