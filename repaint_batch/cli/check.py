@@ -28,9 +28,9 @@ def check(
     sample: Annotated[int, typer.Option(min=1, help="Rows to look at.")] = 200,
     every: Annotated[bool, typer.Option("--all", help="Look at every row; totals are exact then.")] = False,
     contact_sheet: Annotated[Path | None, typer.Option(help="PNG of random pairs with the hole tinted.")] = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Time a batch on this machine, to tell hours and money.")] = False,
-    seconds_per_window: Annotated[float | None, typer.Option(min=0, help="What an actor takes, if known.")] = None,
-    images_per_second: Annotated[float | None, typer.Option(min=0, help="What an actor does, if known.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Time network calls on this machine, to tell hours and money.")] = False,
+    seconds_per_window: Annotated[float | None, typer.Option(min=0, help="What an actor takes, every slot used.")] = None,
+    images_per_second: Annotated[float | None, typer.Option(min=0, help="What an actor does, every slot used.")] = None,
 ) -> None:
     """Look at a job's pictures and masks before it runs: what would fail, what looks wrong, what it will cost.
 
@@ -40,7 +40,7 @@ def check(
     Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
     """
     from repaint_batch.pipeline.run import plan_job
-    from repaint_batch.preflight import cost_of, preflight, refuse_hopeless
+    from repaint_batch.preflight import Speed, cost_of, preflight, refuse_hopeless
     from repaint_batch.preflight import probe as time_probe
     from repaint_batch.preflight.contact_sheet import contact_sheet as drawn_sheet
 
@@ -53,11 +53,12 @@ def check(
     findings = preflight(
         job, manifest, storage, None if every else sample, resolution_px=prior.resolution_px, drawn=drawn
     )
-    if probe:
-        seconds_per_window = time_probe(job, storage)
-    elif images_per_second and findings.windows:
-        seconds_per_window = findings.rows / images_per_second / findings.windows / job.sampler.candidates
-    cost = cost_of(findings, job, seconds_per_window)
+    speed = time_probe(job, storage) if probe else None
+    if seconds_per_window is not None:
+        speed = Speed.of_window(seconds_per_window, job)
+    elif images_per_second and findings.nfe:
+        speed = Speed.of_evaluation(findings.rows / images_per_second / findings.nfe / job.sampler.candidates, job)
+    cost = cost_of(findings, job, speed, prior.resolution_px)
     _print(findings, job)
     for note in manifest.notes:
         console.print(f"[dim]{escape(note)}[/]")
@@ -66,9 +67,11 @@ def check(
     facts.add_row("windows", f"{cost.windows:,.0f}{margin}{'' if findings.whole else ' (estimated from the sample)'}")
     best_of = f", best of {job.sampler.candidates}" if job.sampler.candidates > 1 else ""
     facts.add_row("network evaluations", f"{cost.nfe:,.0f} ({job.sampler.preset}{best_of})")
-    if cost.gpu_hours is not None:
+    if speed is not None or job.compute.batch_windows != "auto":
+        facts.add_row("network calls", f"{cost.calls:,.0f}, {cost.slots_used:.0%} of their slots in use")
+    if cost.gpu_hours is not None and speed is not None:
         finish = cost.finish_at(datetime.now().astimezone())
-        facts.add_row("GPU-hours", f"{cost.gpu_hours:,.2f} at {seconds_per_window:.3g} s a window")
+        facts.add_row("GPU-hours", f"{cost.gpu_hours:,.2f} at {speed.call_s:.3g} s a call of {speed.batch_windows}")
         actors = job.compute.most_actors
         facts.add_row("finish", f"{finish:%Y-%m-%d %H:%M}, if it starts now and has {actors} actors")
     if cost.money is not None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.status import OutputStatus, StatusFeed, no_holes, read_status
+from repaint_batch.results.status import DeviceStatus, OutputStatus, StatusFeed, no_holes, read_device_status
 from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
@@ -115,17 +116,23 @@ def status(
     """
     storage = _storage(endpoint_url)
     feed = StatusFeed(output, storage)
+
+    def device_of(found: OutputStatus) -> DeviceStatus | None:
+        return read_device_status(output, found.current, storage)
+
     found = feed.status
+    device = device_of(found)
     if watch and not as_json:
-        with Live(_status_table(found), console=console, auto_refresh=False) as live:
+        with Live(_status_table(found, device), console=console, auto_refresh=False) as live:
             while not found.finished:
                 time.sleep(_WATCH_S)
                 found = feed.poll()
-                live.update(_status_table(found), refresh=True)
+                device = device_of(found)
+                live.update(_status_table(found, device), refresh=True)
     elif as_json:
-        typer.echo(json.dumps(_status_json(found)))
+        typer.echo(json.dumps(_status_json(found, device)))
     else:
-        console.print(_status_table(found))
+        console.print(_status_table(found, device))
     raise typer.Exit(found.exit_code)
 
 
@@ -178,7 +185,7 @@ def _with_endpoint(config: JobConfig, endpoint_url: str | None) -> JobConfig:
     return config.model_copy(update={"storage": config.storage.model_copy(update={"endpoint_url": endpoint_url})})
 
 
-def _status_table(found: OutputStatus) -> Table:
+def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("job", "planned", "rows", "shards", "what"):
         table.add_column(heading, justify="right" if heading in ("rows", "shards") else "left")
@@ -189,11 +196,18 @@ def _status_table(found: OutputStatus) -> Table:
         table.add_row(job.plan.job_id, job.plan.created_at, rows, shards, what)
     counts = f"[green]{found.ok:,} ok[/], {found.skipped:,} skipped, [red]{found.failed:,} failed[/], {found.missing:,} missing"
     table.caption = f"{counts} of {found.rows:,} rows"
+    if device is not None:
+        table.caption += f"\n{_device_words(device)}"
     table.caption_justify = "left"
     return table
 
 
-def _status_json(found: OutputStatus) -> dict[str, object]:
+def _device_words(device: DeviceStatus) -> str:
+    shares = f"{device.slots_used:.0%} of slots in use, device waits {device.device_waits:.0%} of the time"
+    return f"{shares}, {device.windows_waiting:,} windows waiting, {device.parcels:,} parcels in flight (job {device.job_id})"
+
+
+def _status_json(found: OutputStatus, device: DeviceStatus | None) -> dict[str, object]:
     return {
         "finished": found.finished,
         **{name: getattr(found, name) for name in ("rows", "ok", "skipped", "failed", "missing")},
@@ -208,4 +222,5 @@ def _status_json(found: OutputStatus) -> dict[str, object]:
             }
             for job in found.jobs
         ],
+        "device": None if device is None else asdict(device),
     }

@@ -54,12 +54,14 @@ def write_output_report(
     from repaint_batch.report.sources import Sources
     from repaint_batch.results.plan import load_plans
     from repaint_batch.results.table import ResultsTable
+    from repaint_batch.results.usage import read_usage
 
     plans = load_plans(output, storage)
     table = ResultsTable(output, storage)
     if not plans or not table.exists():
         raise NothingToResume(f"{output} holds no job to report on; `repaint-batch run` makes one")
-    facts = JobFacts.of(output, plans, price_per_hour=price_per_hour, currency=currency)
+    usage = {plan.job_id: read_usage(output, plan.job_id, storage) for plan in plans}
+    facts = JobFacts.of(output, plans, usage, price_per_hour=price_per_hour, currency=currency)
     html = report_html(table.snapshot().batches(), Sources(output, storage, plans), facts).encode("utf-8")
     where = join(normalise(output), "report.html") if to is None else normalise(to)
     storage.write(where, html)

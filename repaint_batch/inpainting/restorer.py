@@ -72,6 +72,15 @@ def nfe_of(plan: Sequence[Window], sampler: Sampler) -> int:
     return sampler.nfe * (len(plan) - late) + (sampler.entry_nfe * late if late else 0)
 
 
+def needs_of(plan: Sequence[Window], resolution_px: int) -> list[set[int]]:
+    """Return, for every window, the numbers of those that end before it starts: its draft, and whose pixels it is given."""
+    needs = [set(donors(plan, number, resolution_px)) for number in range(len(plan))]
+    for need, window in zip(needs, plan, strict=True):
+        if window.parent is not None:
+            need.add(window.parent)
+    return needs
+
+
 class Underway:
     """A picture that is being restored.
 
@@ -87,13 +96,9 @@ class Underway:
     def __init__(self, picture: Unrestored, age: int, saved: Saved | None = None) -> None:
         self.picture, self.age = picture, age
         self._saved = saved or Saved()
-        side = picture.keep_mask.shape[1]
-        needs = [set(donors(picture.plan, i, side)) for i in range(len(picture.plan))]
-        for i, window in enumerate(picture.plan):
-            if window.parent is not None:
-                needs[i].add(window.parent)
         self.restored: list[np.ndarray | None] = [None] * len(picture.plan)
-        self._needs, self._unstarted = needs, set(range(len(picture.plan)))
+        self._needs = needs_of(picture.plan, picture.keep_mask.shape[1])
+        self._unstarted = set(range(len(picture.plan)))
         self._missing = len(picture.plan)
         for number, pixels in self._saved.restored.items():
             self._unstarted.discard(number)

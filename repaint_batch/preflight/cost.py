@@ -1,10 +1,14 @@
-"""What a job will take: network evaluations, GPU-hours, an end, money.
+"""What a job will take: network evaluations, network calls, GPU-hours, an end, money.
 
-    nfe = windows x candidates x NFE of the preset,   money = hours x price,
-    hours = windows x candidates x seconds_per_window / 3600
+With B slots a call, W_k windows that row k starts from noise, D_k that it starts from drafts:
 
-That is the most it can be: windows that start from a coarser one cost about half. Hours are those of the actors together;
-divided by their number they are the time to wait.
+    nfe   = candidates x sum over rows of (W_k x NFE of the preset + D_k x its entry NFE)
+    calls = nfe / B / share of the slots in use
+    hours = calls x seconds of a call / 3600,   money = hours x price
+
+The share is 1 while windows wait for slots, and less at the end: n windows of one length take ceil(n / B) lengths. It is
+counted by playing the last windows through the slots, see `repaint_batch.preflight.playing`. Hours are those of the actors
+together; divided by their number they are the time to wait.
 """
 
 import time
@@ -15,15 +19,50 @@ import torch
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.device import batch_windows_of
+from repaint_batch.images.windows import Window
+from repaint_batch.inpainting.device import batch_windows_of, compiled
+from repaint_batch.inpainting.engine import Engine
+from repaint_batch.inpainting.restorer import nfe_of
 from repaint_batch.preflight.findings import Findings
+from repaint_batch.preflight.playing import calls_of
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.slots import Chain
 from repaint_batch.storage import Storage
 
-_PROBE_STEPS = 4
+_PROBE_CALLS = 5
+_PLAYED_BATCHES = 32  # windows that are played through the slots, in batches; what goes before them fills every slot
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How fast an actor is.
+
+    Attributes:
+        call_s: seconds of a network call.
+        batch_windows: windows in it.
+    """
+
+    call_s: float
+    batch_windows: int
+
+    @classmethod
+    def of_window(cls, seconds: float, config: JobConfig) -> "Speed":
+        """Return the speed at which a window that starts from noise takes `seconds` while every slot is in use."""
+        return cls.of_evaluation(seconds / PRESETS[config.sampler.preset].nfe, config)
+
+    @classmethod
+    def of_evaluation(cls, seconds: float, config: JobConfig) -> "Speed":
+        """Return the speed at which a window's network evaluation takes `seconds` while every slot is in use."""
+        slots = _slots(config)
+        return cls(seconds * slots, slots)
+
+
+def _slots(config: JobConfig) -> int:
+    """Return the slots of a call; for `auto` one, as if none were ever empty, since only the device knows."""
+    asked = config.compute.batch_windows
+    return 1 if asked == "auto" else asked
 
 
 @dataclass(frozen=True)
@@ -33,6 +72,8 @@ class Cost:
     Attributes:
         windows: prior-sized windows.
         nfe: network evaluations.
+        calls: network calls of all actors together.
+        slots_used: share of the slots of these calls that hold a window.
         gpu_hours: hours of all actors together; None if nobody knows how fast they are.
         wall_hours: hours from start to end with the most actors that the config asks for.
         money: in the currency of compute.price_per_gpu_hour; None if there is no price.
@@ -40,6 +81,8 @@ class Cost:
 
     windows: float
     nfe: float
+    calls: float
+    slots_used: float
     gpu_hours: float | None
     wall_hours: float | None
     money: float | None
@@ -58,45 +101,71 @@ class Cost:
         if budget is None:
             return
         if self.money is None:
-            what = "compute.price_per_gpu_hour" if config.compute.price_per_gpu_hour is None else "the seconds of a window"
+            what = "compute.price_per_gpu_hour" if config.compute.price_per_gpu_hour is None else "the seconds of a network call"
             raise ConfigError(f"compute.budget is {budget:g}, but without {what} nobody knows what the job costs")
         if self.money > budget:
             raise ConfigError(
                 f"the job would cost about {self.money:,.2f}, more than compute.budget = {budget:,.2f}: "
-                f"{self.windows:,.0f} windows in {self.gpu_hours:,.1f} GPU-hours; "
+                f"{self.nfe:,.0f} network evaluations in {self.gpu_hours:,.1f} GPU-hours; "
                 "choose a cheaper sampler.preset, fewer rows, or raise the budget"
             )
 
 
-def cost_of(findings: Findings, config: JobConfig, seconds_per_window: float | None) -> Cost:
-    """Return what a job takes, given what its rows are and how long an actor works on a window."""
-    windows, compute = findings.windows, config.compute
-    sampled = windows * config.sampler.candidates
-    hours = None if seconds_per_window is None else sampled * seconds_per_window / 3600
-    most = compute.most_actors
-    price = compute.price_per_gpu_hour
+def cost_of(findings: Findings, config: JobConfig, speed: Speed | None, resolution_px: int) -> Cost:
+    """Return what a job takes.
+
+    Args:
+        findings: what its rows are.
+        config: the job.
+        speed: of an actor; None: nobody knows.
+        resolution_px: side of the prior's input.
+    """
+    slots, price = speed.batch_windows if speed else _slots(config), config.compute.price_per_gpu_hour
+    actors = max(1, min(config.compute.most_actors, findings.rows))
+    nfe = findings.nfe * config.sampler.candidates
+    calls = actors * _calls(findings, config, slots, -(-findings.rows // actors), nfe / actors, resolution_px)
+    hours = None if speed is None else calls * speed.call_s / 3600
     return Cost(
-        windows=windows,
-        nfe=sampled * PRESETS[config.sampler.preset].nfe,
+        windows=findings.windows,
+        nfe=nfe,
+        calls=calls,
+        slots_used=nfe / (calls * slots) if calls else 1.0,
         gpu_hours=hours,
-        wall_hours=None if hours is None else hours / most,
+        wall_hours=None if hours is None else hours / actors,
         money=None if hours is None or price is None else hours * price,
     )
 
 
-def probe(config: JobConfig, storage: Storage) -> float:
-    """Return the seconds that one actor on this machine takes for a window, from a few network evaluations of a batch."""
+def _calls(findings: Findings, config: JobConfig, slots: int, rows: int, nfe: float, resolution_px: int) -> float:
+    """Return the network calls in which an actor makes `nfe` evaluations of `rows` rows."""
+    sampler, candidates = PRESETS[config.sampler.preset], config.sampler.candidates
+    plans = [plan for plan in findings.plans if plan]
+    sampled = round(rows * len(plans) / max(1, len(findings.plans)))
+    played: list[tuple[Window, ...]] = []
+    windows = 0
+    while len(played) < sampled and windows < _PLAYED_BATCHES * slots:
+        played.append(plans[len(played) % len(plans)])
+        windows += candidates * len(played[-1])
+    played_nfe = candidates * sum(nfe_of(plan, sampler) for plan in played)
+    pictures = [plan for plan in played for _ in range(candidates)]
+    return max(nfe / slots, calls_of(pictures, sampler, slots, resolution_px) + (nfe - played_nfe) / slots)
+
+
+def probe(config: JobConfig, storage: Storage) -> Speed:
+    """Return how fast an actor on this machine is, from a few network calls of the engine that it runs."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
     prior = load_prior(config.prior, storage, device=device, precision=config.compute.precision)
-    pipeline, batch, side = RePaintPipeline.from_prior(prior), batch_windows_of(config, prior), prior.resolution_px
-    known = torch.zeros(batch, 3, side, side)
-    keep_mask = torch.ones(batch, 1, side, side, dtype=torch.bool)
+    prior = compiled(prior) if config.compute.compile else prior
+    batch, side = batch_windows_of(config, prior), prior.resolution_px
+    keep_mask = torch.ones(1, side, side, dtype=torch.bool)
     keep_mask[..., side // 4 : side // 2, side // 4 : side // 2] = False
-    seconds = 0.0
-    for steps in (1, _PROBE_STEPS):  # the first call also pays for what is set up once
-        started = time.perf_counter()
-        sampler = AnnealedLangevin(steps)
-        restored = pipeline.restore(known, keep_mask, range(batch), sampler=sampler, batch_windows=batch)
-        restored.sum().item()  # waits for the device
-        seconds = (time.perf_counter() - started) / sampler.nfe
-    return seconds * PRESETS[config.sampler.preset].nfe / batch
+    engine = Engine(prior, AnnealedLangevin(_PROBE_CALLS), batch)
+    chains = [Chain(key, torch.zeros(prior.channels, side, side), keep_mask) for key in range(batch)]
+    for chain in chains:
+        engine.enqueue(chain)
+    engine.step()  # the first call also pays for what is set up once
+    engine.states()  # waits for the device
+    started = time.perf_counter()
+    while not engine.is_idle:
+        engine.step()
+    return Speed((time.perf_counter() - started) / (engine.calls - 1), batch)

@@ -3,7 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
+from repaint_batch.images.windows import Window
+
 _NAMED = 3  # rows that are named for a kind of fault
+_KEPT_WINDOWS = 10_000  # of rows whose plans are kept
 _MOSTLY = 0.5  # share of hole from which a mask looks inverted, and of such masks from which all of them do
 
 FAILS = {
@@ -36,7 +39,8 @@ class Look:
         fault: a key of FAILS, or None.
         reason: why it would fail.
         hole_fraction: unknown pixels / all pixels.
-        windows: prior-sized windows to sample; 0 if the prior's size was not told.
+        plan: prior-sized windows to sample; none if the prior's size was not told.
+        nfe: network evaluations that they cost, of one candidate.
         digest: hash of picture and mask, both as encoded.
         thumbnail: PNG with the hole tinted, where one was asked for.
     """
@@ -46,7 +50,8 @@ class Look:
     fault: str | None = None
     reason: str = ""
     hole_fraction: float = 0.0
-    windows: int = 0
+    plan: tuple[Window, ...] = ()
+    nfe: int = 0
     digest: int | None = None
     thumbnail: bytes | None = None
 
@@ -63,6 +68,7 @@ class Findings:
         named: the first rows of each kind, with the reason.
         hole: what images.hole says, for advice.
         thumbnails: (sample_id, PNG with the hole tinted) of the rows that were drawn for the contact sheet.
+        plans: windows of the first rows, empty for those without.
     """
 
     rows: int
@@ -72,7 +78,9 @@ class Findings:
     kinds: dict[str, int] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
     thumbnails: list[tuple[str, bytes]] = field(default_factory=list)
+    plans: list[tuple[Window, ...]] = field(default_factory=list)
     _windows: int = 0
+    _nfe: int = 0
     _windows_squared: int = 0
     _hole: float = 0.0
     _seen: dict[int, int] = field(default_factory=dict)
@@ -80,8 +88,11 @@ class Findings:
     def add(self, look: Look) -> None:
         """Take in one row."""
         self.looked += 1
-        self._windows += look.windows
-        self._windows_squared += look.windows**2
+        if self._windows < _KEPT_WINDOWS and len(self.plans) < _KEPT_WINDOWS:
+            self.plans.append(look.plan)
+        self._windows += len(look.plan)
+        self._windows_squared += len(look.plan) ** 2
+        self._nfe += look.nfe
         if look.thumbnail is not None:
             self.thumbnails.append((look.sample_id, look.thumbnail))
         if look.fault:
@@ -136,6 +147,11 @@ class Findings:
     def windows(self) -> float:
         """Windows of the whole manifest: counted if every row was looked at, otherwise estimated from the sample."""
         return self._windows * self.rows / max(1, self.looked)
+
+    @property
+    def nfe(self) -> float:
+        """Network evaluations of one candidate of the whole manifest, counted or estimated as `windows` are."""
+        return self._nfe * self.rows / max(1, self.looked)
 
     @property
     def windows_margin(self) -> float:

@@ -20,7 +20,7 @@ def before_run(config: JobConfig, manifest: Manifest, storage: Storage, resoluti
     refuse_hopeless(findings)
     if config.compute.budget is not None:
         known = config.compute.price_per_gpu_hour is not None
-        cost_of(findings, config, probe(config, storage) if known else None).check_budget(config)
+        cost_of(findings, config, probe(config, storage) if known else None, resolution_px).check_budget(config)
     return findings
 
 

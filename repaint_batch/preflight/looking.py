@@ -14,10 +14,13 @@ from repaint_batch.images.codec import Picture, read_mask_picture, read_pages
 from repaint_batch.images.encoding import target_format
 from repaint_batch.images.masks import read_keep_masks
 from repaint_batch.images.paging import plan_pages
+from repaint_batch.images.windows import Window
 from repaint_batch.images.witness import check_agrees
+from repaint_batch.inpainting.restorer import nfe_of
 from repaint_batch.manifest import Manifest, check_id, image_bytes_or_uri, read_rows, result_id
 from repaint_batch.preflight.contact_sheet import thumbnail
 from repaint_batch.preflight.findings import Findings, Look
+from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
 SAMPLED_ROWS = 50
@@ -52,17 +55,18 @@ class _Looker:
             raise
         except Exception as error:  # strangers' bytes reach decoders here: any error is this row's alone
             return Look(sample_id, row, self._fault(error, values, picture), redact(str(error)))
-        windows = 0
+        plan: tuple[Window, ...] = ()
         if self.resolution_px is not None:
             try:
-                windows = len(plan_pages(keep_masks, self.resolution_px, self.config.images))
+                plan = plan_pages(keep_masks, self.resolution_px, self.config.images)
             except MaskInvalid as error:
                 return Look(sample_id, row, "too many windows", str(error))
         return Look(
             sample_id,
             row,
             hole_fraction=1 - sum(int(keep.sum()) for keep in keep_masks) / sum(keep.size for keep in keep_masks),
-            windows=windows,
+            plan=plan,
+            nfe=nfe_of(plan, PRESETS[self.config.sampler.preset]),
             digest=int.from_bytes(hashlib.blake2b(_sized(image) + mask, digest_size=8).digest()),
             thumbnail=thumbnail(picture, keep_masks[0]) if draw else None,
         )

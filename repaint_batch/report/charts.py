@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from repaint_batch.report.figures import Figures, Histogram, Series, Span, TimeAxis, occupancy, throughput
+from repaint_batch.report.figures import Figures, Histogram, Series, Span, TimeAxis, throughput
 from repaint_batch.report.progress import duration
 
 MAX_BARS = 4000
@@ -57,10 +57,9 @@ class Ticks:
 
 @dataclass(frozen=True)
 class Charts:
-    """All drawings of the page; those over time are None where nothing was sampled, or a batch has no fixed size."""
+    """All drawings of the page; those over time are None where nothing was sampled."""
 
     throughput: Area | None
-    occupancy: Area | None
     lanes: list[Lane]
     lanes_left_out: int
     ticks: Ticks | None
@@ -68,18 +67,16 @@ class Charts:
     seams: list[Bar]
 
 
-def charts(numbers: Figures, batch_windows: int | None) -> Charts:
+def charts(numbers: Figures) -> Charts:
     """Return every drawing of the page."""
     axis = TimeAxis.of(numbers.spans)
     holes, seams = _bars(numbers.holes, "pictures"), _bars(numbers.seams, "pictures")
     if not numbers.spans:
-        return Charts(None, None, [], 0, None, holes, seams)
+        return Charts(None, [], 0, None, holes, seams)
     rate = throughput(numbers.spans, axis)
-    filled = occupancy(numbers.spans, batch_windows, axis) if batch_windows else None
     lanes = _lanes(numbers.spans, axis)
     return Charts(
         throughput=_area(rate, max(rate.values), "Images a second over time: at most {:.2f}"),
-        occupancy=_area(filled, 1.0, "Share of batch places that held a window, over time") if filled else None,
         lanes=lanes[:MAX_LANES],
         lanes_left_out=max(0, len(lanes) - MAX_LANES),
         ticks=_ticks(axis),

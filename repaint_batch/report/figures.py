@@ -226,24 +226,6 @@ def throughput(spans: Sequence[Span], axis: TimeAxis, bins: int = 72) -> Series:
     return _over_time(spans, axis, bins, lambda span, share, width_s: span.rows * share / width_s)
 
 
-def occupancy(spans: Sequence[Span], batch_windows: int, axis: TimeAxis, bins: int = 72) -> Series:
-    """Return the share of batch places that held a window, over time; 0 where nothing ran."""
-    used = _over_time(spans, axis, bins, lambda span, share, _: span.windows * share)
-    places = _over_time(spans, axis, bins, lambda span, share, _: places_of(span, batch_windows) * share)
-    return Series(used.edges, [u / p if p else 0.0 for u, p in zip(used.values, places.values, strict=True)])
-
-
-def mean_occupancy(spans: Sequence[Span], batch_windows: int) -> float | None:
-    """Return the share of all batch places that held a window; None if nothing was sampled."""
-    places = sum(places_of(span, batch_windows) for span in spans)
-    return sum(span.windows for span in spans) / places if places else None
-
-
-def places_of(span: Span, batch_windows: int) -> int:
-    """Return the places of a shard's batches: its windows, rounded up to full batches."""
-    return math.ceil(span.windows / batch_windows) * batch_windows
-
-
 def _over_time(spans: Sequence[Span], axis: TimeAxis, bins: int, weigh: Weigh) -> Series:
     edges: list[float] = []
     values: list[float] = []

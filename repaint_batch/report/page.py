@@ -8,8 +8,8 @@ from a manifest that tried to bring a script would not be run even if it got pas
 import base64
 import hashlib
 import shlex
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,13 @@ from markupsafe import Markup
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.report.charts import charts
-from repaint_batch.report.figures import Figures, figures, mean_occupancy
+from repaint_batch.report.figures import Figures, figures
 from repaint_batch.report.gallery import MAX_ROWS, Packed, Row, Selection, pack, row_bytes
 from repaint_batch.report.render import render, source
 from repaint_batch.report.thumbnails import Thumbnails, thumbnails
+from repaint_batch.report.utilisation import Utilisation
 from repaint_batch.results.plan import Plan
+from repaint_batch.results.usage import Usage
 from repaint_batch.schema import RESULTS
 
 Pictures = Callable[[Row], tuple[bytes | None, bytes | None, bytes | None]]
@@ -48,10 +50,10 @@ class JobFacts:
         jobs: job ids, oldest first.
         prior: name of the prior, for people.
         sampler: name and settings of the sampler, for people.
-        batch_windows: windows in one network call; None where every actor chose for itself.
         images: polarity of the masks and caps on what is decoded.
         price_per_hour: of one worker; None leaves cost out.
         currency: sign or code that is put before an amount.
+        usage: what the actors of each job have said of their devices, by job id; nothing of jobs that have said nothing.
     """
 
     output: str
@@ -59,13 +61,21 @@ class JobFacts:
     jobs: tuple[str, ...]
     prior: str
     sampler: str
-    batch_windows: int | None
     images: ImagesConfig
     price_per_hour: float | None = None
     currency: str = ""
+    usage: Mapping[str, Sequence[Usage]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, output: str, plans: list[Plan], *, price_per_hour: float | None = None, currency: str = "") -> "JobFacts":
+    def of(
+        cls,
+        output: str,
+        plans: list[Plan],
+        usage: Mapping[str, Sequence[Usage]],
+        *,
+        price_per_hour: float | None = None,
+        currency: str = "",
+    ) -> "JobFacts":
         """Return the facts of an output's jobs, oldest first."""
         first, last = plans[0], plans[-1]
         config = last.job_config()
@@ -76,10 +86,10 @@ class JobFacts:
             jobs=tuple(plan.job_id for plan in plans),
             prior=config.prior.source,
             sampler=f"{config.sampler.preset} ({settings})",
-            batch_windows=None if config.compute.batch_windows == "auto" else config.compute.batch_windows,
             images=config.images,
             price_per_hour=price_per_hour,
             currency=currency,
+            usage=usage,
         )
 
     @property
@@ -147,9 +157,9 @@ def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFact
         "page.html.j2",
         facts=facts,
         numbers=numbers,
-        charts=charts(numbers, facts.batch_windows),
+        charts=charts(numbers),
         cost=_cost(numbers, facts),
-        occupancy=mean_occupancy(numbers.spans, facts.batch_windows) if facts.batch_windows else None,
+        utilisation=Utilisation.of([usage for of_job in facts.usage.values() for usage in of_job]),
         pending=max(0, facts.rows - numbers.rows),
         failed=failed[:FAILED_SHOWN],
         slowest=sorted(numbers.spans, key=lambda span: -span.seconds)[:10],

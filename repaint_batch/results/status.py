@@ -1,7 +1,8 @@
 """How far an output is: what was planned against what the table holds."""
 
+import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from repaint_batch.errors import NothingToResume
@@ -9,7 +10,10 @@ from repaint_batch.results.history import ROLLBACK
 from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.table import ResultsTable, shards_within
+from repaint_batch.results.usage import Usage, read_usage, slots_used, waits
 from repaint_batch.storage import Storage
+
+_LATELY_S = 60.0  # an actor at work says something every ten seconds
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,35 @@ class OutputStatus:
         return self.missing == 0 and all(job.rows_done == job.plan.rows for job in self.jobs)
 
     @property
+    def current(self) -> JobStatus:
+        """The newest job that is not done, or the last one."""
+        return next((job for job in reversed(self.jobs) if job.rows_done < job.plan.rows), self.jobs[-1])
+
+    @property
     def exit_code(self) -> int:
         """0: all rows ok or skipped; 3: finished with failed rows, or with none that had a hole; 1: not finished."""
         return exit_code({"ok": self.ok, "skipped": self.skipped, "failed": self.failed}) if self.finished else 1
+
+
+@dataclass(frozen=True)
+class DeviceStatus:
+    """How a job's actors use their devices.
+
+    Attributes:
+        job_id: the job.
+        actors: those that have made a network call.
+        slots_used: share of the slots of their network calls that held a window.
+        device_waits: share of the time from an actor's first call to its last in which none was under way.
+        windows_waiting: windows that wait for a slot, of actors that have said something lately.
+        parcels: parcels that these actors work on.
+    """
+
+    job_id: str
+    actors: int
+    slots_used: float
+    device_waits: float
+    windows_waiting: int
+    parcels: int
 
 
 def exit_code(counts: Mapping[str, int]) -> int:
@@ -142,3 +172,30 @@ class StatusFeed:
         if self._ledger.version >= 0:
             counts, self._counted = self._table.newest(lambda rows: (rows.count_by("status"), rows.version))
             self._counts.update({status: number for (status,), number in counts.items()})
+
+
+def read_device_status(output: str, job: JobStatus, storage: Storage) -> DeviceStatus | None:
+    """Return how a job uses its devices; None where no actor has said anything."""
+    return device_status(job, read_usage(output, job.plan.job_id, storage), time.time())
+
+
+def device_status(job: JobStatus, usages: Sequence[Usage], now_s: float) -> DeviceStatus | None:
+    """Return what actors have said together; nothing waits in a job that is done, or at actors that have gone.
+
+    Args:
+        job: theirs.
+        usages: what each has said last.
+        now_s: seconds since 1970.
+    """
+    if not usages:
+        return None
+    done = job.rows_done == job.plan.rows
+    at_work = [usage for usage in usages if not done and now_s - usage.said_at < _LATELY_S]
+    return DeviceStatus(
+        job_id=job.plan.job_id,
+        actors=len(usages),
+        slots_used=slots_used(usages),
+        device_waits=waits(usages),
+        windows_waiting=sum(usage.waiting for usage in at_work),
+        parcels=sum(usage.parcels for usage in at_work),
+    )

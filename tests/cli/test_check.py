@@ -48,8 +48,10 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     assert "all 4 rows looked at: 3 can be restored, 1 would fail" in said
     assert "unreadable picture: 1 of 4" in said
     assert f"network evaluations {3 * PRESETS['draft'].nfe} (draft)" in said
-    assert "GPU-hours 1.00 at 1.2e+03 s a window" in said
-    assert "money 10.00 at 10 an hour" in said
+    # Three windows take as long as the four that a call has slots for.
+    assert f"network calls {PRESETS['draft'].nfe}, 75% of their slots in use" in said
+    assert "GPU-hours 1.33 at 160 s a call of 4" in said
+    assert "money 13.33 at 10 an hour" in said
     with Image.open(sheet) as image:
         assert image.width > 300
     assert not (tmp_path / "out").exists(), "checking writes nothing to the output"

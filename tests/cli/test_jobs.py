@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it prints and what it exits with."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ import yaml
 
 from repaint_batch.cli import run
 from repaint_batch.config import StorageConfig
+from repaint_batch.results.usage import Usage, write_usage
+from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, job, rows, save_tiny_prior, write_manifest
@@ -50,8 +53,16 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert run(["status", output, "--json"]) == 3
     status = json.loads(capsys.readouterr().out)
     assert (status["rows"], status["ok"], status["failed"], status["missing"]) == (3, 2, 1, 0)
+    (job_id,) = (planned["job_id"] for planned in status["jobs"])
+    write_usage(output, job_id, "node/1", asdict(Usage(10**6, 10**6, 4, 7e5, 1e6, 3, 2)), Storage())
+    assert run(["status", output, "--json"]) == 3
+    device = json.loads(capsys.readouterr().out)["device"]
+    assert (device["job_id"], device["windows_waiting"], device["parcels"]) == (job_id, 0, 0), "it is done"
+    assert (device["slots_used"], device["device_waits"]) == (pytest.approx(0.25, abs=0.01), pytest.approx(0.3, abs=0.01))
     assert run(["status", output]) == 3
-    assert "2 ok, 0 skipped, 1 failed, 0 missing of 3 rows" in printed(capsys)
+    said = printed(capsys)
+    assert "2 ok, 0 skipped, 1 failed, 0 missing of 3 rows" in said
+    assert "25% of slots in use, device waits 30% of the time" in said
 
     assert run(["retry-failed", output]) == 3
     said = printed(capsys)

@@ -65,7 +65,6 @@ def facts(rows: int) -> JobFacts:
         jobs=("0123456789abcdef",),
         prior="bundled:emoji",
         sampler="fast",
-        batch_windows=16,
         images=ImagesConfig(),
     )
 

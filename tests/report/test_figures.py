@@ -17,8 +17,6 @@ from repaint_batch.report.figures import (
     TimeAxis,
     figures,
     histogram,
-    mean_occupancy,
-    occupancy,
     shard_spans,
     throughput,
 )
@@ -61,8 +59,7 @@ def test_what_was_dropped_is_counted_by_name() -> None:
 def test_an_empty_table_has_figures_and_drawings() -> None:
     numbers = figures(results([]))
     assert numbers.rows == numbers.nfe == 0
-    assert charts(numbers, 16).throughput is None
-    assert mean_occupancy(numbers.spans, 16) is None
+    assert charts(numbers).throughput is None
 
 
 def test_a_table_of_failures_has_figures_and_drawings() -> None:
@@ -70,7 +67,7 @@ def test_a_table_of_failures_has_figures_and_drawings() -> None:
     assert numbers.spans == []
     assert numbers.seams.median is None
     assert numbers.seams.missing == 5
-    assert charts(numbers, 16).lanes == []
+    assert charts(numbers).lanes == []
 
 
 def test_a_shard_lasts_as_long_as_its_rows_took() -> None:
@@ -95,17 +92,6 @@ def test_throughput_sums_to_all_rows(made: list[Span]) -> None:
     seconds = _seconds(axis, series.edges)
     total = sum(rate * width for rate, width in zip(series.values, seconds, strict=True))
     assert total == pytest.approx(sum(made_span.rows for made_span in made), rel=1e-6)
-
-
-@settings(deadline=None)
-@given(spans, st.integers(1, 32))
-def test_occupancy_is_a_share(made: list[Span], batch_windows: int) -> None:
-    values = occupancy(made, batch_windows, TimeAxis.of(made)).values
-    assert all(-1e-9 <= value <= 1 + 1e-9 for value in values)
-    mean = mean_occupancy(made, batch_windows)
-    assert mean is not None
-    assert 0 < mean <= 1
-    assert max(values) >= mean - 1e-9
 
 
 @settings(deadline=None)
@@ -138,7 +124,7 @@ def test_a_histogram_counts_every_value_once() -> None:
 
 def test_many_shards_are_drawn_as_few_bars() -> None:
     made = [span(n, n + 1, worker=f"w{n % 100}") for n in range(20_000)]
-    drawn = charts(_with(made), 16)
+    drawn = charts(_with(made))
     assert len(drawn.lanes) == 48
     assert drawn.lanes_left_out == 52
     assert sum(len(lane.bars) for lane in drawn.lanes) <= 4000

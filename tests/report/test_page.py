@@ -15,6 +15,7 @@ import pytest
 from repaint_batch.errors import SourceMissing
 from repaint_batch.report import gallery
 from repaint_batch.report.page import Pictures, report_html, write_report
+from repaint_batch.results.usage import Usage
 
 from .fabricated import EVIL, Written, facts, result_row, results
 
@@ -82,12 +83,15 @@ def test_a_job_that_has_hardly_begun_has_a_report(rows: int, pictures: Pictures)
     assert len(embedded(html)["places"]) == rows
 
 
-def test_batches_without_a_fixed_size_have_no_occupancy(pictures: Pictures) -> None:
+def test_use_of_devices_is_shown_where_actors_have_said_something(pictures: Pictures) -> None:
     rows = results([result_row(n) for n in range(20)])
-    for batch_windows in (16, None):
-        html = report_html(rows, pictures, replace(facts(20), batch_windows=batch_windows))
-        assert ("Batch occupancy" in html) == (batch_windows is not None)
-        assert "Shards by worker" in html
+    assert "Use of the device" not in report_html(rows, pictures, facts(20))
+    actors = [Usage(100, 800, 16, 90.0, 100.0, 0, 0, worker=f"node-{number}") for number in range(2)]
+    one, two = (report_html(rows, pictures, replace(facts(20), usage={"job": said})) for said in (actors[:1], actors))
+    assert "50 % of the slots of network calls held a window; for 10 % of the time" in one
+    assert "node-1" not in one
+    assert "node-0" in two
+    assert "node-1" in two
 
 
 def test_more_rows_than_the_gallery_holds_are_still_counted(pictures: Pictures, monkeypatch: pytest.MonkeyPatch) -> None:
