@@ -40,6 +40,8 @@ class OutputConfig(Model):
     The table names every file and tar."""
     format: OutputFormat = "source"
     """Encoding of restored pictures; ``source`` keeps the format of the picture that came in."""
+    provenance: Literal["none", "xmp"] = "none"
+    """Whether a restored picture says in its XMP which regions are synthetic, and by which prior, sampler, job and row."""
 
 
 class PriorConfig(Model):

@@ -17,6 +17,7 @@ from repaint_batch.config import PriorConfig, StorageConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import oracle, restored
 from repaint_batch.evaluate.features import perceptual
+from repaint_batch.evaluate.laws import LAWS
 from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
 from repaint_batch.evaluate.precision import evaluate_precision
@@ -42,27 +43,29 @@ def evaluate(
     output: Annotated[Path, typer.Option(help="Folder for evaluation.json, .csv, .html and the plots.")],
     pictures: Annotated[str | None, typer.Option(help="Folder of pictures; held-out ones are restored with the prior.")] = None,
     prior: Annotated[str, typer.Option(help="Prior for --pictures, as in a job's config.")] = "bundled:photo",
+    law: Annotated[list[str] | None, typer.Option(help=f"Of the exact laws {', '.join(LAWS)}; all by default.")] = None,
     sampler: Annotated[list[str] | None, typer.Option(help="Presets or compared samplers; all by default.")] = None,
     mask: Annotated[list[str] | None, typer.Option(help="Masks of the paper; all six by default.")] = None,
-    count: Annotated[int, typer.Option(min=2, help="Pictures in each part.")] = 24,
-    samples: Annotated[int, typer.Option(min=16, help="Oracle restorations of each picture under each mask.")] = 128,
+    count: Annotated[int, typer.Option(min=2, help="Pictures of each law, and of --pictures.")] = 24,
+    samples: Annotated[int, typer.Option(min=16, help="Restorations of each picture of a law under each mask.")] = 128,
     seeds: Annotated[int, typer.Option(min=2, help="Restorations of each held-out picture.")] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the oracle's pictures and noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the laws' pictures and noise.")] = 0,
     lpips: Annotated[Path | None, typer.Option(help="TorchScript file of LPIPS weights.")] = None,
     precision: Annotated[str, typer.Option(help="Arithmetic of the network: float32, bfloat16 or float16.")] = "float32",
     every_picture: Annotated[bool, typer.Option(help="Take all of --pictures, not held-out ones alone.")] = False,
-    skip_oracle: Annotated[bool, typer.Option(help="Leave out the part on the exact posterior.")] = False,
-    quick: Annotated[bool, typer.Option(help="Few pictures and samples, presets alone; minutes instead of hours.")] = False,
+    skip_laws: Annotated[bool, typer.Option(help="Leave out the part on exact posteriors.")] = False,
+    quick: Annotated[bool, typer.Option(help="Few pictures and samples, presets alone: all laws within two minutes.")] = False,
 ) -> None:
-    """Judge samplers: distance to an exact posterior, and quality on held-out pictures under the paper's six masks.
+    """Judge samplers: distance to exact posteriors, and quality on held-out pictures under the paper's six masks.
 
     Example: repaint-batch evaluate --output judged --pictures photos --quick
     """
     console = Console(stderr=True)
-    samplers, masks = _chosen(sampler, quick), _masks(mask)
+    samplers, masks, laws = _chosen(sampler, quick), _masks(mask), _laws(law)
     if quick:
-        count, samples, seeds = min(count, 4), min(samples, 48), 2
+        count, samples, seeds = min(count, 4), min(samples, 16), 2
     settings = {
+        "laws": [] if skip_laws else laws,
         "count": count,
         "samples": samples,
         "masks": masks,
@@ -82,12 +85,9 @@ def evaluate(
                 write_evaluation(output, scores, samplers, settings, sheets)
             scores.append(score)
 
-    if not skip_oracle:
-        take(
-            oracle.evaluate_oracle(
-                samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=console.print
-            )
-        )
+    for name in [] if skip_laws else laws:
+        report = console.print
+        take(oracle.evaluate_law(name, samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=report))
     if pictures is not None:
         run = replace(_picture_run(pictures, prior, precision, count, seeds, every_picture, lpips), masks=masks)
         shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
@@ -102,7 +102,7 @@ def evaluate(
             engines = _engines(prior, run.batch_windows, console)
             take(evaluate_precision(engines, run, PRESETS["fast"], report=console.print))
     if not scores:
-        raise ConfigError("nothing to evaluate: --skip-oracle leaves --pictures, which is missing")
+        raise ConfigError("nothing to evaluate: --skip-laws leaves --pictures, which is missing")
     write_evaluation(output, scores, samplers, settings, sheets)
     _print(scores)
     Console().print(f"written: {output / 'evaluation.html'}")
@@ -116,6 +116,13 @@ def _chosen(names: list[str] | None, quick: bool) -> Mapping[str, Sampler]:
     if unknown:
         raise ConfigError(f"--sampler {unknown[0]}: not one of {', '.join(known)}")
     return {name: known[name] for name in names}
+
+
+def _laws(names: list[str] | None) -> tuple[str, ...]:
+    unknown = [name for name in names or () if name not in LAWS]
+    if unknown:
+        raise ConfigError(f"--law {unknown[0]}: not one of {', '.join(LAWS)}")
+    return tuple(name for name in LAWS if not names or name in names)
 
 
 def _masks(names: list[str] | None) -> tuple[MaskName, ...]:

@@ -1,7 +1,7 @@
 """Scores, as pure functions of tensors.
 
-Against an exact posterior: `energy_distance`, `mode_distance`, `variance_ratio`. Against held-out pictures: `hole_psnr`,
-`hole_ssim`, `seam`, `pair_distance`, `calibration`. Between sets of pictures: `kernel_distance`, `frechet_distance`.
+Against an exact posterior: `energy_distance`, `mode_distance`, `variances`, `variance_ratio`. Against held-out pictures:
+`hole_psnr`, `hole_ssim`, `seam`, `pair_distance`, `calibration`. Between sets of pictures: `kernel_distance`, `frechet_distance`.
 Pictures are (B, C, H, W) float32 in [-1, 1]; `keep_mask` is (B, 1, H, W) bool, True = known.
 """
 
@@ -26,9 +26,15 @@ def mode_distance(x: Tensor, posterior: Mixture) -> float:
     return float((posterior.responsibilities(x).mean(0) - posterior.weights).abs().sum() / 2)
 
 
+def variances(x: Tensor, posterior: Mixture) -> Tensor:
+    """Return (2,): total variance of `x` (N, D), and that of the posterior. A quotient of 1 is calibrated, below is too sure."""
+    return torch.stack([x.to(torch.float64).var(0).sum(), posterior.covariance.diagonal().sum()])
+
+
 def variance_ratio(x: Tensor, posterior: Mixture) -> float:
-    """Return the total variance of `x` (N, D) over that of the posterior: 1 is calibrated, below is too sure."""
-    return float(x.to(torch.float64).var(0).sum() / posterior.covariance.diagonal().sum())
+    """Return the quotient of `variances`."""
+    found, exact = variances(x, posterior).tolist()
+    return float(found / exact)
 
 
 def _mean_square(x: Tensor, y: Tensor, keep_mask: Tensor) -> Tensor:

@@ -14,16 +14,12 @@ import jinja2
 from markupsafe import Markup
 
 from repaint_batch.evaluate import oracle, precision, restored
+from repaint_batch.evaluate.laws import ABOUT
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score
 from repaint_batch.sampler.sampler import Sampler
 
 _PARTS: dict[str, tuple[str, str, Sequence[Metric]]] = {
-    "oracle": (
-        "Against an exact posterior",
-        "A mixture of 24 Gaussians over 8×8 pictures, whose law given the known pixels is closed-form. “exact” is a second "
-        "set of true posterior samples: the best that any sampler can score.",
-        oracle.METRICS,
-    ),
+    **{f"law {law}": (f"Against an exact posterior: {law}", about, oracle.METRICS) for law, about in ABOUT.items()},
     "pictures": (
         "On a trained prior and pictures it has not seen",
         "Features are those available offline, so distances between sets compare rows of this table alone.",
@@ -76,7 +72,7 @@ def write_evaluation(
         if mine:
             present = [metric for metric in metrics if any(score.metric == metric.name for score in mine)]
             svg = speed_quality_plot(mine, present)
-            (folder / f"{name}.svg").write_text(svg, encoding="utf-8")
+            (folder / f"{name.replace(' ', '-')}.svg").write_text(svg, encoding="utf-8")
             parts.append(_part(title, about, mine, present) | {"plot": Markup(svg[svg.index("<svg") :])})
     text = (files("repaint_batch") / "assets" / "evaluation.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True).from_string(text)

@@ -12,6 +12,8 @@ from repaint_batch.images.picture import Box
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _XMP_APPLICATION = b"XMP DataXMP"
+XMP_BLOCK = bytes([_EXTENSION, 0xFF, len(_XMP_APPLICATION)]) + _XMP_APPLICATION
+"""What stands before a packet."""
 _INTERLACED = 0x40
 
 
@@ -25,14 +27,14 @@ class _Block:
     end: int
 
 
-def _head(data: bytes) -> int:
+def head(data: bytes) -> int:
     """Return where the first block begins."""
     flags = data[10]
     return 13 + (3 << ((flags & 7) + 1) if flags & 0x80 else 0)
 
 
 def _blocks(data: bytes) -> Iterator[_Block]:
-    at = _head(data)
+    at = head(data)
     while at < len(data) and data[at] in (_EXTENSION, _IMAGE):
         start = at
         if data[at] == _IMAGE:
@@ -68,8 +70,8 @@ def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
     """
     fresh = next(block for block in _blocks(encoded) if block.kind == _IMAGE)
     pixels = encoded[fresh.data - 1 : fresh.end]
-    parts, dropped, written = [source[: _head(source)]], [], False
-    end = _head(source)
+    parts, dropped, written = [source[: head(source)]], [], False
+    end = head(source)
     for block in _blocks(source):
         whole = source[block.start : block.end]
         end = block.end

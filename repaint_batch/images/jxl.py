@@ -173,3 +173,12 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
         elif box.kind not in (b"JXL ", b"ftyp", b"jxll"):
             parts.append(source[box.start : box.end])
     return b"".join(parts), dropped
+
+
+def with_xmp(data: bytes, packet: bytes) -> bytes:
+    """Return a JPEG XL file with an XMP packet in place of its own, if it has one."""
+    if data[:2] == b"\xff\x0a":
+        parts = [_SIGNATURE, _FILE_TYPE, boxes.box(b"jxlc", data)]
+    else:
+        parts = [data[box.start : box.end] for box in boxes.boxes(data) if box.kind != b"xml "]
+    return b"".join([*parts, boxes.box(b"xml ", packet)])

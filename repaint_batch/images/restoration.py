@@ -5,7 +5,7 @@ pictures: `prepare` cuts the windows, `compose` decodes the source once more, re
 restored hole into them, part by part.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from repaint_batch.images.encoding import Encoded, encode, is_lossless, target_f
 from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.paging import page_of, plan_pages, read_job
+from repaint_batch.images.provenance import Provenance, with_provenance
 from repaint_batch.images.scaling import blurred, cut, enlarged
 from repaint_batch.images.windows import Window, leaves
 from repaint_batch.images.witness import check_agrees, largest_known_difference
@@ -132,6 +133,7 @@ def compose(
     config: ImagesConfig,
     resolution_px: int,
     output_format: OutputFormat,
+    made_by: Provenance | None = None,
 ) -> Restored:
     """Return the picture with its hole filled and everything else unchanged.
 
@@ -142,6 +144,7 @@ def compose(
         config: as given to `prepare`.
         resolution_px: side R of the prior's square input.
         output_format: encoding of the result; ``source`` keeps the picture's own.
+        made_by: what the result is to say of its synthetic regions; None: nothing.
 
     Raises:
         SampleError: a restored window holds NaN or infinity.
@@ -168,6 +171,9 @@ def compose(
         changed.append((picture, _restored(picture, keep_mask, filling, config, seam)))
     (first, boxes), *further = changed
     written = encode(first, output_format, boxes, further)
+    if made_by is not None:
+        data, unsaid = with_provenance(written.data, written.format, made_by, [box for box, _ in boxes])
+        written = replace(written, data=data, dropped=(*written.dropped, *unsaid))
     difference = _proven(pages, written)
     return Restored(
         data=written.data,

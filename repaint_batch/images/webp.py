@@ -13,7 +13,7 @@ _ANIMATION = (b"ANIM", b"ANMF")
 _EXTENDED = b"VP8X"
 CARRIED = (*_PIXELS, *_ANIMATION, _EXTENDED, b"EXIF", b"XMP ", b"ICCP")
 """Chunks whose content has a place in other formats."""
-_HAS_ALPHA, _HAS_ANIMATION = 0x10, 0x02
+_HAS_ALPHA, _HAS_XMP, _HAS_ANIMATION = 0x10, 0x04, 0x02
 
 
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -56,6 +56,27 @@ def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
         dropped.append("bytes after the picture's end")
     body = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(body)) + body, list(dict.fromkeys(dropped))
+
+
+def with_xmp(data: bytes, packet: bytes) -> bytes:
+    """Return a WebP file with an XMP packet in place of its own, if it has one."""
+    found = [(kind, content) for kind, content in chunks(data) if kind != b"XMP "]
+    if found[0][0] != _EXTENDED:
+        found.insert(0, (_EXTENDED, _header_of(found)))
+    found[0] = (_EXTENDED, bytes([found[0][1][0] | _HAS_XMP]) + found[0][1][1:])
+    body = b"WEBP" + b"".join(_chunk(kind, content) for kind, content in [*found, (b"XMP ", packet)])
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _header_of(found: list[tuple[bytes, bytes]]) -> bytes:
+    """Return the content of an extended header for a lossless picture. Raises ValueError: it is not one."""
+    pixels = next((content for kind, content in found if kind == b"VP8L"), None)
+    if pixels is None:
+        raise ValueError("not a lossless WebP")
+    bits = int.from_bytes(pixels[1:5], "little")
+    width, height = bits & 0x3FFF, bits >> 14 & 0x3FFF
+    flags = _HAS_ALPHA if bits >> 28 & 1 else 0
+    return struct.pack("<I", flags) + width.to_bytes(3, "little") + height.to_bytes(3, "little")
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:

@@ -123,11 +123,16 @@ def decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def to_look_at(schema: pa.Schema) -> list[str]:
-    """Return the columns of a manifest whose values may turn out to be none that the table can hold; not those of pictures."""
+    """Return the columns of a manifest whose values may turn out to be none that the table can hold.
+
+    What holds bytes, and so may be pictures, is none of them: all of it would have to be read.
+    """
     own = {field.name for field in passthrough(schema)}
     seed = [field.name for field in schema if field.name == "seed" and field.type == pa.uint64()]
     uris = [name for name in ("image", "mask") if name in schema.names and not pa.types.is_struct(schema.field(name).type)]
-    return [*seed, *uris, *(field.name for field in schema if field.name in own and any(map(_is_risky, _leaf_types(field.type))))]
+    leaves = {field.name: list(_leaf_types(field.type)) for field in schema if field.name in own}
+    risky = [name for name, kinds in leaves.items() if any(map(_is_risky, kinds)) and not any(map(_is_bytes, kinds))]
+    return [*seed, *uris, *risky]
 
 
 def _as_read(field: pa.Field) -> pa.DataType:
@@ -266,6 +271,10 @@ def _leaf_types(kind: pa.DataType) -> Iterator[pa.DataType]:
         yield kind
     for at in range(kind.num_fields):
         yield from _leaf_types(kind.field(at).type)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    return kind in (pa.binary(), pa.large_binary(), pa.binary_view())
 
 
 def _is_risky(kind: pa.DataType) -> bool:

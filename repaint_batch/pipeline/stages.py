@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, SourceMissing, WorkerKilled, redact
+from repaint_batch.images.provenance import Provenance
 from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.images.windows import PLAN
 from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
@@ -143,6 +144,8 @@ def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str, config
     """Return the hash of all that decides a row's result: sources, fingerprints and seed of the row, image settings."""
     decides = [row[name] for name in ("prior_fingerprint", "sampler_fingerprint", "seed", "sample_id")]
     settings = [PLAN, config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
+    if config.output.provenance != "none":
+        settings.append(config.output.provenance)
     return fingerprint(image_sha256, mask_sha256, *decides, settings)
 
 
@@ -187,12 +190,18 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
 def _best(row: Row, job: Job, config: JobConfig) -> tuple[Restored, int]:
     """Return the candidate with the lowest seam score, and its seed; the first of equals, and where nothing can be told."""
     side = job.resolution_px
+    seeds = [_candidate_seed(row["seed"], number) for number in range(config.sampler.candidates)]
+    made_by = [_provenance(row, seed) if config.output.provenance == "xmp" else None for seed in seeds]
     composed = (
-        compose(row["__image"], row["__mask"], windows, config.images, side, config.output.format)
-        for windows in restored_of(row, side)
+        compose(row["__image"], row["__mask"], windows, config.images, side, config.output.format, maker)
+        for windows, maker in zip(restored_of(row, side), made_by, strict=True)
     )
-    seeded = ((done, _candidate_seed(row["seed"], number)) for number, done in enumerate(composed))
+    seeded = zip(composed, seeds, strict=True)
     return min(seeded, key=lambda pair: math.inf if pair[0].seam_score is None else pair[0].seam_score)
+
+
+def _provenance(row: Row, seed: int) -> Provenance:
+    return Provenance(row["prior_fingerprint"], row["sampler_fingerprint"], row["job_id"], row["sample_id"], seed)
 
 
 def _candidate_seed(seed: int, candidate: int) -> int:

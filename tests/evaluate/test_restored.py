@@ -146,4 +146,4 @@ def test_the_command_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(ConfigError, match="wide, narrow"):
         evaluate(tmp_path, sampler=["draft"], mask=["left"])
     with pytest.raises(ConfigError, match="--pictures"):
-        evaluate(tmp_path, skip_oracle=True, sampler=["draft"])
+        evaluate(tmp_path, skip_laws=True, sampler=["draft"])

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from repaint_batch.errors import ManifestError
 from repaint_batch.manifest import open_manifest, read_rows
+from repaint_batch.manifest.columns import to_look_at
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS, passthrough
 from repaint_batch.storage import Storage
@@ -255,3 +256,12 @@ def test_ids_seeds_and_uris_are_read_however_they_are_laid_out(tmp_path: Path) -
     rows = read_rows(opened.files, 0, ROWS, Storage())
     assert rows.schema.equals(opened.schema)
     assert rows.to_pylist()[0] == {"sample_id": "x", "image": "a.png", "mask": "m.png", "seed": 2**63 - 1}
+
+
+def test_only_what_may_be_wrong_is_read_before_a_run() -> None:
+    pictures = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    schema = pa.schema([
+        ("sample_id", pa.string()), ("image", pictures), ("mask", pa.string()), ("seed", pa.uint64()),
+        ("second", pictures), ("size", pa.int64()), ("score", pa.uint8()), ("words", pa.list_(pa.string())), ("day", pa.date32()),
+    ])  # fmt: skip
+    assert to_look_at(schema) == ["seed", "mask", "words", "day"]
