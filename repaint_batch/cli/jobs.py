@@ -17,7 +17,7 @@ from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.status import DeviceStatus, OutputStatus, StatusFeed, no_holes, read_device_status
+from repaint_batch.results.status import DeviceStatus, OutputStatus, StatusFeed, no_holes, read_device_status, read_status
 from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
