@@ -86,9 +86,9 @@ def test_a_job_that_has_hardly_begun_has_a_report(rows: int, pictures: Pictures)
 def test_use_of_devices_is_shown_where_actors_have_said_something(pictures: Pictures) -> None:
     rows = results([result_row(n) for n in range(20)])
     assert "Use of the device" not in report_html(rows, pictures, facts(20))
-    actors = [Usage(100, 800, 16, 90.0, 100.0, 0, 0, worker=f"node-{number}") for number in range(2)]
+    actors = [Usage(100, 800, 16, 80.0, 100.0, 0, 0, worker=f"node-{number}") for number in range(2)]
     one, two = (report_html(rows, pictures, replace(facts(20), usage={"job": said})) for said in (actors[:1], actors))
-    assert "50 % of the slots of network calls held a window; for 10 % of the time" in one
+    assert "50 % of the slots of network calls held a window; for 20 % of the time" in one
     assert "node-1" not in one
     assert "node-0" in two
     assert "node-1" in two
