@@ -36,7 +36,7 @@ RESULTS = pa.schema(
         pa.field("sampler_fingerprint", pa.string()),
         pa.field("work_key", pa.string()),  # hash of all that decides the result
         pa.field("decode_s", pa.float64()),
-        pa.field("inpaint_s", pa.float64()),  # the row's share of its shard's sampling
+        pa.field("inpaint_s", pa.float64()),  # the row's share of its actor's network calls
         pa.field("encode_s", pa.float64()),
         pa.field("worker", pa.string()),  # node and process that sampled it
         pa.field("job_id", pa.string(), nullable=False),

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import threading
-import time
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -112,14 +111,13 @@ class Inpainter:
             return work
         loop = self._engine_loop()
         loop.wait_for_room()
-        started = time.perf_counter()
         sampled = {number: self._sampled(row) for number, row in rows.items()}
         loop.restore(list(sampled.values()))
         done = {
             number: Done(one.underway, is_saved=one.state is not None and one.state.is_saved)
             for number, one in sampled.items()
         }
-        return filled(work, rows, done, self._job, self._worker, time.perf_counter() - started)
+        return filled(work, rows, done, self._job, self._worker, loop.usage().evaluation_s)
 
     def _sampled(self, row: Row) -> Sampled:
         pictures = pictures_of(self._job, row)

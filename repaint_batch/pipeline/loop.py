@@ -88,6 +88,7 @@ class EngineLoop:
         self._restorer: Restorer | None = None
         self._busy_s = self._first_at = self._last_at = 0.0
         self._fed = (0, 0)
+        self._told_calls = 0
         self._saved_at, self._told_at = time.monotonic(), -math.inf
         self._room = threading.Condition()
         self._saver = ThreadPoolExecutor(1, "saving")
@@ -137,6 +138,7 @@ class EngineLoop:
             raise Stopped("saved, and stopped")
         restorer = self._restorer
         if restorer is None or not self._calls:
+            self._tell()
             return
         started = time.perf_counter()
         self._first_at = self._first_at or started
@@ -151,12 +153,16 @@ class EngineLoop:
             if all(row.is_done for row in call.rows):
                 self._calls.remove(call)
                 call.future.set_result(None)
-        now = time.monotonic()
-        if now - self._saved_at >= self._every_s:
+        if time.monotonic() - self._saved_at >= self._every_s:
             self._save()
-        if now - self._told_at >= (_TOLD_S if self._calls else _TOLD_IDLE_S):
-            self._told_at = now
-            self._saver.submit(self._on_usage, self.usage())
+        self._tell()
+
+    def _tell(self) -> None:
+        """Tell now and then how the device is used, and soon once nothing is left to do."""
+        usage = self.usage()
+        if usage.calls != self._told_calls and time.monotonic() - self._told_at >= (_TOLD_S if self._calls else _TOLD_IDLE_S):
+            self._told_at, self._told_calls = time.monotonic(), usage.calls
+            self._saver.submit(self._on_usage, usage)
 
     def _take_in(self, *, wait: bool) -> None:
         while True:

@@ -54,7 +54,7 @@ def pictures_of(job: Job, row: Row) -> list[Unrestored]:
 
 
 def filled(
-    work: pa.Table, rows: Mapping[int, Row], done: Mapping[int, Done], job: Job, worker: str | None, elapsed_s: float
+    work: pa.Table, rows: Mapping[int, Row], done: Mapping[int, Done], job: Job, worker: str | None, evaluation_s: float
 ) -> pa.Table:
     """Return a parcel with what was sampled; all other columns are the same buffers.
 
@@ -64,9 +64,8 @@ def filled(
         done: what came of them.
         job: what every stage knows.
         worker: who sampled them.
-        elapsed_s: time it took, shared out by windows.
+        evaluation_s: what one evaluation of one window took, its share of empty slots included.
     """
-    total = sum(row["windows"] for row in rows.values())
     sampler = PRESETS[job.config.sampler.preset]
     columns: dict[str, list[Any]] = {name: work[name].to_pylist() for name in ("nfe", "inpaint_s", "worker", "__saved")}
     restored: list[bytes | None] = [None] * len(work)
@@ -74,8 +73,8 @@ def filled(
         one = done[place]
         picture = one.underway[0].picture
         restored[place] = restored_bytes(row, [underway.restored for underway in one.underway], picture.keep_mask)
-        columns["nfe"][place] = len(one.underway) * nfe_of(picture.plan, sampler)
-        columns["inpaint_s"][place] = elapsed_s * row["windows"] / total
+        columns["nfe"][place] = nfe = len(one.underway) * nfe_of(picture.plan, sampler)
+        columns["inpaint_s"][place] = nfe * evaluation_s
         columns["worker"][place] = worker
         columns["__saved"][place] = row["__saved"] or one.is_saved
     for name, values in {**columns, "__restored": restored}.items():

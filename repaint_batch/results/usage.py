@@ -49,6 +49,11 @@ class Usage:
         return slots_used([self])
 
     @property
+    def evaluation_s(self) -> float:
+        """Seconds of one evaluation of one window: of all calls, shared out over the slots that held one."""
+        return self.busy_s / max(1, self.used)
+
+    @property
     def waits(self) -> float:
         """Share of the time from the first call to the last in which no step was under way."""
         return waits([self])
