@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 from PIL import Image
@@ -13,16 +14,19 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from repaint_batch.config import PriorConfig, StorageConfig
+from repaint_batch.config import PriorConfig, StorageConfig, TrainConfig, load_config
 from repaint_batch.errors import ConfigError
-from repaint_batch.evaluate import oracle, restored
+from repaint_batch.evaluate import oracle, prints, restored, rivals
+from repaint_batch.evaluate.damage import DAMAGE, DamageName
 from repaint_batch.evaluate.features import perceptual
+from repaint_batch.evaluate.imagenet import lite0_distance
 from repaint_batch.evaluate.laws import LAWS
 from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
 from repaint_batch.evaluate.precision import evaluate_precision
 from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.evaluate.scores import EVERY_MASK, Score
+from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
 from repaint_batch.sampler.presets import PRESETS
@@ -37,6 +41,8 @@ COMPARED: dict[str, Sampler] = {
 }
 """Samplers that no preset uses, for comparison."""
 _SHEET_PICTURES = 12
+_WINDOWS_ACROSS = 4
+"""Windows that would lie side by side in a crop of --damage."""
 
 
 def evaluate(
@@ -53,15 +59,21 @@ def evaluate(
     lpips: Annotated[Path | None, typer.Option(help="TorchScript file of LPIPS weights.")] = None,
     precision: Annotated[str, typer.Option(help="Arithmetic of the network: float32, bfloat16 or float16.")] = "float32",
     every_picture: Annotated[bool, typer.Option(help="Take all of --pictures, not held-out ones alone.")] = False,
+    damage: Annotated[bool, typer.Option(help="Damage --pictures as prints are, and restore them beside rivals.")] = False,
+    training: Annotated[Path | None, typer.Option(help="With --damage: what trained the prior; says what is held out.")] = None,
+    rival: Annotated[list[str] | None, typer.Option(help="With --damage: telea, navier-stokes, biharmonic; all three.")] = None,
     skip_laws: Annotated[bool, typer.Option(help="Leave out the part on exact posteriors.")] = False,
     quick: Annotated[bool, typer.Option(help="Few pictures and samples, presets alone: all laws within two minutes.")] = False,
 ) -> None:
     """Judge samplers: distance to exact posteriors, and quality on held-out pictures under the paper's six masks.
 
+    With --damage it is scratches, dust, creases, stains, stamps, writing, torn corners and objects instead of those masks,
+    crops of 256 px in windows of 64, and OpenCV's Telea and Navier-Stokes and scikit-image's biharmonic filling beside presets.
+
     Example: repaint-batch evaluate --output judged --pictures photos --quick
     """
     console = Console(stderr=True)
-    samplers, masks, laws = _chosen(sampler, quick), _masks(mask), _laws(law)
+    samplers, masks, laws = _chosen(sampler, quick), () if damage else _masks(mask), _laws(law)
     if quick:
         count, samples, seeds = min(count, 4), min(samples, 16), 2
     settings = {
@@ -88,7 +100,20 @@ def evaluate(
     for name in [] if skip_laws else laws:
         report = console.print
         take(oracle.evaluate_law(name, samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=report))
-    if pictures is not None:
+    if pictures is not None and damage:
+        kinds, known = _kinds(mask), rivals.checked(tuple(rival or rivals.RIVALS))
+        loaded = _prior(prior, _precision(precision))
+        config = None if training is None else load_config(training, TrainConfig)
+        side_px = _WINDOWS_ACROSS * loaded.resolution_px
+        names, crops = prints.read_crops(pictures, side_px, count, training=config, every=every_picture)
+        pipeline = RePaintPipeline.from_prior(loaded)
+        printed = prints.PrintRun(pipeline, names, crops, known, lite0_distance(), kinds, seeds)
+        seen: dict[str, list[tuple[str, list[np.ndarray]]]] = {}
+        presets = [name for name in samplers if name in PRESETS]
+        take(prints.evaluate_prints(presets, printed, report=console.print, show=_collector(seen)))
+        output.mkdir(parents=True, exist_ok=True)
+        sheets = [_print_sheet(output, printed, kind, rows) for kind, rows in seen.items()]
+    elif pictures is not None:
         run = replace(_picture_run(pictures, prior, precision, count, seeds, every_picture, lpips), masks=masks)
         shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
 
@@ -125,6 +150,27 @@ def _laws(names: list[str] | None) -> tuple[str, ...]:
     return tuple(name for name in LAWS if not names or name in names)
 
 
+def _kinds(names: list[str] | None) -> tuple[DamageName, ...]:
+    unknown = [name for name in names or () if name not in DAMAGE]
+    if unknown:
+        raise ConfigError(f"--mask {unknown[0]}: with --damage one of {', '.join(DAMAGE)}")
+    return tuple(name for name in DAMAGE if not names or name in names)
+
+
+def _collector(
+    seen: dict[str, list[tuple[str, list[np.ndarray]]]],
+) -> Callable[[str, DamageName, list[np.ndarray]], None]:
+    return lambda method, kind, found: seen.setdefault(kind, []).append((method, found[:_SHEET_PICTURES]))
+
+
+def _print_sheet(output: Path, run: prints.PrintRun, kind: str, rows: list[tuple[str, list[np.ndarray]]]) -> Sheet:
+    originals = list(run.pictures[:_SHEET_PICTURES])
+    damaged = [run.damage(kind, number).over(picture) for number, picture in enumerate(originals)]  # type: ignore[arg-type]
+    grid = [originals, damaged, *(found for _, found in rows)]
+    Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in grid])).save(output / f"{kind}.png")
+    return Sheet(kind, f"{kind}.png", ", ".join(["originals", "damaged", *(name for name, _ in rows)]))
+
+
 def _masks(names: list[str] | None) -> tuple[MaskName, ...]:
     unknown = [name for name in names or () if name not in MASKS]
     if unknown:
@@ -132,12 +178,16 @@ def _masks(names: list[str] | None) -> tuple[MaskName, ...]:
     return tuple(name for name in MASKS if not names or name in names)
 
 
+def _precision(name: str) -> Precision:
+    if name not in ("float32", "bfloat16", "float16"):
+        raise ConfigError(f"--precision {name}: not one of float32, bfloat16, float16")
+    return name  # type: ignore[return-value]
+
+
 def _picture_run(
     folder: str, source: str, precision: str, count: int, seeds: int, every: bool, lpips: Path | None
 ) -> restored.PictureRun:
-    if precision not in ("float32", "bfloat16", "float16"):
-        raise ConfigError(f"--precision {precision}: not one of float32, bfloat16, float16")
-    prior = _prior(source, precision)  # type: ignore[arg-type]
+    prior = _prior(source, _precision(precision))
     names, originals = restored.read_held_out(folder, prior.resolution_px, count, every=every)
     names = [name.rsplit("/", 1)[-1] for name in names]
     batch = min(16, len(names) * seeds)

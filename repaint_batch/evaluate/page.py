@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from repaint_batch.evaluate import oracle, precision, restored
+from repaint_batch.evaluate import oracle, precision, prints, restored
 from repaint_batch.evaluate.laws import ABOUT
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score
 from repaint_batch.sampler.sampler import Sampler
@@ -24,6 +24,11 @@ _PARTS: dict[str, tuple[str, str, Sequence[Metric]]] = {
         "On a trained prior and pictures it has not seen",
         "Features are those available offline, so distances between sets compare rows of this table alone.",
         restored.METRICS,
+    ),
+    "prints": (
+        "Against what a user would pick instead",
+        "Held-out photographs, damaged as prints are. Rivals know the picture alone and need no network evaluation.",
+        prints.METRICS,
     ),
     "precision": (
         "What compilation and lower precision change",

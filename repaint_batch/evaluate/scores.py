@@ -33,10 +33,10 @@ class Score:
     """One figure.
 
     Attributes:
-        part: "oracle", "pictures" or "precision".
+        part: "oracle", "pictures", "prints" or "precision".
         sampler: its name; of "precision", that of the engine.
         nfe: network evaluations of it.
-        mask: of the paper's six, or "all" for their mean.
+        mask: of the paper's six, a kind of damage, or "all" for their mean.
         metric: name of a `Metric`.
         value: the figure.
         low: of the 95 % interval.

@@ -100,6 +100,10 @@ def _read(
             return [reader.read(data, page, len(pages), as_coded) for page in chosen]
     except Refused as error:
         raise refusal(f"{what}: {error}") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged header leads parsers astray in ways of its own
+        raise refusal(f"{what}: truncated or damaged {name} ({type(error).__name__}: {error})") from error
 
 
 def check_bytes(data: bytes, config: ImagesConfig, refusal: Refusal, what: str) -> None:

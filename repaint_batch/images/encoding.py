@@ -96,8 +96,9 @@ def encode(
                 picture.turn_positive()
                 data, dropped = _CONVERTERS[named](picture, beside), beside.dropped
             return Encoded(data, named, tuple(dict.fromkeys(dropped)))
-    except (OSError, ValueError, IndexError, struct.error) as error:
-        raise ImageInvalid(f"picture: cannot be written as {named} ({error})") from error
+    except (OSError, ValueError, TypeError, LookupError, StopIteration, struct.error) as error:
+        # What stands beside the pixels may be damaged where no decoder of pixels looks.
+        raise ImageInvalid(f"picture: cannot be written as {named} ({type(error).__name__}: {error})") from error
 
 
 def _like(named: str, pages: Sequence[tuple[Picture, Restored]]) -> tuple[bytes, list[str]]:
