@@ -39,7 +39,12 @@ def emoji() -> GaussianMixture:
 
 
 def photos() -> GaussianMixture:
-    """Return the mixture fitted to patches of photographs that comes with the package."""
+    """Return the mixture fitted to patches of photographs that comes with the package.
+
+    The photographs, all CC0: of Buddies of Budgie's budgie-backgrounds beacon-street-sunset, blue-periwinkle, canyon-wren,
+    casa-mila, extreme-desert-hike, high-trestle-trail, lake-sherburne, oakland-zoo-otters, ocean-waves, piazza-gae-aulenti,
+    singaporean-cityscape and the-spices-of-life; of Debian's lomiri-wallpapers seeding, by Clements Engelhardt.
+    """
     return _asset("photos8.safetensors")
 
 
