@@ -7,7 +7,7 @@ import numpy as np
 
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.scaling import resized
-from repaint_batch.images.windows import Window, donors
+from repaint_batch.images.windows import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +32,7 @@ def given(
     known: np.ndarray,
     keep_mask: np.ndarray,
     restored: Sequence[np.ndarray | None],
+    others: Sequence[int],
 ) -> Given:
     """Return what window `number` is restored from.
 
@@ -42,10 +43,11 @@ def given(
         known: (R, R, 3) float32 in [-1, 1], as `prepare` cut it.
         keep_mask: (R, R) bool, likewise.
         restored: (R, R, 3) float32 of every window of an earlier round.
+        others: its donors, of `repaint_batch.images.windows.donors`.
     """
     window, side = plan[number], len(keep_mask)
     pixels, keep = stored(known, orientation).copy(), stored(keep_mask, orientation).copy()
-    for other in donors(plan, number, side):
+    for other in others:
         source = restored[other]
         assert source is not None  # it is of an earlier round
         mine, theirs = _shared(window, plan[other], side)

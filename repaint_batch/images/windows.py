@@ -88,15 +88,24 @@ def leaves(plan: Sequence[Window]) -> list[int]:
     return [i for i in range(len(plan)) if i not in drafts]
 
 
-def donors(plan: Sequence[Window], number: int, resolution_px: int) -> list[int]:
-    """Return, in the order of their rounds, the windows whose restored duties are known to window `number`."""
-    mine = plan[number]
-    found = [
-        i
-        for i, other in enumerate(plan)
-        if other.round < mine.round and _share_pixels(mine, other, resolution_px) and _touch(mine.square, other.duty)
-    ]
-    return sorted(found, key=lambda i: plan[i].round)
+def donors(plan: Sequence[Window], resolution_px: int) -> list[list[int]]:
+    """Return for every window, in the order of their rounds, the windows whose restored duties are known to it."""
+    if not plan:
+        return []
+    left, top, side, turn = np.array([(w.left, w.top, w.side_px, w.round) for w in plan]).T
+    duties = np.array([window.duty for window in plan])
+    found: list[list[int]] = []
+    for number, mine in enumerate(plan):
+        pitch, rest = divmod(mine.side_px, resolution_px)
+        if rest:
+            found.append([])
+            continue
+        shares = (side == mine.side_px) & ((left - mine.left) % pitch == 0) & ((top - mine.top) % pitch == 0)
+        box = mine.square
+        touches = (box[0] < duties[:, 2]) & (duties[:, 0] < box[2]) & (box[1] < duties[:, 3]) & (duties[:, 1] < box[3])
+        others = np.flatnonzero((turn < turn[number]) & shares & touches)
+        found.append(others[np.argsort(turn[others], kind="stable")].tolist())
+    return found
 
 
 def _children(parent: Window, hole: np.ndarray, resolution_px: int, context: float) -> list[Window]:

@@ -72,9 +72,9 @@ def nfe_of(plan: Sequence[Window], sampler: Sampler) -> int:
     return sampler.nfe * (len(plan) - late) + (sampler.entry_nfe * late if late else 0)
 
 
-def needs_of(plan: Sequence[Window], resolution_px: int) -> list[set[int]]:
-    """Return, for every window, the numbers of those that end before it starts: its draft, and whose pixels it is given."""
-    needs = [set(donors(plan, number, resolution_px)) for number in range(len(plan))]
+def needs_of(plan: Sequence[Window], given_by: Sequence[Sequence[int]]) -> list[set[int]]:
+    """Return, for every window, the numbers of those that end before it starts: its draft, and its donors `given_by`."""
+    needs = [set(others) for others in given_by]
     for need, window in zip(needs, plan, strict=True):
         if window.parent is not None:
             need.add(window.parent)
@@ -97,7 +97,8 @@ class Underway:
         self.picture, self.age = picture, age
         self._saved = saved or Saved()
         self.restored: list[np.ndarray | None] = [None] * len(picture.plan)
-        self._needs = needs_of(picture.plan, picture.keep_mask.shape[1])
+        self._donors = donors(picture.plan, picture.keep_mask.shape[1])
+        self._needs = needs_of(picture.plan, self._donors)
         self._unstarted = set(range(len(picture.plan)))
         self._missing = len(picture.plan)
         for number, pixels in self._saved.restored.items():
@@ -125,7 +126,8 @@ class Underway:
     def _chain(self, number: int) -> Chain:
         picture = self.picture
         keep = picture.keep_mask[number]
-        one = given(picture.plan, picture.orientation, number, picture.windows[number], keep, self.restored)
+        pixels, others = picture.windows[number], self._donors[number]
+        one = given(picture.plan, picture.orientation, number, pixels, keep, self.restored, others)
         position, x_t = self._saved.states.get(number, (0, None))
         return Chain(
             key=picture.keys[number],

@@ -8,7 +8,7 @@ window, whatever the number of steps.
 import heapq
 from collections.abc import Sequence
 
-from repaint_batch.images.windows import Window
+from repaint_batch.images.windows import Window, donors
 from repaint_batch.inpainting.restorer import needs_of
 from repaint_batch.sampler.sampler import Sampler
 
@@ -22,7 +22,7 @@ def calls_of(pictures: Sequence[Sequence[Window]], sampler: Sampler, slots: int,
         slots: windows in a call.
         resolution_px: side of the prior's input.
     """
-    needs = [needs_of(plan, resolution_px) for plan in pictures]
+    needs = [needs_of(plan, donors(plan, resolution_px)) for plan in pictures]
     waiting = [(age, number) for age, of_one in enumerate(needs) for number, need in enumerate(of_one) if not need]
     under_way: list[tuple[int, int, int]] = []  # (call after which it ends, picture, window)
     calls, free = 0, slots

@@ -132,12 +132,27 @@ def test_finer_scales_are_left_out_where_they_take_too_many_windows() -> None:
     assert plan_windows(keep, R, most=1) == tuple(roots(whole))
 
 
+def by_hand(windows: Sequence[Window], mine: Window, resolution: int) -> set[int]:
+    """Return the donors of a window, each other one looked at by itself."""
+    found = set()
+    for number, other in enumerate(windows):
+        pitch, rest = divmod(mine.side_px, resolution)
+        on_grid = not rest and (mine.left - other.left) % pitch == 0 and (mine.top - other.top) % pitch == 0
+        (x0, y0, x1, y1), (a0, b0, a1, b1) = mine.square, other.duty
+        touches = x0 < a1 and a0 < x1 and y0 < b1 and b0 < y1
+        if other.round < mine.round and other.side_px == mine.side_px and on_grid and touches:
+            found.add(number)
+    return found
+
+
 @given(masks(), st.sampled_from([8, 16, 32]), st.sampled_from([0.0, 0.125, 0.3]))
 @settings(max_examples=100, deadline=None)
 def test_windows_of_a_round_do_not_need_each_other(keep: np.ndarray, resolution: int, context: float) -> None:
     windows = plan_windows(keep, resolution, context)
+    found = donors(windows, resolution)
+    assert [set(others) for others in found] == [by_hand(windows, window, resolution) for window in windows]
     for i, window in enumerate(windows):
-        known = [windows[other] for other in donors(windows, i, resolution)]
+        known = [windows[other] for other in found[i]]
         assert [one.round for one in known] == sorted(one.round for one in known)
         assert all(one.round < window.round and one.side_px == window.side_px for one in known)
         if window.parent is None:
@@ -155,7 +170,7 @@ def test_windows_of_a_round_do_not_need_each_other(keep: np.ndarray, resolution:
 def test_neighbours_on_a_scratch_take_turns() -> None:
     windows = plan_windows(mask_of(2000, 300, (50, 100, 1950, 103)), R)
     assert {window.round for window in windows} == {0, 1}
-    assert all(donors(windows, i, R) for i, window in enumerate(windows) if window.round == 1)
+    assert all(others for others, window in zip(donors(windows, R), windows, strict=True) if window.round == 1)
 
 
 def test_a_blot_on_a_scratch_does_not_coarsen_the_scratch() -> None:
