@@ -7,7 +7,12 @@ marks does its harm when the actor takes up its windows. The kill is a real SIGK
 
 import os
 import signal
+import sys
 import time
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+from types import ModuleType
 from typing import Any
 
 KILL_DECODE, KILL_LOOK = b"KILL-DECODE", b"KILL-LOOK"
@@ -18,9 +23,8 @@ def install() -> None:
     """Plant the faults in this process."""
     from repaint_batch.pipeline import stages
     from repaint_batch.pipeline.packing import PackedWindows
-    from repaint_batch.preflight import looking
 
-    prepare, unpack, read_pages = stages.prepare, PackedWindows.__init__, looking.read_pages
+    prepare, unpack = stages.prepare, PackedWindows.__init__
 
     def prepare_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_DECODE):
@@ -37,11 +41,39 @@ def install() -> None:
             time.sleep(3600)
         unpack(self, row, resolution_px)
 
+    stages.prepare = prepare_or_die
+    PackedWindows.__init__ = unpack_or_die  # type: ignore[method-assign]
+    # Not imported here: it takes torch along, and every worker of the tests would wait for that.
+    sys.meta_path.insert(0, _LookingLater())
+
+
+class _LookingLater(MetaPathFinder):
+    """Plants the fault of KILL_LOOK as soon as the module that looks at rows is imported."""
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
+        """Find that module; leave every other to others."""
+        if name != "repaint_batch.preflight.looking":
+            return None
+        sys.meta_path.remove(self)
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.loader is not None
+        execute = spec.loader.exec_module
+
+        def executed(module: ModuleType) -> None:
+            execute(module)
+            _plant_in(module)
+
+        spec.loader.exec_module = executed  # type: ignore[method-assign]
+        return spec
+
+
+def _plant_in(looking: ModuleType) -> None:
+    read_pages = looking.read_pages
+
     def read_or_die(image: bytes, *arguments: Any) -> Any:
         if image.endswith(KILL_LOOK):
             os.kill(os.getpid(), signal.SIGKILL)
         return read_pages(image, *arguments)
 
-    looking.read_pages = read_or_die
-    stages.prepare = prepare_or_die
-    PackedWindows.__init__ = unpack_or_die  # type: ignore[method-assign]
+    looking.read_pages = read_or_die  # type: ignore[attr-defined]
