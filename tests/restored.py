@@ -6,6 +6,7 @@ from repaint_batch.config import JobConfig
 from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import restorer_for
 from repaint_batch.pipeline.job import Job
+from repaint_batch.pipeline.passes import units_of
 from repaint_batch.pipeline.run import plan_job
 from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
@@ -37,8 +38,8 @@ def restore_here(
     restorer = restorer_for(job, device(prior), 1)
     rows = plan.rows if shards is None else min(plan.rows, shards * plan.shard_rows)
     with Committer(table, plan, None) as committer:
-        for start, stop in (Ranges.of((0, rows)) - table.done(plan)).spans:
-            for parcel in decode(read_rows(plan.files, start, stop, storage), job, start):
+        for unit in units_of(job, Ranges.of((0, rows)) - table.done(plan), frozenset()):
+            for parcel in decode(read_rows(plan.files, unit.start, unit.stop, storage), job, unit.start):
                 done = encode(sampled_here(parcel, job, restorer), job)
                 assert committer.commit(stage(table, plan, done, parcel["attempt"][0].as_py()))
     return plan

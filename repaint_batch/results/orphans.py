@@ -22,7 +22,7 @@ from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
 
 YOUNG_S = 3600.0
-_TRACES = ("inflight", "usage")
+_TRACES = ("inflight",)
 _CHECKPOINT = re.compile(r"(\.checkpoint\.(.*\.)?|/_sidecars/.*\.)parquet$")
 _READERS = 8
 
@@ -34,7 +34,7 @@ class Orphan:
     Attributes:
         uri: where it is.
         size_bytes: what it takes.
-        kind: ``data file``, ``image``, or the kind of trace of a finished job: ``inflight``, ``usage``
+        kind: ``data file``, ``image``, or the kind of trace of a finished job: ``inflight``
     """
 
     uri: str

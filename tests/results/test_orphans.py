@@ -57,20 +57,20 @@ def test_orphans_are_found_and_deleted(place: Place, tiny_prior: str) -> None:
     lease = job_uri(config.output.uri, plan.job_id, "lease", "00000001.json")
     newest = job_uri(config.output.uri, plan.job_id, "lease", "00000002.json")
     half = f"{config.output.uri}/results/_delta_log/{7:020d}.json.0123456789ab.part"
-    for uri in (lease, newest, half):
+    state = job_uri(config.output.uri, plan.job_id, "inflight", f"{3:012d}", "chains.safetensors")
+    for uri in (lease, newest, half, state):
         place.storage.write(uri, b"{}")
 
     assert found_in(place, config, young_s=3600).found == (), "what is young is left alone"
     orphans = found_in(place, config)
     kinds = {orphan.uri: orphan.kind for orphan in orphans.found}
-    attempts = {uri: kind for uri, kind in kinds.items() if kind == "attempts"}
-    assert len(attempts) == plan.shards
-    assert kinds == {**left, half: "data file", **attempts, lease: "lease"}, "the newest lease says which number is next"
+    told = {half: "data file", state: "inflight", lease: "lease"}
+    assert kinds == {**left, **told}, "the newest lease says which number is next"
     assert all(orphan.size_bytes > 0 for orphan in orphans.found)
-    assert objects(place, config) == before | left.keys() | {lease, newest, half}, "looking deletes nothing"
+    assert objects(place, config) == before | left.keys() | {lease, newest, half, state}, "looking deletes nothing"
 
     delete_orphans(orphans.found, place.storage)
-    assert objects(place, config) == (before | {newest}) - attempts.keys()
+    assert objects(place, config) == before | {newest}
     assert found_in(place, config).found == ()
     assert verify(config.output.uri, place.storage).exit_code == 0
     table.open().restore(old_version)
@@ -92,7 +92,7 @@ def test_versions_known_from_a_checkpoint_alone_count(local_place: Place, tiny_p
         if int(commit.stem) < last:
             commit.unlink()
     kinds = {orphan.kind for orphan in found_in(local_place, config).found}
-    assert kinds == {"attempts"}, "no data file and no image"
+    assert kinds == set(), "no data file and no image"
 
 
 def test_an_unfinished_job_keeps_everything(place: Place, tiny_prior: str) -> None:
@@ -108,4 +108,4 @@ def test_an_output_that_was_moved_keeps_its_images(local_place: Place, tiny_prio
     restore_here(config)
     moved = Path(local_place.uri, "moved")
     Path(config.output.uri).rename(moved)
-    assert {orphan.kind for orphan in find_orphans(str(moved), local_place.storage, ANY_AGE_S).found} == {"attempts"}
+    assert {orphan.kind for orphan in find_orphans(str(moved), local_place.storage, ANY_AGE_S).found} == set()

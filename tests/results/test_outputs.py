@@ -57,14 +57,15 @@ def test_files_stay_below_the_output_in_keys_that_s3_takes(sample_id: str, path:
 def test_every_picture_of_a_tar_is_found_again(place: Place) -> None:
     pictures = [b"", b"x" * 511, b"y" * 512, bytes(range(256)) * 5]
     rows = [
-        {"sample_id": f"id.{n}/ü", "shard": 7, "status": "ok", "output": data, "output_format": "PNG", "output_bytes": len(data)}
+        {"sample_id": f"id.{n}/ü", "shard": 7, "row": 70 + n, "status": "ok", "output": data}
+        | {"output_format": "PNG", "output_bytes": len(data)}
         for n, data in enumerate(pictures)
     ]
     write_tar(place.uri, rows, pictures, "attempt", place.storage)
     for row, data in zip(rows, pictures, strict=True):
         assert read_output(row, place.uri, place.storage) == data
     with tarfile.open(fileobj=io.BytesIO(place.storage.read(str(rows[0]["output_uri"])))) as tar:
-        assert tar.getnames() == [f"{7:06d}{n:06d}.{suffix}" for n in range(4) for suffix in ("png", "json")]
+        assert tar.getnames() == [f"{70 + n:012d}.{suffix}" for n in range(4) for suffix in ("png", "json")]
         facts = json.loads(tar.extractfile(tar.getnames()[3]).read())  # type: ignore[union-attr]
     assert facts["sample_id"] == "id.1/ü"
     assert "output" not in facts
