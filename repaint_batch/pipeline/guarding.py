@@ -57,8 +57,8 @@ def told(job: Job, start: int, stop: int, driver: Listening) -> Iterator[None]:
     """
     watchdog = threading.Timer(job.config.compute.shard_deadline_s, lambda: os._exit(1))
     watchdog.daemon = True
-    watchdog.start()
     driver.began(start, stop)
+    watchdog.start()
     raised = None
     try:
         yield

@@ -131,7 +131,7 @@ class EngineLoop:
 
     def _turn(self) -> None:
         self._take_in(wait=not self._calls)
-        if self._to_stop():
+        if self._to_stop() and self._calls:
             self._save()
             if self._saving is not None:
                 self._saving.exception()

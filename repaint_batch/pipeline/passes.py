@@ -49,6 +49,7 @@ _FATAL: dict[str, type[RepaintBatchError]] = {
     "CommitFailed": CommitFailed,
     "CommitUnknown": CommitUnknown,
 }
+_EMPTY_PASSES = 3  # that end with nothing done and nothing said, as on a cluster that loses its nodes
 WAVE_UNITS = 10_000  # handed to Ray Data together, which holds a task for each: hours of work, some megabytes
 
 
@@ -122,7 +123,7 @@ def restore(
         reason = "the process that works on this row dies; it did so {} times"
         job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
         broken = broken + 1 if pending == before and not dead and not errors else 0
-        if broken >= limit:
+        if broken >= max(limit, _EMPTY_PASSES):
             raise ShardFailed(f"{broken} passes in a row came to nothing, and no worker said why; look at the workers' logs")
 
 

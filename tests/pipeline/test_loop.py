@@ -100,3 +100,14 @@ def test_rows_of_one_call_that_end_in_the_same_step_end_it_once() -> None:
     loop.restore(rows)
     assert all(row.is_done for row in rows)
     assert restored(loop, 5).shape == (R, R, 3), "and the loop goes on"
+
+
+def test_an_idle_loop_that_is_told_to_stop_says_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    stop = threading.Event()
+    loop = EngineLoop(restorer, None, 60, to_stop=stop.is_set)
+    restored(loop, 1)
+    stop.set()
+    time.sleep(1)
+    assert caplog.text == ""
+    with pytest.raises(Stopped):
+        restored(loop, 1)
