@@ -122,6 +122,7 @@ def test_the_command_writes_page_and_figures(prior_folder, pictures, tmp_path):
         pictures=str(pictures),
         prior=str(prior_folder),
         sampler=["draft"],
+        law=["emoji"],
         count=4,
         samples=16,
         seeds=2,
@@ -130,7 +131,7 @@ def test_the_command_writes_page_and_figures(prior_folder, pictures, tmp_path):
     document = json.loads((tmp_path / "evaluation.json").read_text())
     rows = list(csv.DictReader((tmp_path / "evaluation.csv").open()))
     assert len(rows) == len(document["scores"])
-    assert {row["part"] for row in rows} == {"oracle", "pictures"}
+    assert {row["part"] for row in rows} == {"law emoji", "pictures"}
     assert document["samplers"]["draft"]["nfe"] == 30
     page = (tmp_path / "evaluation.html").read_text()
     value = next(score["value"] for score in document["scores"] if (score["metric"], score["mask"]) == ("psnr", "all"))
