@@ -90,7 +90,8 @@ CORPORA = {
 @pytest.mark.parametrize("name", CORPORA)
 def test_a_job_takes_what_was_said(local_place: Place, tmp_path: Path, name: str, preset: str) -> None:
     manifest = write_manifest(local_place, CORPORA[name])
-    settings = job(local_place, manifest, save_tiny_prior(tmp_path / "prior"), sampler={"preset": preset, "candidates": 2})
+    asked: dict[str, Any] = {"sampler": {"preset": preset, "candidates": 2}, "compute": {"shard_rows": 64, "batch_windows": 4}}
+    settings = job(local_place, manifest, save_tiny_prior(tmp_path / "prior"), **asked)
     found = preflight(settings, open_manifest(manifest, local_place.storage), local_place.storage, None, resolution_px=SIZE_PX)
     assert any(len(leaves(plan)) < len(plan) for plan in found.plans) == (name != "windows of one row each")
     said, calls = cost_of(found, settings, None, SIZE_PX), 0
