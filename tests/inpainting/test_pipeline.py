@@ -20,6 +20,7 @@ from repaint_batch import RePaintPipeline
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid, PriorError
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
+from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 
 from ..golden_vectors import recorded_network
@@ -150,9 +151,7 @@ def test_noise_follows_generators_and_keys() -> None:
 
 
 def test_a_preset_stands_for_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    from repaint_batch.inpainting import pipeline as module
-
-    monkeypatch.setitem(module.PRESETS, "fast", RePaint(4, 2, 2))
+    monkeypatch.setitem(PRESETS, "fast", RePaint(4, 2, 2))
     call = {"image": pictures(), "mask_image": mask_images(), "keys": [1], "output_type": "np"}
     assert np.array_equal(pipeline_of()(preset="fast", **call).images, pipeline_of()(**call, **SHORT).images)
     with pytest.raises(ConfigError, match="leave out either it or num_steps"):
