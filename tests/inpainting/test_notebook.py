@@ -11,7 +11,7 @@ from PIL import Image
 
 from repaint_batch import RePaintPipeline, inpaint
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
-from repaint_batch.inpainting import notebook
+from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 
 from ..corpus import picture
@@ -21,7 +21,7 @@ from ..tiny_networks import tiny_unet
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A preset of two steps."""
-    monkeypatch.setitem(notebook.PRESETS, "fast", RePaint(2, 1, 1))
+    monkeypatch.setitem(PRESETS, "fast", RePaint(2, 1, 1))
 
 
 @pytest.fixture
