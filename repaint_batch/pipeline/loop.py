@@ -24,7 +24,7 @@ from repaint_batch.results.usage import Usage
 _log = logging.getLogger(__name__)
 _QUEUED_BATCHES = 2  # waiting in the queue, from which on more rows would only take memory
 _PATIENCE_S = 600.0  # a wait for room ends by itself; then a row more takes memory
-_TOLD_S, _TOLD_IDLE_S = 10.0, 1.0  # how often its usage is told, while it works and when it has nothing left
+_TOLD_S = 10.0  # how often its usage is told while it works; when nothing is left it is told at once
 _IDLE_S = 0.2  # how long an idle thread sleeps before it looks whether it is to stop
 
 
@@ -88,11 +88,11 @@ class EngineLoop:
         self._restorer: Restorer | None = None
         self._busy_s = self._first_at = self._last_at = 0.0
         self._fed = (0, 0)
-        self._told_calls = 0
         self._saved_at, self._told_at = time.monotonic(), -math.inf
         self._room = threading.Condition()
         self._saver = ThreadPoolExecutor(1, "saving")
         self._saving: Future[None] | None = None
+        self._telling: Future[None] | None = None
         threading.Thread(target=self._run, daemon=True, name="engine").start()
 
     def wait_for_room(self) -> None:
@@ -113,10 +113,10 @@ class EngineLoop:
         call = _Call(rows, Future())
         self._inbox.put(call)
         call.future.result()
-        # A save that is under way may be about these rows, whose states are deleted soon.
-        saving = self._saving
-        if saving is not None:
-            saving.exception()
+        # A save under way may be about these rows, whose states are deleted soon; and nothing is written after the last call.
+        for writing in (self._saving, self._telling):
+            if writing is not None:
+                writing.exception()
 
     def _run(self) -> None:
         while True:
@@ -138,7 +138,6 @@ class EngineLoop:
             raise Stopped("saved, and stopped")
         restorer = self._restorer
         if restorer is None or not self._calls:
-            self._tell()
             return
         started = time.perf_counter()
         self._first_at = self._first_at or started
@@ -149,20 +148,21 @@ class EngineLoop:
         self._busy_s += self._last_at - started
         if restorer.engine.waiting:
             self._fed = restorer.engine.calls, restorer.engine.used
-        for call in {self._owners.pop(underway): None for underway in finished}:
-            if all(row.is_done for row in call.rows):
-                self._calls.remove(call)
-                call.future.set_result(None)
+        owners = {self._owners.pop(underway): None for underway in finished}
+        ended = [call for call in owners if all(row.is_done for row in call.rows)]
+        for call in ended:
+            self._calls.remove(call)
         if time.monotonic() - self._saved_at >= self._every_s:
             self._save()
         self._tell()
+        for call in ended:
+            call.future.set_result(None)
 
     def _tell(self) -> None:
-        """Tell now and then how the device is used, and soon once nothing is left to do."""
-        usage = self.usage()
-        if usage.calls != self._told_calls and time.monotonic() - self._told_at >= (_TOLD_S if self._calls else _TOLD_IDLE_S):
-            self._told_at, self._told_calls = time.monotonic(), usage.calls
-            self._saver.submit(self._on_usage, usage)
+        """Tell now and then how the device is used, and at once when nothing is left to do."""
+        if not self._calls or time.monotonic() - self._told_at >= _TOLD_S:
+            self._told_at = time.monotonic()
+            self._telling = self._saver.submit(self._on_usage, self.usage())
 
     def _take_in(self, *, wait: bool) -> None:
         while True:
