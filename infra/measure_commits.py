@@ -68,7 +68,8 @@ def parcel_rows(plan: Plan, parcel: int) -> pa.Table:
 
 def publish_alone(uri: str, plan: Plan, parcels: range) -> list[float]:
     """Publish parcels one by one, each in a commit of its own; return the seconds that each took."""
-    table, took = ResultsTable(uri, Storage()), []
+    table: Any = ResultsTable(uri, Storage())  # of the first edition
+    took = []
     for parcel in parcels:
         begun = time.perf_counter()
         table.commit(plan, parcel, parcel_rows(plan, parcel))

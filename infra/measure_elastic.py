@@ -19,53 +19,32 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from repaint_batch.config import JobConfig
-from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import Storage
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from repaint_batch.config import JobConfig  # noqa: E402
+from repaint_batch.schema import IMAGE_STRUCT  # noqa: E402
+from repaint_batch.storage import Storage  # noqa: E402
+from tests.planting import when_imported  # noqa: E402
 
 _NFE = 30  # of the preset
 _MOST = 8
-_PICTURES = Path(__file__).parents[1] / "repaint_batch" / "assets" / "emoji.parquet"
+_PICTURES = ROOT / "repaint_batch" / "assets" / "emoji.parquet"
 _DELAY = "MEASURE_ELASTIC_DELAY_S"
 
 
 def slow_down() -> None:
     """See to it that in this process an exact prior that sleeps before it answers stands in for any other."""
-    sys.meta_path.insert(0, _WhenImported())
+    when_imported("repaint_batch.priors.loaded", _stand_in)
 
 
-class _WhenImported(MetaPathFinder):
-    """Puts it there once priors are imported, so that processes which need none start without torch, as they do in a job."""
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        """Find the module of priors, to be changed as soon as it has been executed; leave every other to others."""
-        if name != "repaint_batch.priors.loaded":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        assert spec is not None
-        assert spec.loader is not None
-        execute = spec.loader.exec_module
-
-        def executed(module: ModuleType) -> None:
-            execute(module)
-            _stand_in(module.LoadedPrior)
-
-        spec.loader.exec_module = executed  # type: ignore[method-assign]
-        return spec
-
-
-def _stand_in(loaded_prior: Any) -> None:
+def _stand_in(module: Any) -> None:
     import torch
 
     from repaint_batch.priors.analytic import GaussianMixture
@@ -77,7 +56,7 @@ def _stand_in(loaded_prior: Any) -> None:
         time.sleep(delay_s)
         return exact(x_t, t)
 
-    loaded_prior.__call__ = answer
+    module.LoadedPrior.__call__ = answer
 
 
 def job_of(folder: str, shards: int) -> JobConfig:
@@ -122,7 +101,7 @@ def cluster_of(workers: int, delay_s: float) -> Iterator[Callable[[int], None]]:
         for _ in range(count):
             cluster.add_node(num_cpus=2, num_gpus=1, **memory)
 
-    environment = {_DELAY: str(delay_s), "PYTHONPATH": os.environ.get("PYTHONPATH", ""), "OMP_NUM_THREADS": "1"}
+    environment = {_DELAY: str(delay_s), "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
     with contextlib.ExitStack() as session:
         session.callback(cluster.shutdown)
         add(workers)

@@ -28,9 +28,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from repaint_batch.config import JobConfig
-from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import Storage
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT)]
+
+from repaint_batch.config import JobConfig  # noqa: E402
+from repaint_batch.schema import IMAGE_STRUCT  # noqa: E402
+from repaint_batch.storage import Storage  # noqa: E402
+from tests.planting import when_imported  # noqa: E402
 
 _STEP_S = 0.05
 _SIDE_PX = 256
@@ -39,27 +43,30 @@ _PHOTO_PX = (4000, 3000)
 
 def stand_in() -> None:
     """See to it that in this process a device that sleeps and computes nothing takes the place of any prior and sampler."""
-    import torch
+    when_imported("repaint_batch.sampler.slots", _compute_nothing)
+    when_imported("repaint_batch.priors.loaded", _sleep)
 
-    from repaint_batch.pipeline import actor
-    from repaint_batch.sampler import slots
+
+def _sleep(module: Any) -> None:
     from repaint_batch.sampler.prior import Prediction
 
-    load_for = actor.load_for
+    def answer(self: Any, x_t: Any, t: Any) -> Any:
+        time.sleep(_STEP_S)
+        return Prediction(x_t)
 
-    def sleeping(*arguments: Any, **settings: Any) -> Any:
-        prior = load_for(*arguments, **settings)
-        type(prior).__call__ = lambda self, x_t, t: time.sleep(_STEP_S) or Prediction(x_t)  # type: ignore[func-returns-value]
-        return prior
+    module.LoadedPrior.__call__ = answer
 
-    actor.load_for = sleeping
+
+def _compute_nothing(module: Any) -> None:
+    import torch
+
     blank: dict[Any, torch.Tensor] = {}
 
     def nothing(keys: torch.Tensor, draws: torch.Tensor, shape: Any) -> torch.Tensor:
         return blank.setdefault((len(keys), *shape), torch.zeros(len(keys), *shape))
 
-    slots.keyed_normal = nothing
-    slots.finish = lambda table, state, *rest: (state.x_t, state.x_t)
+    module.keyed_normal = nothing
+    module.finish = lambda table, state, *rest: (state.x_t, state.x_t)
 
 
 def photograph(seed: int, quality: int = 90) -> bytes:

@@ -105,7 +105,7 @@ def ray_cluster(s3_service: object) -> Iterator[None]:
     ray.init(
         "local",  # without it Ray would join whatever cluster it finds on this machine
         num_cpus=4,
-        num_gpus=1,  # for whom asks for one; there is none
+        num_gpus=2,  # for who asks for them; there are none
         object_store_memory=160 * 2**20,
         include_dashboard=False,
         log_to_driver=False,

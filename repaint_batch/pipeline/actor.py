@@ -63,12 +63,16 @@ class Inpainter:
     """
 
     def __init__(self, job: Job, threads: int, gpu: bool, coordinator: Any, bell: Any) -> None:
-        import ray  # the worker's identity is all that is asked of it
+        import ray
 
+        context = ray.get_runtime_context()  # the worker's identity is all that is asked of it
+        gpus = context.get_accelerator_ids().get("GPU", [])
+        device = f"{context.get_node_id()[:8]}/{','.join(gpus) or 'cpu'}"
+        ray.get(coordinator.serves.remote(device))
         self._job, self._threads, self._gpu, self._listener = job, threads, gpu, Listener(bell)
-        self._worker = f"{ray.get_runtime_context().get_node_id()[:8]}/{os.getpid()}"
+        self._worker = f"{context.get_node_id()[:8]}/{os.getpid()}"
         self._inflight = InFlight(job)
-        self._told = partial(told, job, driver=Ear(coordinator))
+        self._told = partial(told, job, driver=Ear(coordinator, device))
         self._loop: EngineLoop | None = None
         self._lock = threading.Lock()
 

@@ -18,7 +18,8 @@ from ray.data.context import AutoscalingConfig
 from ray.data.datasource import ReadTask
 
 from repaint_batch.manifest import read_rows
-from repaint_batch.pipeline.coordinator import Coordinator, Ear, commit_patiently
+from repaint_batch.pipeline.coordinator import Coordinator, Ear
+from repaint_batch.pipeline.devices import Devices
 from repaint_batch.pipeline.guarding import Heard, told
 from repaint_batch.pipeline.job import PACKED, PARCEL_BYTES, Job, packed, span_of, unpacked
 from repaint_batch.pipeline.stages import decode, encode
@@ -117,11 +118,12 @@ class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
     def _publish(self, work: pa.Table) -> int:
         job = self._job
         start, stop = span_of(work)
-        with told(job, start, stop, Ear(self._coordinator)):
+        ear = Ear(self._coordinator)
+        with told(job, start, stop, ear):
             rows = encode(work, job)
             began = time.perf_counter()
             entry = stage(ResultsTable(job.output, job.storage), job.plan, rows, work["attempt"][0].as_py())
-            if commit_patiently(self._coordinator, entry, job):
+            if ear.commit(entry):
                 committed(job.plan.job_id, start, rows, time.perf_counter() - began)
             for row, is_saved in zip(work["row"].to_pylist(), work["__saved"].to_pylist(), strict=True):
                 if is_saved:
@@ -140,7 +142,15 @@ def _rows_of(table: pa.Table) -> Iterator[pa.Table]:
 
 
 def run_units(
-    job: Job, units: Sequence[Unit], resources: ActorResources, *, epoch: int | None, isolated: bool = False, bell: Any = None
+    job: Job,
+    units: Sequence[Unit],
+    resources: ActorResources,
+    *,
+    epoch: int | None,
+    isolated: bool = False,
+    bell: Any = None,
+    devices: Devices | None = None,
+    out: frozenset[str] = frozenset(),
 ) -> Heard:
     """Run units as far as they go, and return what was heard of them; what dies on the way is silently dropped.
 
@@ -151,11 +161,16 @@ def run_units(
         epoch: number of the lease, which fences what is committed.
         isolated: one parcel at a time in an actor, so that none dies of another.
         bell: tells actors to stop, see `stopping`.
+        devices: what is known of them.
+        out: those that are to get no work if there are others. An actor on one of them is there and waits, so that nobody else
+            is put on it: there are as many actors more.
     """
     # Here, since workers that read, encode and commit import this module too, and torch takes them seconds.
     from repaint_batch.pipeline.actor import Inpainter
 
     calls, queued = (1, 0) if isolated else (_CALLS, _QUEUED)
+    devices = devices or Devices()
+    idle = len(out | devices.bad)
     rows = sum(unit.stop - unit.start for unit in units)
     context = DataContext.get_current()
     context.target_max_block_size = 1  # every parcel is a block of its own
@@ -167,7 +182,7 @@ def run_units(
     context.execution_no_progress_timeout_s = -1
     # More actors as soon as all have their queue full, if there is room; nodes that join later make room.
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * (calls + queued))
-    coordinator = Coordinator.beside_the_driver(job, epoch)
+    coordinator = Coordinator.beside_the_driver(job, epoch, devices, out)
     try:
         dataset = ray.data.read_datasource(
             UnitSource(job, units, coordinator),
@@ -181,8 +196,8 @@ def run_units(
             batch_format="pyarrow",
             fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, coordinator, bell),
             compute=ActorPoolStrategy(
-                min_size=min(resources.least, rows),
-                max_size=min(resources.most, rows),
+                min_size=min(resources.least, rows) + idle,
+                max_size=min(resources.most, rows) + idle,
                 max_tasks_in_flight_per_actor=calls + queued,
                 max_concurrent_calls_per_actor=calls,
                 enable_true_multi_threading=True,

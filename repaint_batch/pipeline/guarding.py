@@ -5,13 +5,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from repaint_batch.errors import RepaintBatchError, Stopped, StorageError, redact
+from repaint_batch.pipeline.devices import Devices, Failure, is_of_device
 from repaint_batch.pipeline.job import Job, Row
 
 DEVICE_ERROR = "DeviceError"
+"""Class of errors that are the device's, or of a row that makes a device fail: see `devices`."""
 _MESSAGE_CHARACTERS = 4000
 
 
@@ -31,11 +33,15 @@ class Heard:
 
     Attributes:
         raised: by attempts that lived to say so.
-        died: rows [start, stop) that a stage worked on when its process died.
+        died: rows [start, stop) that a stage worked on when its process died without a word.
+        failures: rows that a process worked on when its device failed.
+        devices: what is known of devices by now.
     """
 
-    raised: list[Raised]
-    died: list[tuple[int, int]]
+    raised: list[Raised] = field(default_factory=list)
+    died: list[tuple[int, int]] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    devices: Devices = field(default_factory=Devices)
 
 
 class Listening(Protocol):
@@ -65,11 +71,10 @@ def told(job: Job, start: int, stop: int, driver: Listening) -> Iterator[None]:
     except (Stopped, GeneratorExit):
         raise  # nobody's fault
     except Exception as error:
-        is_device = "CUDA error" in str(error)
-        kind = DEVICE_ERROR if is_device else type(error).__name__
+        kind = DEVICE_ERROR if is_of_device(error) else type(error).__name__
         raised = Raised(start, stop, kind, str(error)[-_MESSAGE_CHARACTERS:])
-        if is_device:
-            # Said first: a device that fails is not to be held against the row that it was given.
+        if kind == DEVICE_ERROR:
+            # Said first: a death without a word is held against the rows.
             driver.ended(start, stop, raised)
             os._exit(1)
         raise

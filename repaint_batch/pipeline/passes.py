@@ -5,16 +5,18 @@ A pass hands out every pending row, and what comes of a row is one of these:
 * it is committed;
 * its attempt raised, and left the error behind: after `compute.max_attempts` of those the job ends with it, since trying again
   would not help. Where the store is to blame it ends at once, for a later run to go on;
-* its process died and left nothing. The rows it died with are tried again, one parcel at a time in an actor so that none dies
-  of another; after as many deaths as attempts they are halved, and halves that die are halved again, all in the same passes. What
-  survives is committed. A row that dies alone is set aside as failed.
+* its process died, without a word or of its device. Once nothing else is pending, the rows it died with are tried again, one
+  parcel at a time in an actor so that none dies of another; after as many deaths as attempts they are halved, and halves that
+  die are halved again, all in the same passes. What survives is committed. A row that dies alone is set aside as failed.
 
-Only deaths that the driver lived to see are counted.
+Deaths count that the driver lived to see, and that no device is to blame for: see `devices`. Suspects of a device are tried on
+others; a row that only devices fail with is set aside when two of them have, or the only one, which then must have brought home
+something else. They come last, and not beside the others: an actor that is theirs alone would need a device of its own.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from ray.exceptions import RayError
@@ -31,6 +33,7 @@ from repaint_batch.errors import (
     StorageError,
 )
 from repaint_batch.pipeline.dataset import ActorResources, Unit, run_units
+from repaint_batch.pipeline.devices import Devices, Failure
 from repaint_batch.pipeline.guarding import Heard, Raised
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job
@@ -55,11 +58,23 @@ WAVE_UNITS = 10_000  # handed to Ray Data together, which holds a task for each:
 
 @dataclass(frozen=True)
 class Lost:
-    """Rows [start, stop) that have died with their process, and how often."""
+    """Rows [start, stop) that have died with their process.
+
+    Attributes:
+        start, stop: the rows.
+        deaths: how often.
+        devices: that failed with them.
+    """
 
     start: int
     stop: int
     deaths: int
+    devices: frozenset[str] = frozenset()
+
+    def is_hopeless(self, limit: int, devices: Devices) -> bool:
+        """Return whether they died often enough; and if of a device, then on two, or on the only one."""
+        tried = not self.devices or len(self.devices) >= min(2, len(devices.others()))
+        return self.deaths >= limit and tried
 
 
 def restore(
@@ -88,7 +103,7 @@ def restore(
         ManifestError: the manifest is not what was planned.
     """
     limit, stop = job.config.compute.max_attempts, stop or Stop()
-    inflight = InFlight(job)
+    inflight, devices = InFlight(job), Devices()
     lost: list[Lost] = []
     raised: Counter[tuple[int, int]] = Counter()
     broken = 0
@@ -96,35 +111,41 @@ def restore(
     # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
     while pending or (pending := pending_rows(job, table)):
         check()
-        before, saved = pending, inflight.rows()
-        suspects = Ranges.of(*((one.start, one.stop) for one in lost))
-        heard = Heard([], [])
-        for isolated, units in ((False, list(units_of(job, pending - suspects, saved))), (True, _units(lost, saved))):
-            stop.check()  # before what its end did to rows is held against them
-            if not units:
-                continue
-            try:
-                told = run_units(
-                    job, units[:WAVE_UNITS], resources, epoch=epoch, isolated=isolated, bell=stop.bell
-                )
-                heard = Heard(heard.raised + told.raised, heard.died + told.died)
-            except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
-                broken += 1
-                if broken >= limit:
-                    raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
-        stop.check()
+        before, saved, heard = pending, inflight.rows(), Heard(devices=devices)
+        others = pending - Ranges.of(*((one.start, one.stop) for one in lost))
+        suspects, out = ([], frozenset[str]()) if others else _alike(lost, devices)
+        units = [*units_of(job, others, saved), *_units(suspects, saved)][:WAVE_UNITS]
+        try:
+            heard = run_units(
+                job, units, resources, epoch=epoch, isolated=not others, bell=stop.bell, devices=devices, out=out
+            )
+        except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
+            broken += 1
+            if broken >= limit:
+                raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
+        stop.check()  # before what its end did to rows is held against them
+        devices = heard.devices
         pending = pending_rows(job, table)
         errors = [error for error in heard.raised if pending & Ranges.of((error.start, error.stop))]
         raised.update((error.start, error.stop) for error in errors)
         judge(errors, raised, limit)
         spoken = Ranges.of(*((error.start, error.stop) for error in errors))
-        dead = (pending & Ranges.of(*heard.died)) - spoken
-        lost, guilty = after_deaths(lost, dead, pending - dead, limit)
+        failures = [failure for failure in heard.failures if failure.device not in devices.bad]
+        blamed = Ranges.of(*heard.died, *(span for failure in failures for span in failure.rows.spans))
+        dead = (pending & blamed) - spoken
+        lost, guilty = after_deaths(lost, dead, pending - dead, limit, failures, devices)
+        judge_devices(devices, lost, limit)
         reason = "the process that works on this row dies; it did so {} times"
         job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
-        broken = broken + 1 if pending == before and not dead and not errors else 0
+        broken = broken + 1 if pending == before and not dead and not errors and not heard.failures else 0
         if broken >= max(limit, _EMPTY_PASSES):
             raise ShardFailed(f"{broken} passes in a row came to nothing, and no worker said why; look at the workers' logs")
+
+
+def _alike(lost: Sequence[Lost], devices: Devices) -> tuple[list[Lost], frozenset[str]]:
+    """Return suspects that died of the same devices, and those devices, if there are others to try them on."""
+    tried = lost[0].devices
+    return [one for one in lost if one.devices == tried], tried if devices.others(tried) else frozenset()
 
 
 def pending_rows(job: Job, table: ResultsTable) -> Ranges:
@@ -150,33 +171,52 @@ def _within(rows: frozenset[int], start: int, stop: int) -> frozenset[int]:
     return frozenset(row for row in rows if start <= row < stop)
 
 
-def after_deaths(before: Iterable[Lost], dead: Ranges, others: Ranges, limit: int) -> tuple[list[Lost], list[Lost]]:
+def after_deaths(
+    before: Iterable[Lost],
+    dead: Ranges,
+    others: Ranges,
+    limit: int,
+    failures: Sequence[Failure] = (),
+    devices: Devices | None = None,
+) -> tuple[list[Lost], list[Lost]]:
     """Return what is lost after a pass, and the single rows that are guilty of it.
 
     Args:
-        before: what was lost before the pass, and went through it in isolation.
+        before: what was lost before the pass, and may have gone through it in isolation.
         dead: rows that died in it.
         others: rows that are pending for other reasons: they raised an error, or were never begun. They are neither innocent
             nor guilty.
         limit: deaths after which rows are halved, and a row that died alone is guilty.
+        failures: those of the deaths that were of a device.
+        devices: what is known of them.
     """
-    lost, guilty = [], []
-    new = dead
+    devices = devices or Devices()
+    lost, guilty, new = [], [], dead
     for one in before:
         span = Ranges.of((one.start, one.stop))
         new = new - span
-        lost += [Lost(start, stop, one.deaths) for start, stop in (span & others).spans]
+        lost += [replace(one, start=start, stop=stop) for start, stop in (span & others).spans]
         for start, stop in (span & dead).spans:
-            deaths = one.deaths + 1
-            if one.stop - one.start == 1 and deaths >= limit:
-                guilty.append(Lost(start, stop, deaths))
-                continue
-            cuts = [start, (start + stop) // 2, stop] if deaths >= limit and stop - start > 1 else [start, stop]
-            lost += [Lost(low, high, deaths) for low, high in pairwise(cuts)]
+            again = Lost(start, stop, one.deaths + 1, one.devices | _failed_with(start, stop, failures))
+            if stop - start == 1 and again.is_hopeless(limit, devices) and (devices.proven or not again.devices):
+                guilty.append(again)
+            else:
+                lost += _halves(again, limit)
     for start, stop in new.spans:
-        cuts = [start, (start + stop) // 2, stop] if limit == 1 and stop - start > 1 else [start, stop]
-        lost += [Lost(low, high, 1) for low, high in pairwise(cuts)]
+        lost += _halves(Lost(start, stop, 1, _failed_with(start, stop, failures)), limit)
     return sorted(lost, key=lambda one: one.start), guilty
+
+
+def _failed_with(start: int, stop: int, failures: Iterable[Failure]) -> frozenset[str]:
+    span = Ranges.of((start, stop))
+    return frozenset(failure.device for failure in failures if failure.rows & span)
+
+
+def _halves(one: Lost, limit: int) -> Iterator[Lost]:
+    """Yield what died, halved once it has died often enough."""
+    start, stop = one.start, one.stop
+    cuts = [start, (start + stop) // 2, stop] if one.deaths >= limit and stop - start > 1 else [start, stop]
+    return (replace(one, start=low, stop=high) for low, high in pairwise(cuts))
 
 
 def judge(errors: Iterable[Raised], raised: Counter[tuple[int, int]], limit: int) -> None:
@@ -197,3 +237,20 @@ def judge(errors: Iterable[Raised], raised: Counter[tuple[int, int]], limit: int
                 f"rows {error.start} to {error.stop - 1} failed {times} times: {error.error_class}: {error.message}; "
                 "what is done stays done, `repaint-batch resume` goes on once the cause is mended"
             )
+
+
+def judge_devices(devices: Devices, lost: Iterable[Lost], limit: int) -> None:
+    """Raise if no device can be trusted: all are bad, or none has ever brought anything home.
+
+    Args:
+        devices: what is known of them.
+        lost: rows that died.
+        limit: deaths after which that is held against them.
+    """
+    none_left = devices.seen and not devices.others()
+    nothing_home = not devices.proven and any(one.devices and one.is_hopeless(limit, devices) for one in lost)
+    if none_left or nothing_home:
+        raise ShardFailed(
+            f"every device fails with whatever it is given ({', '.join(sorted(devices.seen))}): {devices.message}; "
+            "what is done stays done, `repaint-batch resume` goes on once the cause is mended"
+        )

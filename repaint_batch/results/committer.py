@@ -38,7 +38,7 @@ from repaint_batch.errors import (
 from repaint_batch.results.checkpoints import Checkpoints
 from repaint_batch.results.known_ids import KnownIds
 from repaint_batch.results.ledger import Ledger, actions_of
-from repaint_batch.results.log import Log, info_of
+from repaint_batch.results.log import Action, Log, info_of
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.staging import Entry, read_staged, stage
@@ -106,7 +106,9 @@ class Committer:
         self._check_epoch()
         with table.kept() as delta:
             _check_writable(delta)
-        self._checkpoints = Checkpoints(table, self._ledger.checkpoint)
+            with contextlib.suppress(DeltaError, OSError):  # tidiness
+                delta.cleanup_metadata()
+        self._checkpoints = Checkpoints(self._log, table.storage, self._ledger.checkpoint)
         # Retries and redos replace by what they are; only a night's rows may be new, and need no merge then.
         self._known = KnownIds(table) if plan.listed is not None and plan.mode == "upsert" else None
         self._counts = Counts()
@@ -260,7 +262,7 @@ class Committer:
             trouble = None
             try:
                 if self._log.write(self._ledger.version + 1, actions):
-                    self._ledger.take(self._ledger.version + 1, actions)
+                    self._take(self._ledger.version + 1, actions)
                     break
             except StoreUnavailable:
                 raise  # it was waited for long enough
@@ -316,7 +318,7 @@ class Committer:
         ours = False
         try:
             for version, actions in self._log.follow(self._ledger.version):
-                self._ledger.take(version, actions)
+                self._take(version, actions)
                 ours |= info_of(actions).get(_TOKEN) == token
                 if any("protocol" in action or "metaData" in action for action in actions):
                     _check_writable(self._table.open())
@@ -325,6 +327,10 @@ class Committer:
         except (StorageError, DeltaError, OSError) as error:
             raise CommitUnknown(f"{self._table.uri}: the table cannot be asked what it holds: {redact(str(error))}") from error
         return ours
+
+    def _take(self, version: int, actions: list[Action]) -> None:
+        self._ledger.take(version, actions)
+        self._checkpoints.note(version, actions)
 
     def _numbers(self, entries: Sequence[Entry]) -> dict[str, int]:
         rows = chain.from_iterable(entry.rows for entry in entries)
@@ -339,7 +345,6 @@ class Committer:
 
     def _published(self, entries: Sequence[Entry]) -> None:
         self._counts = self._counts.after(entries)
-        self._checkpoints.reached(self._ledger.version)
 
     def _check_epoch(self) -> None:
         latest = self._ledger.epoch(self._plan.job_id)

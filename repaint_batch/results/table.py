@@ -18,7 +18,7 @@ from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.reading import Filters, Snapshot, patiently
-from repaint_batch.results.staging import STATISTICS, stage
+from repaint_batch.results.staging import STATISTICS
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage, delta_uri, join, normalise
 
@@ -90,17 +90,6 @@ class ResultsTable:
                 return question(Snapshot(delta, self.uri, self.storage))
 
         return patiently(answer)
-
-    def commit(self, plan: Plan, shard: int, rows: pa.Table) -> bool:
-        """Publish a shard's rows in one transaction; return whether this call did it."""
-        from repaint_batch.results.committer import Committer
-
-        start, _ = plan.shard_range(shard)
-        if rows["row"].null_count:
-            numbers = pa.array(range(start, start + len(rows)), pa.int64())
-            rows = rows.set_column(rows.schema.get_field_index("row"), RESULTS.field("row"), numbers)
-        with Committer(self, plan, None) as committer:
-            return committer.commit(stage(self, plan, rows, rows["attempt"][0].as_py()))
 
     def remove(self, ids: pa.Table, facts: dict[str, str]) -> None:
         """Take rows out in one transaction.

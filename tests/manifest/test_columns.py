@@ -22,6 +22,7 @@ from repaint_batch.schema import RESULTS, passthrough
 from repaint_batch.storage import Storage
 
 from ..conftest import Place
+from ..publishing import publish
 from ..results.test_table import plan_of
 
 ROWS = 3
@@ -156,7 +157,7 @@ def committed(folder: Path, manifest: str) -> tuple[pa.Table, pa.Table]:
     for mode in ("append", "upsert"):
         plan = replace(plan_of(place, rows=ROWS, shard_rows=ROWS), mode=mode, job_id=mode)
         values = [{**row, "status": "ok", "job_id": plan.job_id, "shard": 0, "attempt": mode} for row in rows.to_pylist()]
-        assert table.commit(plan, 0, pa.Table.from_pylist(values, schema=schema))
+        assert publish(table, plan, pa.Table.from_pylist(values, schema=schema))
         found = list(table.rows())
         assert [row["attempt"] for row in found] == [mode] * ROWS
     read = DeltaTable(str(folder / "out" / "results")).to_pyarrow_table().sort_by("sample_id")

@@ -7,16 +7,14 @@ marks does its harm when the actor takes up its windows. The kill is a real SIGK
 
 import os
 import signal
-import sys
 import time
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec
-from importlib.util import find_spec
-from types import ModuleType
 from typing import Any
+
+from tests.planting import when_imported
 
 KILL_DECODE, KILL_LOOK = b"KILL-DECODE", b"KILL-LOOK"
 KILL_ACTOR, RAISE_IN_ACTOR, HANG_ACTOR = "kill-actor", "raise-in-actor", "hang-actor"
+BAD_GPU = "bad-gpu"  # fails in actors on the second GPU of the cluster, whatever else the row holds
 
 
 def install() -> None:
@@ -39,36 +37,17 @@ def install() -> None:
             raise RuntimeError("planted by the tests")
         if name.startswith(HANG_ACTOR):
             time.sleep(3600)
+        if name.startswith(BAD_GPU) and os.environ.get("CUDA_VISIBLE_DEVICES") == "1":
+            raise RuntimeError("CUDA error: uncorrectable ECC error encountered")
         unpack(self, row, resolution_px)
 
     stages.prepare = prepare_or_die
     PackedWindows.__init__ = unpack_or_die  # type: ignore[method-assign]
     # Not imported here: it takes torch along, and every worker of the tests would wait for that.
-    sys.meta_path.insert(0, _LookingLater())
+    when_imported("repaint_batch.preflight.looking", _plant_in)
 
 
-class _LookingLater(MetaPathFinder):
-    """Plants the fault of KILL_LOOK as soon as the module that looks at rows is imported."""
-
-    def find_spec(self, name: str, path: Any, target: Any = None) -> ModuleSpec | None:
-        """Find that module; leave every other to others."""
-        if name != "repaint_batch.preflight.looking":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        assert spec is not None
-        assert spec.loader is not None
-        execute = spec.loader.exec_module
-
-        def executed(module: ModuleType) -> None:
-            execute(module)
-            _plant_in(module)
-
-        spec.loader.exec_module = executed  # type: ignore[method-assign]
-        return spec
-
-
-def _plant_in(looking: ModuleType) -> None:
+def _plant_in(looking: Any) -> None:
     read_pages = looking.read_pages
 
     def read_or_die(image: bytes, *arguments: Any) -> Any:
@@ -76,4 +55,4 @@ def _plant_in(looking: ModuleType) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return read_pages(image, *arguments)
 
-    looking.read_pages = read_or_die  # type: ignore[attr-defined]
+    looking.read_pages = read_or_die

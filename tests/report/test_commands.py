@@ -15,6 +15,7 @@ from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import join
 
 from ..conftest import Place
+from ..publishing import publish
 from .fabricated import png, results
 from .test_sources import BYTES, job, row_of
 
@@ -31,7 +32,7 @@ def finished(place: Place) -> str:
     output: str = plan.config["output"]["uri"]
     table = ResultsTable(output, place.storage)
     table.create([])
-    table.commit(plan, 0, results([row_of(plan, 0, output=picture), row_of(plan, 1, status="failed", worker=None)]))
+    publish(table, plan, results([row_of(plan, 0, output=picture), row_of(plan, 1, status="failed", worker=None)]))
     return output
 
 

@@ -15,6 +15,7 @@ from repaint_batch.schema import IMAGE_STRUCT
 from repaint_batch.storage import join
 
 from ..conftest import Place
+from ..publishing import publish
 from .fabricated import png, result_row, results
 
 SOURCE, MASK, OUTPUT = (png(np.full((8, 8, 3), value, np.uint8)) for value in (10, 20, 30))
@@ -98,7 +99,7 @@ def test_results_come_in_batches(place: Place) -> None:
     table = ResultsTable(plan.config["output"]["uri"], place.storage)
     table.create([])
     for shard in range(2):
-        table.commit(plan, shard, results([row_of(plan, 2 * shard + n, output=OUTPUT) for n in range(2)]))
+        publish(table, plan, results([row_of(plan, 2 * shard + n, output=OUTPUT) for n in range(2)]), shard)
     rows = [row for batch in table.snapshot().batches() for row in batch.to_pylist()]
     assert sorted(row["sample_id"] for row in rows) == ["id-0", "id-1", "id-2", "id-3"]
     assert {row["output"] for row in rows} == {OUTPUT}

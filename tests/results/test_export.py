@@ -19,6 +19,7 @@ from repaint_batch.schema import RESULTS
 from repaint_batch.storage import join, normalise
 
 from ..conftest import Place
+from ..publishing import publish
 from .test_table import plan_of
 
 OWN = pa.field("note", pa.string())
@@ -49,7 +50,7 @@ def output(place: Place, rows: list[dict[str, Any]]) -> str:
     for shard in range(plan.shards):
         start, stop = plan.shard_range(shard)
         part = [{**values, "job_id": plan.job_id, "shard": shard} for values in rows[start:stop]]
-        table.commit(plan, shard, pa.Table.from_pylist(part, schema=schema))
+        publish(table, plan, pa.Table.from_pylist(part, schema=schema), shard)
     return uri
 
 
