@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ import pyarrow.parquet as pq
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
 from repaint_batch.manifest import ManifestFile, open_manifest
-from repaint_batch.results.attempts import Unit
+from repaint_batch.pipeline.dataset import Unit, UnitSource
+from repaint_batch.pipeline.job import Job
+from repaint_batch.pipeline.passes import WAVE_UNITS, units_of
 from repaint_batch.results.committer import Committer
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.ranges import Ranges
@@ -71,15 +74,12 @@ def measure_plan() -> None:
             written, pickled = len(json.dumps(asdict(plan))), len(pickle.dumps(plan))
             print(f"{shards:>9,} shards of {shard_rows:>4}: {len(plan.files):>5} manifest files, "
                   f"plan.json {written:>9,} B, pickled {pickled:>9,} B")  # fmt: skip
-        pending, set_s, set_mib = measured(partial(set, range(plan.shards)))
-        units, unit_s, unit_mib = measured(partial(units_of, plan, pending))
-        print(f"{len(units):>9,} pending: set {set_mib:.0f} MiB in {set_s:.2f} s, units {unit_mib:.0f} MiB in {unit_s:.2f} s")
-        del pending, units
-
-
-def units_of(plan: Plan, pending: set[int]) -> list[Unit]:
-    """Return what a driver hands to a pass."""
-    return [Unit.whole(plan, shard) for shard in sorted(pending)]
+        pending = Ranges.of((0, plan.rows)) - Ranges.of_rows(range(0, plan.rows, 2 * plan.shard_rows))
+        job = Job(plan, "s3://corpus/restored", (), 256)
+        wave = islice(units_of(job, pending, frozenset()), WAVE_UNITS)
+        units, seconds, mib = measured(partial(list, wave))
+        print(f"{len(pending):>9,} rows pending in {len(pending.spans):,} ranges: a wave of {len(units):,} units {mib:.0f} MiB "
+              f"in {seconds:.2f} s")  # fmt: skip
 
 
 def measure_table(parcels: int) -> None:
@@ -136,16 +136,12 @@ def measure_tasks() -> None:
     import ray
     from ray import cloudpickle
 
-    from repaint_batch.pipeline.dataset import UnitSource
-    from repaint_batch.pipeline.job import Job
-    from repaint_batch.pipeline.passes import WAVE_UNITS
-
     ray.init("local", num_cpus=1, object_store_memory=80 * 2**20, include_dashboard=False, logging_level="ERROR")
     for shards, shard_rows in ((10**5, 64), (10**6, 64), (10**6, 1000)):
         plan = plan_of(shards, shard_rows)
-        (task,) = UnitSource(Job(plan, "s3://corpus/restored", (), 256), [Unit(*plan.shard_range(7))]).get_read_tasks(1)
-        size = len(cloudpickle.dumps(task))
-        shared = len(cloudpickle.dumps(Job(plan, "s3://corpus/restored", (), 256)))
+        job = Job(plan, "s3://corpus/restored", (), 256)
+        (task,) = UnitSource(job, [Unit(*plan.shard_range(7))], None).get_read_tasks(1)
+        size, shared = len(cloudpickle.dumps(task)), len(cloudpickle.dumps(job))
         print(f"{shards:>9,} shards of {shard_rows:>4}: {size:,} B a read task, {size * WAVE_UNITS / 2**20:.1f} MiB for a wave "
               f"of {WAVE_UNITS:,}; shared by all: {shared:,} B")  # fmt: skip
     ray.shutdown()

@@ -8,7 +8,8 @@
 The device is a stand-in: a step takes 50 ms, asleep, whatever it is given, and computes nothing. All else, from Ray and
 decoding to encoding and commits, is the real thing, on this machine's processors. Told are the share of slots that held a
 window over calls, until the queue ran dry for the last time and in all; the share of the time between the first call and
-the end of the last in which none was under way; and the most that processes and Ray's object store held.
+the end of the last in which none was under way; what was said beforehand that it would take over what it took; and the most
+that processes and Ray's object store held.
 """
 
 import argparse
@@ -165,7 +166,9 @@ def run_one(path: str) -> None:
     import ray
 
     from repaint_batch.cli.jobs import progress
+    from repaint_batch.manifest import open_manifest
     from repaint_batch.pipeline.run import run_job
+    from repaint_batch.preflight import Speed, cost_of, preflight
     from repaint_batch.results.usage import read_usage
 
     config = JobConfig.model_validate_json(Path(path).read_text())
@@ -179,19 +182,23 @@ def run_one(path: str) -> None:
     started = time.monotonic()
     summary = run_job(config, progress)
     seconds = time.monotonic() - started
+    ray.shutdown()
     (usage,) = read_usage(config.output.uri, summary.plan.job_id, Storage())
+    found = preflight(config, open_manifest(config.input.manifest, Storage()), Storage(), resolution_px=_SIDE_PX)
+    cost = cost_of(found, config, Speed(_STEP_S, usage.slots), _SIDE_PX)
     figures = {
         "slots_used_while_fed": usage.slots_used_while_fed,
         "slots_used": usage.slots_used,
         "device_waits": usage.waits,
         "calls": usage.calls,
+        "said_calls": cost.calls / usage.calls,
+        "said_seconds": (cost.gpu_hours or 0.0) * 3600 / usage.span_s,
         "seconds": seconds,
         "worker_peak_mib": peaks["worker"] >> 20,
         "store_peak_mib": peaks["store"] >> 20,
         **summary.counts,
     }
-    ray.shutdown()
-    print(json.dumps(figures))
+    print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}))
 
 
 def _watch(peaks: dict[str, int]) -> None:
@@ -222,12 +229,14 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=["a", "b", "c"], choices=["a", "b", "c", "d"])
     parser.add_argument("--batches", nargs="+", type=int, default=[16, 64])
     parser.add_argument("--shards", nargs="+", type=int, default=[8, 64])
+    parser.add_argument("--folder", help="keeps the pictures for another time; outputs are not to be there yet")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.one:
         run_one(asked.one)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = asked.folder or scratch
         for case in asked.cases:
             for batch in asked.batches:
                 for shard_rows in asked.shards:

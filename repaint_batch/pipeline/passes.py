@@ -17,7 +17,7 @@ something else. They come last, and not beside the others: an actor that is thei
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from ray.exceptions import RayError
 
@@ -114,7 +114,7 @@ def restore(
         before, saved, heard = pending, inflight.rows(), Heard(devices=devices)
         others = pending - Ranges.of(*((one.start, one.stop) for one in lost))
         suspects, out = ([], frozenset[str]()) if others else _alike(lost, devices)
-        units = [*units_of(job, others, saved), *_units(suspects, saved)][:WAVE_UNITS]
+        units = [*islice(units_of(job, others, saved), WAVE_UNITS), *_units(suspects[:WAVE_UNITS], saved)]
         try:
             heard = run_units(
                 job, units, resources, epoch=epoch, isolated=not others, bell=stop.bell, devices=devices, out=out

@@ -18,13 +18,25 @@ def nodes(s3_service: S3Service) -> Iterator[Nodes]:
 
 
 def test_the_short_profile(nodes: Nodes, s3_service: S3Service, tmp_path: Path) -> None:
-    figures = run_campaign(1, Profile(), nodes, s3_service, tmp_path)
+    profile = Profile(workers=3, steps=(("log before", 1), ("data after", 3)), drivers=(2,), node_at=3)
+    figures = run_campaign(1, profile, nodes, s3_service, tmp_path)
     assert figures.is_flawless
     assert figures.rows == 40
-    assert figures.worker_kills + figures.actor_kills >= 10
-    assert figures.writer_kills >= 5
-    assert figures.driver_kills >= 2
+    assert figures.worker_kills + figures.actor_kills >= 2
+    assert figures.writer_kills >= 1
+    assert figures.driver_kills >= 1
     assert figures.node_kills >= 1
+    assert sum(figures.s3_faults.values()) >= 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_all_at_once(nodes: Nodes, s3_service: S3Service, tmp_path: Path) -> None:
+    figures = run_campaign(1, Profile(), nodes, s3_service, tmp_path)
+    assert figures.is_flawless
+    assert figures.worker_kills + figures.actor_kills >= 10
+    assert figures.writer_kills >= 4
+    assert figures.driver_kills >= 2
     assert sum(figures.s3_faults.values()) >= 50
 
 

@@ -19,6 +19,7 @@ from repaint_batch.results.verify import verify
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, hole, job, picture, rows, write_manifest
+from ..restored import restore_here
 from .conftest import Recorder
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -76,33 +77,33 @@ def test_rows_in_are_rows_out(place: Place, tiny_prior: str, recorder: Recorder)
     assert (again.shards_run, again.nfe, again.counts) == (0, 0, summary.counts)
 
 
-def test_failed_rows_run_again_and_replace_the_old_ones(place: Place, tiny_prior: str, recorder: Recorder) -> None:
+def test_failed_rows_run_again_and_replace_the_old_ones(s3_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     corpus = rows(6)
     for number in (1, 4):
         corpus[number]["image"] = {"bytes": None, "path": f"late/{number}.png"}
-    config = job(place, write_manifest(place, corpus), tiny_prior)
+    config = job(s3_place, write_manifest(s3_place, corpus), tiny_prior)
     assert run_job(config, recorder).counts == {"ok": 4, "skipped": 0, "failed": 2}
-    untouched = images(config, place)
-    place.storage.write(f"{place.uri}/late/1.png", encoded(picture(1)))
+    untouched = images(config, s3_place)
+    s3_place.storage.write(f"{s3_place.uri}/late/1.png", encoded(picture(1)))
 
-    ((retry, failed),) = retry_configs(config.output.uri, place.storage)
+    ((retry, failed),) = retry_configs(config.output.uri, s3_place.storage)
     assert run_job(retry, recorder, retry_of=failed.job_id).counts == {"ok": 5, "skipped": 0, "failed": 1}
     assert recorder.plans[-1].rows == 2
 
-    place.storage.write(f"{place.uri}/late/4.png", encoded(picture(4)))
-    ((retry, failed),) = retry_configs(config.output.uri, place.storage)
+    s3_place.storage.write(f"{s3_place.uri}/late/4.png", encoded(picture(4)))
+    ((retry, failed),) = retry_configs(config.output.uri, s3_place.storage)
     assert run_job(retry, recorder, retry_of=failed.job_id).counts == {"ok": 6, "skipped": 0, "failed": 0}
-    found = images(config, place)
+    found = images(config, s3_place)
     assert all(found[name] == data for name, data in untouched.items() if data is not None)
-    assert retry_configs(config.output.uri, place.storage) == []
-    status = read_status(config.output.uri, place.storage)
+    assert retry_configs(config.output.uri, s3_place.storage) == []
+    status = read_status(config.output.uri, s3_place.storage)
     assert (status.finished, status.missing, status.exit_code, len(status.jobs)) == (True, 0, 0, 3)
 
 
 def test_images_do_not_depend_on_shards_or_actors(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     manifest = write_manifest(local_place, rows(20))
     found = []
-    for shard_rows, actors, gpus in ((4, 1, 0), (4, 2, 0), (16, 2, 0), (64, 1, 0), (6, 2, 0.5)):
+    for shard_rows, actors, gpus in ((4, 1, 0), (64, 2, 0), (6, 2, 0.5)):
         compute = {"shard_rows": shard_rows, "actors": actors, "batch_windows": 4, "num_gpus": gpus}
         config = job(local_place, manifest, tiny_prior, f"out-{shard_rows}-{actors}", compute=compute)
         assert run_job(config, recorder).counts["ok"] == 20
@@ -121,7 +122,10 @@ def test_a_job_whose_arithmetic_was_chosen(local_place: Place, tiny_prior: str, 
     found = {}
     for name, compute in choices.items():
         config = job(local_place, manifest, tiny_prior, name, compute=compute)
-        assert run_job(config, recorder).counts["ok"] == 4
+        if name == "compiled":
+            run_job(config, recorder)
+        else:
+            restore_here(config)
         assert run_job(config, recorder).shards_run == 0, "the same job is found again"
         found[name] = images(config, local_place)
         replayed = replay(config.output.uri, "picture-0001", local_place.storage)
@@ -129,32 +133,33 @@ def test_a_job_whose_arithmetic_was_chosen(local_place: Place, tiny_prior: str, 
     assert found["plain"] != found["bfloat16"]
 
 
-def test_images_as_files(place: Place, tiny_prior: str, recorder: Recorder) -> None:
+def test_images_as_files(s3_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     corpus = rows(3)
     corpus[0]["sample_id"] = "../../etc/pässwd"
-    config = job(place, write_manifest(place, corpus), tiny_prior, output={"images": "files"})
+    config = job(s3_place, write_manifest(s3_place, corpus), tiny_prior, output={"images": "files"})
     assert run_job(config, recorder).counts["ok"] == 3
-    for row in table_rows(config, place).values():
+    for row in table_rows(config, s3_place).values():
         assert row["output"] is None
         assert row["output_uri"].startswith(f"{config.output.uri}/images/")
-        assert hashlib.sha256(place.storage.read(row["output_uri"])).hexdigest() == row["output_sha256"]
+        assert hashlib.sha256(s3_place.storage.read(row["output_uri"])).hexdigest() == row["output_sha256"]
         assert ".." not in row["output_uri"].removeprefix(config.output.uri).split("/")
 
 
-def test_images_as_tars(place: Place, tiny_prior: str, recorder: Recorder) -> None:
-    config = job(place, write_manifest(place, rows(5)), tiny_prior, output={"images": "webdataset"}, compute={"shard_rows": 3})
+def test_images_as_tars(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
+    tars = {"output": {"images": "webdataset"}, "compute": {"shard_rows": 3}}
+    config = job(local_place, write_manifest(local_place, rows(5)), tiny_prior, **tars)
     assert run_job(config, recorder).counts["ok"] == 5
-    found = table_rows(config, place)
+    found = table_rows(config, local_place)
     assert len({row["output_uri"] for row in found.values()}) == 2, "one a shard"
     assert all(row["output"] is None and row["finished_at"] for row in found.values())
-    verified = verify(config.output.uri, place.storage)
+    verified = verify(config.output.uri, local_place.storage)
     assert not verified.problems
     assert verified.rows["ok"] == 5
 
 
 def test_an_output_belongs_to_one_job(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     config = job(local_place, write_manifest(local_place, rows(2)), tiny_prior)
-    run_job(config, recorder)
+    restore_here(config)
     other = job(local_place, config.input.manifest, tiny_prior, sampler={"seed": 7})
     with pytest.raises(ConfigError, match=r"already holds job .*differs in: sampler.*choose another output"):
         run_job(other, recorder)
@@ -164,7 +169,7 @@ def test_an_output_belongs_to_one_job(local_place: Place, tiny_prior: str, recor
 
 def test_a_changed_manifest_is_not_gone_on_with(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     config = job(local_place, write_manifest(local_place, rows(3)), tiny_prior)
-    run_job(config, recorder)
+    restore_here(config)
     write_manifest(local_place, rows(4))
     with pytest.raises(ConfigError, match="manifest contents"):
         run_job(config, recorder)
