@@ -114,10 +114,11 @@ class ComputeConfig(Model):
     """Windows in one network call. A number is part of what a job promises, since rounding depends on it: where so many
     do not fit the device, the job ends with an error that names how many do. auto: every actor takes as many as its GPU
     holds (16 on a CPU), and half as many if memory runs out later; results then differ between devices by rounding."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Arithmetic of the network; the sampler's state is always float32.
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the network; the sampler's state is always float32, and so is, without TF32, float32 on GPUs.
 
-    bfloat16 pays on GPUs and on CPUs that compute in it (AVX-512 BF16, AMX); on others it is slower than float32."""
+    auto: bfloat16 if actors take GPUs, else float32; decided when a job is planned and kept in its plan. Where num_gpus is not
+    said the machine that plans stands for all. bfloat16 pays on CPUs that compute in it (AVX-512 BF16, AMX), and on no other."""
     compile: bool = False
     """Compile the network; pays for jobs of many minutes, and needs a C++ compiler on every node."""
     address: str | None = None

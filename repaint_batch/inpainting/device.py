@@ -1,8 +1,9 @@
-"""What a device can do: compile, and how many windows of a network call it holds.
+"""What a device can do: compile, which precision pays, and how many windows of a network call it holds.
 
-Nothing here may change a result behind the owner's back. Compilation and batch size both change rounding, so both are
-part of a job's identity: a missing compiler is found out before a job is planned, and a batch that does not fit the device
-is an error that names one that does. Only an owner who asked for ``compute.batch_windows: auto`` gets another one.
+Nothing here may change a result behind the owner's back. Compilation, precision and batch size all change rounding, so all are
+part of a job's identity: a missing compiler is found out before a job is planned, ``compute.precision: auto`` is decided then,
+and a batch that does not fit the device is an error that names one that does. Only an owner who asked for
+``compute.batch_windows: auto`` gets another one.
 """
 
 from collections.abc import Sequence
@@ -12,14 +13,20 @@ import torch
 from torch._inductor.cpp_builder import get_cpp_compiler
 from torch._inductor.exc import InvalidCxxCompiler
 
-from repaint_batch.config import JobConfig
+from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import BatchTooLarge, ConfigError, PriorError
+from repaint_batch.priors.load import Precision
 from repaint_batch.priors.loaded import LoadedPrior
 
 _CPU_WINDOWS = 16
 _MOST_WINDOWS = 256
 _STATES = 16
 """Copies of a batch's windows that sampling keeps beside the network's own memory: states, noise and its words, drafts."""
+
+
+_NO_MEMORY = ("CUDA error: out of memory", "STATUS_ALLOC_FAILED")
+_OF_A_SHARE = 0.9
+"""Of a process's share of a GPU's memory, what torch may take; kernels and libraries take the rest."""
 
 
 def missing_compiler() -> str | None:
@@ -35,8 +42,7 @@ def compiled(prior: LoadedPrior) -> LoadedPrior:
     """Return `prior` with its network compiled, in place; the first call of each batch's shape waits for the compiler.
 
     Compiled code is kept in torch's cache in the temporary folder (TORCHINDUCTOR_CACHE_DIR moves it), which the processes
-    of a node share: the first one compiles, later ones read. On CUDA the kernels of an evaluation are recorded as
-    one graph.
+    of a node share: the first one compiles, later ones read.
 
     Raises:
         ConfigError: this machine has no compiler.
@@ -45,14 +51,33 @@ def compiled(prior: LoadedPrior) -> LoadedPrior:
     if reason:
         raise ConfigError(f"compute.compile: {reason}; install one on every node, or leave compute.compile out")
     if not prior.compiled:
-        how = {"mode": "reduce-overhead"} if device_of(prior).type == "cuda" else {}
-        prior.network.compile(dynamic=False, **how)
+        prior.network.compile(dynamic=False)
     return replace(prior, compiled=True)
 
 
 def device_of(prior: LoadedPrior) -> torch.device:
     """Return where a prior computes."""
     return next(prior.network.parameters()).device
+
+
+def precision_of(compute: ComputeConfig) -> Precision:
+    """Return the arithmetic of a job's network; for ``auto`` bfloat16 if its actors take GPUs that have it, else float32.
+
+    To be asked where a job is planned: elsewhere there may be other devices. Where the config does not say whether actors
+    take GPUs, this machine stands for all.
+    """
+    if compute.precision != "auto":
+        return compute.precision
+    here = torch.cuda.is_available()
+    takes = here if compute.num_gpus is None else compute.num_gpus > 0
+    slow = here and not torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bfloat16" if takes and not slow else "float32"
+
+
+def take_share(compute: ComputeConfig) -> None:
+    """Keep this process to its share of a GPU's memory, where actors take a fraction of one: the others count on theirs."""
+    if compute.num_gpus and compute.num_gpus < 1:
+        torch.cuda.set_per_process_memory_fraction(_OF_A_SHARE * compute.num_gpus)
 
 
 def batch_windows_of(config: JobConfig, prior: LoadedPrior) -> int:
@@ -74,6 +99,11 @@ def largest_batch(prior: LoadedPrior, most: int) -> int:
     while fits < most and _fits(prior, (2 * fits, prior.channels, prior.resolution_px, prior.resolution_px)):
         fits *= 2
     return fits
+
+
+def ran_out(error: RuntimeError) -> bool:
+    """Return whether an error says that a device's memory ran out; libraries that take their own have words of their own."""
+    return isinstance(error, torch.OutOfMemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 
 def out_of_memory(prior: LoadedPrior, shape: Sequence[int]) -> ConfigError:
@@ -99,6 +129,8 @@ def _fits(prior: LoadedPrior, shape: Sequence[int]) -> bool:
         with torch.inference_mode(), torch.compiler.set_stance("force_eager"):
             kept = torch.zeros((_STATES, *shape), device=device)
             prior.labelled(classes, shape[0])(kept[0], torch.zeros(shape[0], dtype=torch.int64, device=device))
-    except torch.OutOfMemoryError:
+    except RuntimeError as error:
+        if not ran_out(error):
+            raise
         return False
     return True

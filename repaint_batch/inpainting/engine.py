@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from repaint_batch.inpainting.device import device_of, out_of_memory
+from repaint_batch.inpainting.device import device_of, out_of_memory, ran_out
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.sampler.slots import Chain, Slots
@@ -69,6 +69,7 @@ class Engine:
             labels=prior.labels,
             guidance=prior.guidance,
             compiled=prior.compiled,
+            recorded=True,
         )
 
     @property
@@ -111,8 +112,9 @@ class Engine:
             if all(chain is None for chain in self._slots.chains):
                 return self._slots.drain()
             return self._slots.step()
-        except torch.OutOfMemoryError:
-            pass  # its traceback holds tensors: what fits shows only once that is gone
+        except RuntimeError as error:  # its traceback holds tensors: what fits shows only once that is gone
+            if not ran_out(error):
+                raise
         if not self._may_shrink or self.batch_windows == 1:
             raise out_of_memory(self._prior, self._slots.shape)
         return self._shrink()
@@ -130,6 +132,8 @@ class Engine:
         _log.warning("memory ran out with %d windows in a call; going on with %d", count, count // 2)
         self._calls, self._used = self.calls, self.used
         del self._slots  # before new ones are made, or there would be no memory for them
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # blocks that are cached for the larger shape fit no smaller one
         self._slots = self._made(count // 2)
         for chain in taken:
             heapq.heappush(self._queue, (-1, next(self._numbers), chain))

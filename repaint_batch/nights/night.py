@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import ConfigError, RepaintBatchError, Stopped, redact
+from repaint_batch.inpainting.device import precision_of
 from repaint_batch.nights.config import NightConfig
 from repaint_batch.nights.corpus import MANIFEST, Comparison, Found, asked_for
 from repaint_batch.pipeline.run import Watch, honoured, run_job
@@ -140,7 +141,7 @@ class _Night:
 
     def _work(self) -> None:
         job, sampler = honoured(self._config.job(join(self._folder, "manifest.parquet")))
-        prior = load_prior(job.prior, self._storage, precision=job.compute.precision).fingerprint
+        prior = load_prior(job.prior, self._storage, precision=precision_of(job.compute)).fingerprint
         asked = asked_for(prior, sampler_fingerprint(sampler, job.compute.model_dump(mode="json")), job)
         self._finish_earlier(asked)
         with tempfile.TemporaryDirectory(prefix="repaint-batch-") as scratch:

@@ -12,7 +12,7 @@ import torch
 
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import PriorError, StorageError
-from repaint_batch.inpainting.device import batch_windows_of, compiled
+from repaint_batch.inpainting.device import batch_windows_of, compiled, precision_of, take_share
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.restorer import Restorer
 from repaint_batch.pipeline.coordinator import Ear
@@ -32,7 +32,9 @@ from repaint_batch.storage import Storage
 def load_for(config: JobConfig, *, gpu: bool) -> LoadedPrior:
     """Return a job's prior on this process's GPU, if it was given one, or its CPU."""
     device = "cuda" if gpu and torch.cuda.is_available() else "cpu"
-    return load_prior(config.prior, Storage(config.storage), device=device, precision=config.compute.precision)
+    if device == "cuda":
+        take_share(config.compute)
+    return load_prior(config.prior, Storage(config.storage), device=device, precision=precision_of(config.compute))
 
 
 def restorer_for(job: Job, prior: LoadedPrior, threads: int) -> Restorer:

@@ -21,7 +21,7 @@ from ray import LoggingConfig
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.inpainting.device import missing_compiler
+from repaint_batch.inpainting.device import missing_compiler, precision_of
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.job import Job
@@ -86,7 +86,7 @@ def plan_job(
     config, sampler = honoured(config)
     manifest = open_manifest(config.input.manifest, storage)
     # In the job's precision: an actor holds its own fingerprint against this one's.
-    prior = load_prior(config.prior, storage, precision=config.compute.precision)
+    prior = load_prior(config.prior, storage, precision=precision_of(config.compute))
     return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of, listed=listed), manifest, prior
 
 
@@ -101,6 +101,8 @@ def honoured(config: JobConfig) -> tuple[JobConfig, dict[str, Any]]:
     if config.compute.compile and (reason := missing_compiler()):
         warnings.warn(f"compute.compile: {reason}; the network runs uncompiled", stacklevel=2)
         config = config.model_copy(update={"compute": config.compute.model_copy(update={"compile": False})})
+    compute = config.compute.model_copy(update={"precision": precision_of(config.compute)})
+    config = config.model_copy(update={"compute": compute})
     sampler = PRESETS[config.sampler.preset].describe()
     if config.sampler.candidates > 1:  # a setting that says nothing new is left out, so that the job keeps its id
         sampler["candidates"] = config.sampler.candidates

@@ -20,7 +20,7 @@ import torch
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.images.windows import Window
-from repaint_batch.inpainting.device import batch_windows_of, compiled
+from repaint_batch.inpainting.device import batch_windows_of, compiled, precision_of
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.restorer import nfe_of
 from repaint_batch.preflight.findings import Findings
@@ -154,7 +154,7 @@ def _calls(findings: Findings, config: JobConfig, slots: int, rows: int, nfe: fl
 def probe(config: JobConfig, storage: Storage) -> Speed:
     """Return how fast an actor on this machine is, from a few network calls of the engine that it runs."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    prior = load_prior(config.prior, storage, device=device, precision=config.compute.precision)
+    prior = load_prior(config.prior, storage, device=device, precision=precision_of(config.compute))
     prior = compiled(prior) if config.compute.compile else prior
     batch, side = batch_windows_of(config, prior), prior.resolution_px
     keep_mask = torch.ones(1, side, side, dtype=torch.bool)

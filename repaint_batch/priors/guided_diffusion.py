@@ -49,11 +49,13 @@ def attend(qkv: Tensor, heads: int, legacy: bool) -> Tensor:
         (B, C, L).
     """
     batch, width, length = qkv.shape
+    # CUDA's fast kernels want channels side by side in memory; with pixels there, L×L matrices would be built.
+    by_pixel = qkv.mT.contiguous()
     if legacy:
-        q, k, v = qkv.reshape(batch, heads, 3, -1, length).unbind(2)
+        q, k, v = by_pixel.view(batch, length, heads, 3, -1).movedim(1, 3).unbind(2)
     else:
-        q, k, v = qkv.reshape(batch, 3, heads, -1, length).unbind(1)
-    mixed = F.scaled_dot_product_attention(q.mT, k.mT, v.mT)
+        q, k, v = by_pixel.view(batch, length, 3, heads, -1).movedim(1, 3).unbind(1)
+    mixed = F.scaled_dot_product_attention(q, k, v)
     return mixed.mT.reshape(batch, width // 3, length)
 
 

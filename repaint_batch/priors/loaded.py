@@ -196,7 +196,7 @@ class LoadedPrior:
     def _eps(self, x_t: Tensor, t: Tensor, output: Tensor) -> Tensor:
         if self.process.prediction == "epsilon":
             return output
-        signal, sigma = self._tables[:2, t, None, None, None]
+        signal, sigma = self._tables_at(t)[:2, :, None, None, None]
         given_x0 = self.process.prediction == "sample"
         eps: Tensor = (x_t - signal * output) / sigma if given_x0 else signal * output + sigma * x_t
         return eps
@@ -205,17 +205,25 @@ class LoadedPrior:
         if self.process.variance == "learned_range":
             return learned
         # A variance holds for one step of the whole process; its place between the bounds holds for respaced ones too.
-        low, high = self._tables[2:, t, None, None, None]
+        low, high = self._tables_at(t)[2:, :, None, None, None]
         fraction: Tensor = 2 * (learned.clamp(min=1e-20).log() - low) / (high - low) - 1
         return fraction.clamp(-1, 1)
 
+    def _tables_at(self, t: Tensor) -> Tensor:
+        """Return sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta at times `t` (B,): (4, B) float32.
+
+        Beside the times, since a network that is offloaded is elsewhere between its calls.
+        """
+        if t.device not in self._tables:
+            schedule = self.schedule
+            posterior = torch.cat([schedule.posterior_variance[1:2], schedule.posterior_variance[1:]])
+            tables = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt(), posterior.log(), schedule.betas.log()
+            self._tables[t.device] = torch.stack(tables).to(device=t.device, dtype=torch.float32)
+        return self._tables[t.device][:, t]
+
     @cached_property
-    def _tables(self) -> Tensor:
-        """sqrt(alpha_bar), sqrt(1 - alpha_bar), log posterior variance, log beta: (4, T) float32 beside the network."""
-        schedule = self.schedule
-        posterior = torch.cat([schedule.posterior_variance[1:2], schedule.posterior_variance[1:]])
-        tables = schedule.alpha_bar.sqrt(), (1 - schedule.alpha_bar).sqrt(), posterior.log(), schedule.betas.log()
-        return torch.stack(tables).to(device=self._parameter.device, dtype=torch.float32)
+    def _tables(self) -> dict[torch.device, Tensor]:
+        return {}
 
 
 def _weights_sha256(network: nn.Module) -> str:

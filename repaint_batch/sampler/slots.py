@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from repaint_batch.sampler.drafts import DraftBuffers
+from repaint_batch.sampler.arithmetic import exact_arithmetic
+from repaint_batch.sampler.drafts import DraftBuffers, Held
 from repaint_batch.sampler.noise import key_words, keyed_normal
 from repaint_batch.sampler.prior import Guidance, Prior
+from repaint_batch.sampler.recording import Recording, record
 from repaint_batch.sampler.step import State, finish
 from repaint_batch.sampler.table import Table
 
@@ -59,6 +61,8 @@ class Slots:
         labels: (B,) int64 on the device that `prior` and `guidance` read; None where there are no classes.
         guidance: gradient of log p(label | x_t).
         compiled: compile the noise and the update too, as the prior's network is. Rounds differently.
+        recorded: replay a step as one CUDA graph, where `device` is one and nothing guides. What a step leaves in `x_t` and
+            `pred_x0` is then written over by the next.
 
     Attributes:
         chains: what each slot holds; None: it is free.
@@ -77,6 +81,7 @@ class Slots:
         labels: Tensor | None = None,
         guidance: Guidance | None = None,
         compiled: bool = False,
+        recorded: bool = False,
     ) -> None:
         self.device, self.shape, self._compiled = torch.device(device), tuple(shape), compiled
         self._prior, self._guidance, self._labels = prior, guidance, labels
@@ -94,6 +99,8 @@ class Slots:
         self._keys = torch.zeros((count, 2), dtype=torch.int64, device=self.device)
         self._position = torch.full((count,), len(table), device=self.device)
         self._leaving: deque[_Leaving] = deque()
+        self._recorded = recorded and self.device.type == "cuda" and guidance is None
+        self._recordings: dict[bool, Recording | None] = {}  # with drafts, and without
 
     @property
     def free(self) -> list[int]:
@@ -106,6 +113,7 @@ class Slots:
         return not self._leaving and all(chain is None for chain in self.chains)
 
     @torch.inference_mode()
+    @exact_arithmetic()
     def put(self, chains: Sequence[Chain]) -> None:
         """Put chains into free slots, of which there must be enough."""
         slots = self.free[: len(chains)]
@@ -123,7 +131,8 @@ class Slots:
             self._labels[at] = self._sent(torch.tensor([chain.label for chain in chains]))
         self._drafts.put(at, slots, [chain.draft for chain in chains], self._keep, self._sent)
         # Always of the whole batch: code that is compiled for another shape may round differently.
-        self._z = self._normal(self._keys, self._position, self.shape[1:])
+        z = self._normal(self._keys, self._position, self.shape[1:])
+        self._z = self._z.copy_(z) if self._recorded else z
         self._start(at, chains)
         # Last, so that memory that runs out before it leaves the slots free.
         for slot, chain in zip(slots, chains, strict=True):
@@ -152,21 +161,17 @@ class Slots:
         return tensor.to(self.device, non_blocking=True)
 
     @torch.inference_mode()
+    @exact_arithmetic()
     def step(self) -> list[Chain]:
         """Take a step with every slot; return the chains that have come out since, in order."""
-        # Compiled code with drafts may round differently from code without: there one serves all.
-        held = self._drafts.held() if self._drafts.in_use or self._compiled else None
-        z_next = self._normal(self._keys, self._position + 1, self.shape[1:])
-        state = State(self.x_t, self._known, self._keep, self._z, self._position)
-        rows = self._table.at(self._position)
-        gradient = None if self._guidance is None else self._guidance(self.x_t, rows.t)
-        prediction = self._prior(self.x_t, rows.t)
-        x_t, pred_x0 = self._finish(rows, state, prediction, gradient, held, z_next)
+        x_t, pred_x0, z_next = self._advanced()
         held_by = [(slot, chain) for slot, chain in enumerate(self.chains) if chain is not None]
         ended = [(slot, chain) for slot, chain in held_by if chain.position + 1 == len(self.table)]
         if ended:
             self._leaving.append(self._sent_back(ended, x_t))
         # Nothing below takes memory: where it runs out above, the step has not been taken and can be once more.
+        if self._recorded:  # a recording reads its inputs where they were
+            x_t, z_next = self.x_t.copy_(x_t), self._z.copy_(z_next)
         self.x_t, self.pred_x0, self._z = x_t, pred_x0, z_next
         self._position += 1
         self.calls += 1
@@ -175,6 +180,27 @@ class Slots:
             chain.position += 1
         self._free([slot for slot, _ in ended])
         return self._arrived(wait=False)
+
+    def _advanced(self) -> tuple[Tensor, ...]:
+        """Return x', pred_x0 and z_{i+1}, each (B, C, H, W) float32; the state stays what it is."""
+        # Compiled code with drafts may round differently from code without: there one serves all.
+        held = self._drafts.held() if self._drafts.in_use or self._compiled else None
+        if not self._recorded:
+            return self._computed(held)
+        kind = held is not None
+        if kind not in self._recordings:
+            self._recordings[kind] = record(lambda: self._computed(held), self.device)
+        recording = self._recordings[kind]
+        return self._computed(held) if recording is None else recording()
+
+    def _computed(self, held: Held | None) -> tuple[Tensor, ...]:
+        z_next = self._normal(self._keys, self._position + 1, self.shape[1:])
+        state = State(self.x_t, self._known, self._keep, self._z, self._position)
+        rows = self._table.at(self._position)
+        gradient = None if self._guidance is None else self._guidance(self.x_t, rows.t)
+        prediction = self._prior(self.x_t, rows.t)
+        x_t, pred_x0 = self._finish(rows, state, prediction, gradient, held, z_next)
+        return x_t, pred_x0, z_next
 
     def _sent_back(self, ended: Sequence[tuple[int, Chain]], x_t: Tensor) -> _Leaving:
         """Begin to copy what the chains of `ended` restored to the host."""
@@ -185,7 +211,7 @@ class Slots:
             host = torch.empty(restored.shape, pin_memory=True)
             restored = host.copy_(restored, non_blocking=True)
             event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
+            event.record(torch.cuda.current_stream(self.device))  # not of the first device, whatever this one is
         return [chain for _, chain in ended], restored, event
 
     def _free(self, slots: Sequence[int]) -> None:

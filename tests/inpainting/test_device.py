@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from repaint_batch.config import PriorConfig
+from repaint_batch.config import ComputeConfig, PriorConfig
 from repaint_batch.errors import ConfigError, PriorError
 from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.inpainting import RePaintPipeline, device
@@ -190,6 +190,36 @@ def test_a_batch_that_does_not_fit_is_an_error_that_names_one_that_does(most: in
 @pytest.mark.parametrize(("holds", "most", "found"), [(1, 64, 1), (3, 64, 2), (8, 64, 8), (64, 4, 4), (64, 5, 8), (0, 64, 1)])
 def test_the_largest_batch_is_found_by_trying(holds: int, most: int, found: int) -> None:
     assert device.largest_batch(prior_of(Narrow(tiny_unet(), holds)), most) == found
+
+
+@pytest.mark.parametrize(
+    ("error", "found"),
+    [
+        (torch.OutOfMemoryError("a test's own limit"), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+    ],
+)
+def test_memory_that_runs_out_is_known_by_many_names(error: RuntimeError, found: bool) -> None:
+    assert device.ran_out(error) is found
+
+
+@pytest.mark.parametrize(
+    ("compute", "found"),
+    [({}, "float32"), ({"num_gpus": 0}, "float32"), ({"num_gpus": 0.5}, "bfloat16"), ({"precision": "float16"}, "float16")],
+)
+def test_a_precision_that_is_not_said_is_that_of_the_actors_devices(compute: dict[str, Any], found: str) -> None:
+    if torch.cuda.is_available() and not compute:
+        pytest.skip("this machine has a GPU")
+    assert device.precision_of(ComputeConfig(**compute)) == found
+
+
+def test_a_plan_keeps_the_precision_that_was_decided(local_place: Place, folder: str) -> None:
+    manifest = write_manifest(local_place, rows(2))
+    plans = [plan_job(job(local_place, manifest, folder, compute=c), local_place.storage)[0] for c in ({}, {"num_gpus": 1})]
+    assert [plan.config["compute"]["precision"] for plan in plans] == ["float32", "bfloat16"]
+    assert plans[0].job_id != plans[1].job_id
 
 
 def test_a_batch_that_fits_runs() -> None:

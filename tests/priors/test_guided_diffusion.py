@@ -1,11 +1,15 @@
 """Parts of the guided-diffusion networks against what they are defined by; whole networks are in tests/sampler/test_golden."""
 
+from typing import Any
+
 import pytest
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from repaint_batch.priors.guided_diffusion import GuidedUNet, attend, time_features
 
@@ -29,6 +33,27 @@ def attend_in_a_loop(qkv: Tensor, heads: int, legacy: bool) -> Tensor:
 def test_attention_is_what_it_is_defined_as(heads: int, size: int, length: int, legacy: bool) -> None:
     qkv = torch.randn(2, 3 * heads * size, length, generator=torch.Generator().manual_seed(heads * 100 + size * 10 + length))
     torch.testing.assert_close(attend(qkv, heads, legacy), attend_in_a_loop(qkv, heads, legacy), rtol=1e-5, atol=1e-6)
+
+
+class WatchAttention(TorchFunctionMode):
+    """Notes the last stride of everything that torch's attention is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.strides: set[int] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.scaled_dot_product_attention:
+            self.strides |= {one.stride(-1) for one in args}
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_attention_hands_on_what_fast_kernels_take(legacy: bool) -> None:
+    """Flash, memory-efficient and cuDNN attention all need channels side by side."""
+    with WatchAttention() as watch:
+        attend(torch.zeros(2, 3 * 2 * 4, 5), 2, legacy)
+    assert watch.strides == {1}
 
 
 @pytest.mark.parametrize("channels", [32, 7])

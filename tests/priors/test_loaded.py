@@ -1,5 +1,6 @@
 """Networks as priors: diffusers' own reverse step is the oracle, whatever a network predicts."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -82,6 +83,26 @@ def test_a_perfect_network_of_any_kind_predicts_the_noise(prediction: str) -> No
             return type("Output", (), {"sample": truth})
 
     torch.testing.assert_close(prior_of(Perfect(1, 1), scheduler).__call__(x_t, t).eps, eps, rtol=0, atol=2e-3)
+
+
+class Offloaded(torch.nn.Module):
+    """A network whose weights are elsewhere between its calls, as those of an offloaded one are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = tiny_unet().config
+        self.weight = torch.nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def forward(self, x: Tensor, t: Tensor, class_labels: Tensor | None = None) -> Any:
+        return SimpleNamespace(sample=x)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "sample", "v_prediction"])
+def test_what_an_offloaded_network_says_is_read_where_the_state_is(prediction: str) -> None:
+    prior = prior_of(Offloaded(), DDPMScheduler(prediction_type=prediction))
+    x, t = torch.randn(2, 3, 8, 8, generator=generator()), torch.tensor([3, 900])
+    assert prior(x, t).eps.device.type == "cpu"
+    assert prior(x.to("meta"), t.to("meta")).eps.device.type == "meta"
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
