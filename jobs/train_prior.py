@@ -1,21 +1,32 @@
 """Train a prior on your own pictures: ``python jobs/train_prior.py --config configs/prior-emoji.yaml``.
 
-A run that was stopped goes on from its last checkpoint when it is started again.
+A run that was stopped goes on from its last checkpoint when it is started again. `--set` changes keys of the file for one run, such
+as an hour on a GPU that goes on from the weights that ship:
+
+    python jobs/train_prior.py --config configs/prior-photo.yaml --set batch_size=1024 --set learning_rate=1e-3 \\
+        --set ema_decay=0.9995 --set compile=true --set minutes=60 --set output=data/prior-photo-gpu
 """
 
 from typing import Annotated
 
 import typer
+import yaml
 
-from repaint_batch.config import TrainConfig, load_config
+from repaint_batch.config import TrainConfig, load_config, parse_config
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.priors.training import Trainer
 
 
-def main(config: Annotated[str, typer.Option(help="YAML file with the keys of TrainConfig.")]) -> None:
+def main(
+    config: Annotated[str, typer.Option(help="YAML file with the keys of TrainConfig.")],
+    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE in place of what the file says.")] = None,
+) -> None:
     """Train, log, checkpoint and export a prior."""
     try:
-        folder = Trainer(load_config(config, TrainConfig), typer.echo).run()
+        asked = load_config(config, TrainConfig)
+        changed = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes or [])}
+        asked = parse_config({**asked.model_dump(exclude_unset=True), **changed}, TrainConfig, "--set")
+        folder = Trainer(asked, typer.echo).run()
     except RepaintBatchError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

@@ -5,6 +5,7 @@ A crop keeps its own look in about a fifth of the cases.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -57,8 +58,8 @@ def aged(pictures: Tensor, generator: torch.Generator) -> Tensor:
 
 def toned(pictures: Tensor, sepia: Tensor) -> Tensor:
     """Return pictures in black and white, browned by `sepia` (B, 1, 1, 1) from 0 to 1."""
-    luma = torch.tensor(_LUMA, device=pictures.device)
-    white = 1 - sepia * (1 - torch.tensor(_SEPIA, device=pictures.device).view(1, 3, 1, 1))
+    luma, brown = _constant(_LUMA, pictures.device), _constant(_SEPIA, pictures.device)
+    white = 1 - sepia * (1 - brown.view(1, 3, 1, 1))
     grey = (torch.einsum("bchw,c->bhw", pictures, luma)[:, None] + 1) / 2
     return grey * white * 2 - 1
 
@@ -86,7 +87,7 @@ def compressed(pictures: Tensor, quality: Tensor, offset: Tensor) -> Tensor:
     """
     device, side = pictures.device, pictures.shape[-1]
     scale = torch.where(quality < 50, 50 / quality, 2 - quality / 50)
-    steps = torch.tensor([_LUMA_STEPS, _CHROMA_STEPS, _CHROMA_STEPS], device=device, dtype=torch.float32)
+    steps = _constant((_LUMA_STEPS, _CHROMA_STEPS, _CHROMA_STEPS), device)
     steps = (steps * scale).clamp(1, 255)[:, :, None, None]  # (B, 3, 1, 1, 8, 8) in levels
     # Replicated up to whole blocks around the grid's offset.
     at = torch.arange(-8, -(-side // 8) * 8 + 8, device=device)
@@ -102,6 +103,13 @@ def compressed(pictures: Tensor, quality: Tensor, offset: Tensor) -> Tensor:
     return _to_rgb(restored[:, :, back_down][:, :, :, back_right])
 
 
+@cache
+def _constant(values: tuple[object, ...], device: torch.device) -> Tensor:
+    """Return numbers on a device, which would be waited for if they were sent there for every batch."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
+
+
+@cache
 def _dct8(device: torch.device) -> Tensor:
     k, n = torch.meshgrid(torch.arange(8, device=device), torch.arange(8, device=device), indexing="ij")
     basis = torch.cos(math.pi / 8 * (n + 0.5) * k) / 2
@@ -109,16 +117,19 @@ def _dct8(device: torch.device) -> Tensor:
     return basis
 
 
-def _ycc_matrix(device: torch.device) -> Tensor:
+@cache
+def _ycc_matrices(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the matrix from red, green, blue to YCbCr, and its inverse."""
     red, green, blue = _LUMA
     cb = [-red / (2 - 2 * blue), -green / (2 - 2 * blue), 0.5]
     cr = [0.5, -green / (2 - 2 * red), -blue / (2 - 2 * red)]
-    return torch.tensor([[red, green, blue], cb, cr], device=device)
+    matrix = torch.tensor([[red, green, blue], cb, cr])
+    return matrix.to(device), torch.linalg.inv(matrix).to(device)
 
 
 def _to_ycc(rgb: Tensor) -> Tensor:
-    return torch.einsum("yc,bchw->byhw", _ycc_matrix(rgb.device), rgb)
+    return torch.einsum("yc,bchw->byhw", _ycc_matrices(rgb.device)[0], rgb)
 
 
 def _to_rgb(ycc: Tensor) -> Tensor:
-    return torch.einsum("cy,byhw->bchw", torch.linalg.inv(_ycc_matrix(ycc.device)), ycc)
+    return torch.einsum("cy,byhw->bchw", _ycc_matrices(ycc.device)[1], ycc)

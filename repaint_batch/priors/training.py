@@ -92,7 +92,7 @@ class Trainer:
         self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
         self._predict = torch.compile(self.network, dynamic=False) if config.compile else self.network
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters(), lr=torch.tensor(0.0), weight_decay=1e-4, fused=True
+            self.network.parameters(), lr=torch.tensor(0.0, device=self.device), weight_decay=1e-4, fused=True
         )
         self.scheduler = DDPMScheduler(num_train_timesteps=TRAIN_STEPS, beta_schedule="linear")
         self._alpha_bar = self.scheduler.alphas_cumprod.to(self.device)
