@@ -1,7 +1,7 @@
 """Train a prior on your own pictures: ``python jobs/train_prior.py --config configs/prior-emoji.yaml``.
 
-A run that was stopped goes on from its last checkpoint when it is started again. `--set` changes keys of the file for one run, such
-as an hour on a GPU that goes on from the weights that ship:
+A run that was stopped goes on from its last checkpoint when it is started again. `--set` changes keys of the file for one run,
+such as an hour on a GPU that goes on from the weights that ship:
 
     python jobs/train_prior.py --config configs/prior-photo.yaml --set batch_size=1024 --set learning_rate=1e-3 \\
         --set ema_decay=0.9995 --set compile=true --set minutes=60 --set output=data/prior-photo-gpu

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from repaint_batch.config import ImagesConfig, PriorConfig, parse_config
+from repaint_batch.config import ComputeConfig, ImagesConfig, PriorConfig, parse_config
 from repaint_batch.errors import ImageInvalid, MaskInvalid
 from repaint_batch.images.restoration import compose, prepare
+from repaint_batch.inpainting.device import precision_of
 from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Unrestored, restore_pictures
 from repaint_batch.priors.load import load_prior
@@ -75,7 +76,7 @@ def inpaint(
 def _pipeline(prior: str | PriorConfig) -> RePaintPipeline:
     config = prior if isinstance(prior, PriorConfig) else PriorConfig(source=prior)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return RePaintPipeline.from_prior(load_prior(config, Storage(), device=device))
+    return RePaintPipeline.from_prior(load_prior(config, Storage(), device=device, precision=precision_of(ComputeConfig())))
 
 
 def _picture_bytes(image: Image.Image | np.ndarray) -> bytes:
