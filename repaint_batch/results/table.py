@@ -13,6 +13,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 
+from repaint_batch.errors import ConfigError
 from repaint_batch.results.ledger import Ledger
 from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan
@@ -47,18 +48,28 @@ class ResultsTable:
         self._keeping = threading.Lock()
 
     def create(self, passthrough: Sequence[pa.Field]) -> None:
-        """Make the table if it is not there; `passthrough` are the manifest's own columns."""
+        """Make the table if it is not there; `passthrough` are the manifest's own columns.
+
+        Raises:
+            ConfigError: there is one that lacks columns.
+        """
         schema = pa.schema([*RESULTS, *passthrough])
         # Binary and free text make no useful statistics, and would bloat the log.
         configuration = {
             "delta.dataSkippingStatsColumns": ",".join(STATISTICS),
             "delta.checkpointInterval": str(CHECKPOINT_VERSIONS),
         }
-        patiently(
+        table = patiently(
             lambda: DeltaTable.create(
                 self._delta_uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
             )
         )
+        there = {field.name for field in table.schema().fields}
+        if lacking := [name for name in schema.names if name not in there]:
+            raise ConfigError(
+                f"{self.uri} holds results of an earlier edition or of another manifest: it has no column "
+                f"{', '.join(map(repr, lacking))}; choose another output.uri, or finish it with the edition that began it"
+            )
 
     def exists(self) -> bool:
         """Return whether the table has been made."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError, NothingToResume
@@ -66,6 +67,16 @@ def test_a_shard_is_committed_once(place: Place) -> None:
     assert table.counts() == {"ok": 4, "skipped": 0, "failed": 2}
     feed.poll()
     assert (set(feed.shards), feed.rows, feed.failed, feed.nfe) == ({0, 2}, 6, 2, 18)
+
+
+def test_a_table_of_an_earlier_edition_is_told_of(local_place: Place) -> None:
+    table = ResultsTable(local_place.uri, local_place.storage)
+    earlier = pa.schema([field for field in RESULTS if field.name not in ("dropped", "row")])
+    DeltaTable.create(table.uri, schema=earlier)
+    with pytest.raises(ConfigError, match=r"results of an earlier edition.* has no column 'dropped', 'row'; choose another"):
+        table.create([])
+    with pytest.raises(ConfigError, match="earlier edition: it has no column 'dropped'; look at them with the edition that"):
+        list(table.rows(["sample_id", "dropped"]))
 
 
 def test_of_racing_writers_one_wins(place: Place) -> None:
