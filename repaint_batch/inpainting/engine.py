@@ -29,6 +29,7 @@ class Engine:
         size_px: (H, W) of windows; by default the prior's own.
         labelled: whether chains bring classes; otherwise all are of the prior's default one, if it has classes.
         may_shrink: go on with half the slots when memory runs out, instead of raising.
+        recorded: replay steps as CUDA graphs, where they can be; a network that counts its calls sees none of them.
 
     Attributes:
         calls: network calls so far.
@@ -47,8 +48,9 @@ class Engine:
         size_px: tuple[int, int] | None = None,
         labelled: bool = False,
         may_shrink: bool = False,
+        recorded: bool = True,
     ) -> None:
-        self._prior, self._labelled, self._may_shrink = prior, labelled, may_shrink
+        self._prior, self._labelled, self._may_shrink, self._recorded = prior, labelled, may_shrink, recorded
         self._table = sampler.table(prior.schedule, fixed_large_variance=prior.fixed_large_variance)
         self._size_px = size_px or (prior.resolution_px, prior.resolution_px)
         self._queue: list[tuple[int, int, Chain]] = []
@@ -69,7 +71,7 @@ class Engine:
             labels=prior.labels,
             guidance=prior.guidance,
             compiled=prior.compiled,
-            recorded=True,
+            recorded=self._recorded,
         )
 
     @property
