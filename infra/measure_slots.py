@@ -174,7 +174,7 @@ def run_one(path: str) -> None:
     config = JobConfig.model_validate_json(Path(path).read_text())
     env = {"worker_process_setup_hook": "measure_slots.stand_in", "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=env,
+        "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=env,
         object_store_memory=512 * 2**20,
     )  # fmt: skip
     peaks = {"worker": 0, "store": 0}
