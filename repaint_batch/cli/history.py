@@ -7,21 +7,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from repaint_batch.cli.jobs import Endpoint, OutputUri
-from repaint_batch.config import StorageConfig
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.results.history import Change, read_history
 from repaint_batch.results.history import rollback as roll_back
-from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 
 
-def history(output: OutputUri, endpoint_url: Endpoint = None) -> None:
+def history(output: OutputUri, endpoint_url: Endpoint = None, region: Region = None) -> None:
     """Show what became of an output, and the versions to which `rollback` can return.
 
     Example: repaint-batch history s3://corpus/restored
     """
-    changes = read_history(output, Storage(StorageConfig(endpoint_url=endpoint_url)))
+    changes = read_history(output, reached(output, endpoint_url, region))
     table = Table(box=None, pad_edge=False)
     for heading in ("version", "when (UTC)", "what"):
         table.add_column(heading, justify="right" if heading == "version" else "left")
@@ -36,6 +34,7 @@ def rollback(
     output: OutputUri,
     to: Annotated[int, typer.Option(min=0, help="Version to return to, from `repaint-batch history`.")],
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Make an output what it was at an earlier version: its rows, the files they point to, and what is pending.
 
@@ -44,7 +43,7 @@ def rollback(
 
     Example: repaint-batch rollback s3://corpus/restored --to 41
     """
-    done = roll_back(output, to, Storage(StorageConfig(endpoint_url=endpoint_url)))
+    done = roll_back(output, to, reached(output, endpoint_url, region))
     counts = ", ".join(f"{count:,} {name}" for name, count in done.counts.items())
     console.print(f"{escape(output)} is again what it was at version {to}: {counts} (version {done.version})")
     for jobs, became in ((done.withdrawn, "withdrawn"), (done.reinstated, "stand again")):

@@ -11,29 +11,20 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, overridden, reached
 from repaint_batch.cli.report import offer_report
-from repaint_batch.config import JobConfig, StorageConfig, load_config
+from repaint_batch.config import JobConfig, load_config
 from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.status import (
-    DeviceStatus,
-    OutputStatus,
-    StatusFeed,
-    no_holes,
-    no_holes_reason,
-    read_device_status,
-    read_status,
-)
+from repaint_batch.results.status import DeviceStatus, OutputStatus, StatusFeed, no_holes, read_device_status, read_status
 from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 _WATCH_S = 2.0
 
 ConfigPath = Annotated[str, typer.Argument(help="YAML file of the job, e.g. configs/restore-local.yaml.")]
-OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
-Endpoint = Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")]
 
 
 def plan(config: ConfigPath) -> None:
@@ -72,16 +63,16 @@ def run(config: ConfigPath) -> None:
     _run(load_config(config, JobConfig))
 
 
-def resume(output: OutputUri, endpoint_url: Endpoint = None) -> None:
+def resume(output: OutputUri, endpoint_url: Endpoint = None, region: Region = None) -> None:
     """Go on with the jobs of an output that were stopped, killed or failed.
 
     Example: repaint-batch resume s3://corpus/restored
     """
-    storage = _storage(endpoint_url)
+    storage = reached(output, endpoint_url, region)
     read_status(output, storage)  # refuses an output without a job
     code = 0
     for unfinished in load_plans(output, storage):
-        code = max(code, _execute(_with_endpoint(unfinished.job_config(), endpoint_url), unfinished.retry_of))
+        code = max(code, _execute(_from_here(unfinished.job_config(), endpoint_url, region), unfinished.retry_of))
     raise typer.Exit(code)
 
 
@@ -89,6 +80,7 @@ def retry_failed(
     output: OutputUri,
     rejected: Annotated[bool, typer.Option("--rejected", help="Instead, the pictures that a review wants redone.")] = False,
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Run exactly the failed rows again; their new rows replace the old ones.
 
@@ -96,7 +88,7 @@ def retry_failed(
 
     Example: repaint-batch retry-failed s3://corpus/restored
     """
-    storage = _storage(endpoint_url)
+    storage = reached(output, endpoint_url, region)
     status = read_status(output, storage)
     if not status.finished:
         console.print("[yellow]some shards are not done yet; `repaint-batch resume` runs them[/]")
@@ -106,7 +98,7 @@ def retry_failed(
         return
     code = 0
     for config, before in configs:
-        code = max(code, _execute(_with_endpoint(config, endpoint_url), before.job_id))
+        code = max(code, _execute(_from_here(config, endpoint_url, region), before.job_id))
     raise typer.Exit(code)
 
 
@@ -115,6 +107,7 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     watch: Annotated[bool, typer.Option(help="Look again every two seconds until all is done.")] = False,
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Show how far an output is: ok + skipped + failed + missing = rows of the manifest.
 
@@ -122,7 +115,7 @@ def status(
 
     Example: repaint-batch status ./restored --watch
     """
-    storage = _storage(endpoint_url)
+    storage = reached(output, endpoint_url, region)
     feed = StatusFeed(output, storage)
 
     def device_of(found: OutputStatus) -> DeviceStatus | None:
@@ -166,12 +159,12 @@ def _execute(config: JobConfig, retry_of: str | None) -> int:
     else:
         rate = f"{summary.nfe:,} network evaluations, {summary.seconds:.0f} s"
         console.print(f"job {summary.plan.job_id} finished: {counts}; {rate}; results in {config.output.uri}")
-    for note in summary.notes:
-        console.print(f"[dim]{escape(note)}[/]")
     if summary.counts["failed"]:
         console.print(f"{summary.counts['failed']} rows failed; `repaint-batch retry-failed {config.output.uri}` runs them again")
     if no_holes(summary.counts):
-        console.print(no_holes_reason(config.images.hole))
+        console.print(
+            f"nothing was restored: no mask has a hole, with images.hole {config.images.hole}; `repaint-batch check` shows why"
+        )
     where = offer_report(config.output.uri, Storage(config.storage)) if summary.shards_run else None
     if where:
         console.print(f"report: {escape(where)}")
@@ -183,14 +176,8 @@ def progress(plan: Plan, rows_done: int, shards_done: int) -> Progress:
     return Progress(plan.rows, plan.shards, done_rows=rows_done, done_shards=shards_done, console=console)
 
 
-def _storage(endpoint_url: str | None) -> Storage:
-    return Storage(StorageConfig(endpoint_url=endpoint_url))
-
-
-def _with_endpoint(config: JobConfig, endpoint_url: str | None) -> JobConfig:
-    if endpoint_url is None:
-        return config
-    return config.model_copy(update={"storage": config.storage.model_copy(update={"endpoint_url": endpoint_url})})
+def _from_here(config: JobConfig, endpoint_url: str | None, region: str | None) -> JobConfig:
+    return config.model_copy(update={"storage": overridden(config.storage, endpoint_url, region)})
 
 
 def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
@@ -201,7 +188,7 @@ def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
         again = f"retry of {job.plan.retry_of}" if job.plan.retry_of else "restore"
         what = again if job.plan.listed is None else "night"
         shards, rows = f"{job.shards_done:,}/{job.plan.shards:,}", f"{job.rows_done:,}/{job.plan.rows:,}"
-        table.add_row(job.plan.job_id, job.plan.created_at, rows, shards, what)
+        table.add_row(job.plan.job_id, job.plan.created_at[:19], rows, shards, what)
     counts = f"[green]{found.ok:,} ok[/], {found.skipped:,} skipped, [red]{found.failed:,} failed[/], {found.missing:,} missing"
     table.caption = f"{counts} of {found.rows:,} rows"
     if device is not None:

@@ -8,9 +8,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.config import StorageConfig
+from repaint_batch.cli.options import Endpoint, Region, given
 from repaint_batch.errors import ManifestError
-from repaint_batch.storage import Storage
 
 app = typer.Typer(help="Build the list of what to restore.", no_args_is_help=True)
 console = Console(soft_wrap=True, highlight=False)
@@ -38,7 +37,8 @@ def build(
     boxes_column: Annotated[str | None, typer.Option(help="Column of lists of [left, top, right, bottom].")] = None,
     polygons_column: Annotated[str | None, typer.Option(help="Column of polygons, likewise.")] = None,
     allow_unpaired: Annotated[bool, typer.Option("--allow-unpaired", help="Leave out what has no counterpart.")] = False,
-    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")] = None,
+    endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Write a manifest from folders, a CSV or Parquet; exactly one of --images, --csv, --parquet says from what.
 
@@ -55,7 +55,7 @@ def build(
         build_with_one_mask,
     )
 
-    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
+    storage = given(endpoint_url, region)
     columns = Columns(image_column, mask_column, id_column, boxes_column, polygons_column)
     if sum(source is not None for source in (images, csv, parquet)) != 1:
         raise ManifestError("say where rows come from with exactly one of --images, --csv and --parquet")

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from repaint_batch.config import StorageConfig
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.errors import ConfigError, NothingToResume, RepaintBatchError, redact
 from repaint_batch.storage import Storage, join, normalise
 
@@ -19,17 +19,18 @@ _ROWS_WITH_RUN = 10_000
 
 
 def report(
-    output: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")],
+    output: OutputUri,
     to: Annotated[str | None, typer.Option(help="Where the page goes; by default report.html in the output.")] = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one worker, to state the cost.")] = None,
     currency: Annotated[str, typer.Option(help="Put before an amount.")] = "$",
-    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own.")] = None,
+    endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Write one HTML page that shows what a job did: figures, every picture before and after, failed rows.
 
     Example: repaint-batch report ./restored --to report.html
     """
-    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
+    storage = reached(output, endpoint_url, region)
     where, size = write_output_report(output, storage, to, price_per_hour=price_per_hour, currency=currency)
     console.print(f"{escape(where)} ({size / 1e6:.1f} MB)")
 
@@ -50,11 +51,9 @@ def write_output_report(
         NothingToResume: the output holds no job.
     """
     # Pictures and templates take half a second to import: only those who want a page wait for them.
-    from repaint_batch.apart import Apart
     from repaint_batch.report.page import JobFacts, report_html
-    from repaint_batch.report.thumbnails import shrinking
+    from repaint_batch.report.sources import Sources
     from repaint_batch.results.plan import load_plans
-    from repaint_batch.results.sources import Sources
     from repaint_batch.results.table import ResultsTable
     from repaint_batch.results.usage import read_usage
 
@@ -64,9 +63,7 @@ def write_output_report(
         raise NothingToResume(f"{output} holds no job to report on; `repaint-batch run` makes one")
     usage = {plan.job_id: read_usage(output, plan.job_id, storage) for plan in plans}
     facts = JobFacts.of(output, plans, usage, price_per_hour=price_per_hour, currency=currency)
-    with Apart() as apart:
-        page = report_html(table.snapshot().batches(), Sources(output, storage, plans), facts, shrinking(apart))
-    html = page.encode("utf-8")
+    html = report_html(table.snapshot().batches(), Sources(output, storage, plans), facts).encode("utf-8")
     where = join(normalise(output), "report.html") if to is None else normalise(to)
     storage.write(where, html)
     return where, len(html)

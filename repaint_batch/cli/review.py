@@ -6,17 +6,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.config import StorageConfig
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.results.reviews import count_verdicts
-from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 
 
 def review(
-    output: Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")],
+    output: OutputUri,
     port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine alone; 0 takes a free one.")] = 0,
-    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")] = None,
+    endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Look at pictures in a browser and accept, reject or redo them, until Ctrl-C.
 
@@ -26,13 +26,12 @@ def review(
     Example: repaint-batch review ./restored
     """
     # Pictures and templates take half a second to import.
-    from repaint_batch.apart import Apart
-    from repaint_batch.report.thumbnails import shrinking
     from repaint_batch.review.desk import Desk
     from repaint_batch.review.server import ReviewServer
 
-    storage = Storage(StorageConfig(endpoint_url=endpoint_url))
-    with Apart() as apart, ReviewServer(desk := Desk(output, storage, shrinking(apart)), port) as server:
+    storage = reached(output, endpoint_url, region)
+    desk = Desk(output, storage)
+    with ReviewServer(desk, port) as server:
         console.print(f"open {escape(server.url)} in a browser; Ctrl-C ends the review")
         try:
             server.serve_forever()

@@ -11,27 +11,24 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
-from repaint_batch.config import StorageConfig
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.results.dead_letters import write_dead_letters
 from repaint_batch.results.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.results.plan import load_plans
 from repaint_batch.results.verify import Verification
 from repaint_batch.results.verify import verify as verify_output
-from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
 _LISTED = 20
 _TRACED = 8  # windows that a trace shows
 _HOUR_S = 3600.0
 
-OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
-Endpoint = Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")]
-
 
 def verify(
     output: OutputUri,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Read everything again: the table against its plan, every picture against its hash and its source.
 
@@ -39,7 +36,7 @@ def verify(
 
     Example: repaint-batch verify s3://corpus/restored
     """
-    storage = _storage(endpoint_url)
+    storage = reached(output, endpoint_url, region)
     if as_json:
         found = verify_output(output, storage)
         typer.echo(json.dumps(_verification_json(found)))
@@ -58,6 +55,7 @@ def replay(
         Path | None, typer.Option(help="Show it from noise to picture: an animation .gif, or a film strip .png.")
     ] = None,
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Restore one row again, in this process, and compare its bytes with the recorded ones; nothing is written.
 
@@ -79,7 +77,7 @@ def replay(
 
     if trace is not None:
         check_trace(trace)
-    done = replay_row(output, sample_id, _storage(endpoint_url), record if trace is not None else None)
+    done = replay_row(output, sample_id, reached(output, endpoint_url, region), record if trace is not None else None)
     if trace is not None and recorders:
         write_trace(recorders[0].arrays, trace)
         console.print(f"trace: {escape(str(trace))}")
@@ -98,6 +96,7 @@ def clean(
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is found; without it, it is only listed.")] = False,
     older_than_hours: Annotated[float, typer.Option(min=0, help="Leave alone what is younger.")] = YOUNG_S / _HOUR_S,
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """List, or delete, what nothing refers to: files of attempts that died, and the traces of finished jobs.
 
@@ -105,7 +104,7 @@ def clean(
 
     Example: repaint-batch clean ./restored --delete
     """
-    storage = _storage(endpoint_url)
+    storage = reached(output, endpoint_url, region)
     orphans = find_orphans(output, storage, older_than_hours * _HOUR_S)
     for orphan in orphans.found[:_LISTED]:
         console.print(f"[dim]{orphan.kind:<10}[/] {orphan.size_bytes:>12,} {escape(orphan.uri)}")
@@ -131,22 +130,19 @@ def dead_letters(
     output: OutputUri,
     to: Annotated[str, typer.Option(help="Parquet file to write, local or s3://.")],
     endpoint_url: Endpoint = None,
+    region: Region = None,
 ) -> None:
     """Write the failed rows as a manifest of their own, with what went wrong beside each.
 
     Example: repaint-batch dead-letters s3://corpus/restored --to failed.parquet
     """
-    storage = _storage(endpoint_url)
+    storage = reached(output, endpoint_url, region)
     plans = load_plans(output, storage)
     count = write_dead_letters(output, to, storage) if plans else 0
     if count == 0:
         console.print("no failed rows; nothing is written")
         return
     console.print(f"{count:,} failed rows in {escape(to)}; to run it, put {escape(plans[0].base)} into storage.allow")
-
-
-def _storage(endpoint_url: str | None) -> Storage:
-    return Storage(StorageConfig(endpoint_url=endpoint_url))
 
 
 def _print_verification(found: Verification) -> None:

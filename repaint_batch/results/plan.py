@@ -7,16 +7,18 @@ settings, the seed. Running the same job again finds the same plan; how many act
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from repaint_batch.config import JobConfig, fingerprint
+from repaint_batch.config import JobConfig, StorageConfig, fingerprint
 from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
 from repaint_batch.manifest import Manifest, ManifestFile
 from repaint_batch.storage import Storage, delta_uri, join, normalise
 
 FORMAT = 2  # 1: what was committed was told by shard
+_READERS = 16
 _PLAN, _WITHDRAWN = "plan.json", "plan.withdrawn.json"
 
 
@@ -104,7 +106,7 @@ def make_plan(
     }
     return Plan(
         job_id=fingerprint(decides),
-        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
         files=manifest.files,
         base=manifest.base,
         rows=manifest.rows,
@@ -127,7 +129,7 @@ def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
     """Write the plan unless this job already has one; return the one that holds.
 
     Raises:
-        ConfigError: the output belongs to another job.
+        ConfigError: the output belongs to another job, or lies in a store that cannot keep one.
     """
     output = normalise(output)
     plans = load_plans(output, storage)
@@ -137,6 +139,12 @@ def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
         raise ConfigError(f"{output} already holds job {first.job_id} ({_differences(plan, first)}); choose another output.uri")
     uri = job_uri(output, plan.job_id, _PLAN)
     if storage.create(uri, _stored(plan)):
+        if storage.create(uri, _stored(plan)):
+            storage.delete(uri)
+            raise ConfigError(
+                f"output.uri: the store of {output} ignores conditional writes (If-None-Match), by which commits keep from "
+                "writing over each other: rows would be lost; use a store that honours them, or a local folder"
+            )
         return plan
     frozen = load_plan(output, plan.job_id, storage)
     # How a job is run may change from run to run; what it does may not.
@@ -176,6 +184,12 @@ def load_withdrawn(output: str, storage: Storage) -> list[Plan]:
     return [plan for plan in _plans(output, _WITHDRAWN, storage) if plan.job_id not in stand]
 
 
+def newest_settings(output: str, storage: Storage) -> StorageConfig | None:
+    """Return how the job that was planned last reaches its stores; None where there is none."""
+    found = [(info["modified"], uri) for uri, info in storage.list(join(normalise(output), "jobs")) if uri.endswith(f"/{_PLAN}")]
+    return _read_plan(max(found)[1], storage).job_config().storage if found else None
+
+
 def withdraw(plan: Plan, output: str, storage: Storage) -> None:
     """Set a job's plan aside: what it did not do is no longer pending. Planned again, or reinstated, it stands as before."""
     storage.write(job_uri(normalise(output), plan.job_id, _WITHDRAWN), _stored(plan))
@@ -190,7 +204,8 @@ def reinstate(plan: Plan, output: str, storage: Storage) -> None:
 
 def _plans(output: str, name: str, storage: Storage) -> list[Plan]:
     found = [uri for uri, _ in storage.list(join(normalise(output), "jobs")) if uri.endswith(f"/{name}")]
-    plans = [_read_plan(uri, storage) for uri in found]
+    with ThreadPoolExecutor(_READERS) as pool:
+        plans = list(pool.map(lambda uri: _read_plan(uri, storage), found))
     return sorted(plans, key=lambda plan: (plan.created_at, plan.job_id))
 
 
