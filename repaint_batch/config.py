@@ -53,7 +53,7 @@ class PriorConfig(Model):
     revision: str | None = None
     """Commit hash of a hub id; required for one, so that a job means the same thing next year."""
     class_label: int | None = Field(default=None, ge=0)
-    """Class that a class-conditional prior is asked for, unless a row brings its own."""
+    """Class that a class-conditional prior is asked for."""
     classifier: str | None = None
     """Noisy-image classifier checkpoint whose gradient guides the sampler."""
     classifier_scale: PositiveFloat = 1.0

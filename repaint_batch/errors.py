@@ -30,12 +30,20 @@ else.
 import re
 
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
-_SECRET = re.compile(r"(?i)((?:secret|token|password|signature|access_?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)[^\s\"'&,;]+")
+_SECRET = re.compile(r"(?i)((?:secret|token|password|signature|access_?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)([^\s\"'&,;]+)")
+_FILE = re.compile(r"(?i)\.(?:png|jpe?g|tiff?|webp|bmp|gif|jp2|jxl|avif|heic|heif|parquet|csv|json|tar|npy)[.:)\]]?$")
 
 
 def redact(text: str) -> str:
-    """Return `text` without credentials in URIs and without the values of settings that are named like secrets."""
-    return _SECRET.sub(r"\1***", _CREDENTIALS.sub("***@", text))
+    """Return `text` without credentials in URIs and without the values of settings that are named like secrets.
+
+    What ends as a file does is no secret but a path, as of ``token=7/a.png``: it stays, so that whoever looks for it can find it.
+    """
+
+    def masked(found: re.Match[str]) -> str:
+        return found[0] if _FILE.search(found[2]) else f"{found[1]}***"
+
+    return _SECRET.sub(masked, _CREDENTIALS.sub("***@", text))
 
 
 class RepaintBatchError(Exception):

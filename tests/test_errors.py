@@ -22,7 +22,8 @@ def test_secrets_are_hidden(text: str, without: str) -> None:
     assert redact(text) == without
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/a@b.png", "unknown key; known keys: preset, seed", "mask is null"])
+@pytest.mark.parametrize("text", ["s3://bucket/a@b.png", "unknown key; known keys: preset, seed", "mask is null",
+                                  "s3://bucket/token=7/a.JPG: no such object", "secret: plans.tif is no picture"])  # fmt: skip
 def test_the_rest_stays(text: str) -> None:
     assert redact(text) == text
 

@@ -21,7 +21,7 @@ from ray import LoggingConfig
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.inpainting.device import missing_compiler, precision_of
+from repaint_batch.inpainting.device import precision_of
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.job import Job
@@ -65,7 +65,6 @@ class Summary:
         counts: rows of the whole table by status.
         nfe: network evaluations spent by this run.
         seconds: wall-clock time of this run, Ray's start included.
-        notes: columns of the manifest that are kept in another type, one line each.
     """
 
     plan: Plan
@@ -73,7 +72,6 @@ class Summary:
     counts: dict[str, int]
     nfe: int
     seconds: float
-    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -100,9 +98,6 @@ def honoured(config: JobConfig) -> tuple[JobConfig, dict[str, Any]]:
     """
     if config.sampler.preset not in PRESETS:
         raise ConfigError(f"sampler.preset: {config.sampler.preset} is not one of {', '.join(PRESETS)}")
-    if config.compute.compile and (reason := missing_compiler()):
-        warnings.warn(f"compute.compile: {reason}; the network runs uncompiled", stacklevel=2)
-        config = config.model_copy(update={"compute": config.compute.model_copy(update={"compile": False})})
     compute = config.compute.model_copy(update={"precision": precision_of(config.compute)})
     config = config.model_copy(update={"compute": compute})
     sampler = PRESETS[config.sampler.preset].describe()
@@ -152,7 +147,7 @@ def run_job(
             resources = resources or session.enter_context(ray_session(config.compute))
             with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop)):
                 restore(job, table, resources, lease.check, stop, lease.epoch)
-    return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started, manifest.notes)
+    return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
 
 
 @contextlib.contextmanager

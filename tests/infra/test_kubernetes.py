@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import kubernetes_validate
@@ -250,6 +251,34 @@ def test_who_reaches_whom(objects: Objects, source: Labels, home: bool, target: 
     policies = [one for key, one in objects.items() if key.startswith("NetworkPolicy/")]
     assert may_reach(policies, source, home, target, port) is through
     assert may_reach([], source, home, target, port), "it is the policies that keep anybody out"
+
+
+def may_leave(policies: list[dict[str, Any]], address: str, port: int) -> bool:
+    """Return whether a worker gets through to a port of an address that is no pod's."""
+    rules = [rule for p in policies if "Egress" in p["spec"]["policyTypes"] for rule in p["spec"]["egress"]]
+    blocks = [(peer["ipBlock"], rule) for rule in rules for peer in rule["to"] if "ipBlock" in peer]
+    return any(
+        ip_address(address) in ip_network(block["cidr"])
+        and not any(ip_address(address) in ip_network(but) for but in block.get("except", []))
+        and port in [allowed["port"] for allowed in rule["ports"]]
+        for block, rule in blocks
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "through"),
+    [
+        ("52.216.1.2", 443, True),  # an object store
+        ("10.0.7.7", 8333, True),  # one of one's own
+        ("10.0.7.7", 22, False),
+        ("169.254.170.23", 80, True),  # EKS Pod Identity
+        ("169.254.169.252", 988, True),  # GKE Workload Identity
+        ("169.254.169.254", 80, False),  # the node's own identity
+        ("169.254.169.254", 443, False),
+    ],
+)
+def test_what_workers_reach_outside(objects: Objects, address: str, port: int, through: bool) -> None:
+    assert may_leave([one for key, one in objects.items() if key.startswith("NetworkPolicy/")], address, port) is through
 
 
 def test_submitters_carry_the_label_that_lets_them_in(objects: Objects) -> None:

@@ -246,13 +246,10 @@ def test_what_changes_rounding_is_part_of_the_job(local_place: Place) -> None:
     assert planned() == planned(actors=3)
 
 
-def test_without_a_compiler_a_job_is_planned_uncompiled_and_says_so(local_place: Place, folder: str) -> None:
+def test_whether_there_is_a_compiler_is_asked_where_the_network_runs(local_place: Place, folder: str) -> None:
     config = job(local_place, write_manifest(local_place, rows(2)), folder, compute={"compile": True})
-    if device.missing_compiler() is None:
-        assert plan_job(config, local_place.storage)[0].config["compute"]["compile"] is True
     with torch._inductor.config.patch({"cpp.cxx": ("no-such-compiler",)}):
-        with pytest.warns(UserWarning, match="compute.compile: there is no C"):
-            plan = plan_job(config, local_place.storage)[0]
+        plan = plan_job(config, local_place.storage)[0]
         with pytest.raises(ConfigError, match="install one on every node"):
             device.compiled(prior_of(tiny_unet()))
-    assert plan.config["compute"]["compile"] is False
+    assert plan.config["compute"]["compile"] is True, "who plans a job need not be who runs it"
