@@ -14,12 +14,13 @@ import os
 import posixpath
 import re
 import shutil
+import stat
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
@@ -41,6 +42,7 @@ _NO_FILE = {
     errno.ENAMETOOLONG: "its path is too long",
     errno.ELOOP: "it is a link to itself",
 }
+_OPEN_FILES = "/proc/self/fd"
 _T = TypeVar("_T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
 
@@ -134,6 +136,18 @@ class UriPolicy:
         Raises:
             UriRefused: it leaves the allow-list; the message names the prefix to allow.
         """
+        return self._admitted(uri)[0]
+
+    def read(self, uri: str, storage: "Storage", max_bytes: int | None = None) -> bytes:
+        """Return the bytes of what a row names, see `resolve` and `Storage.read`.
+
+        Of a local file it is the open file that is checked once more: a link could have been put there in between.
+        """
+        absolute, prefix = self._admitted(uri)
+        return storage.read(absolute, max_bytes, within=prefix)
+
+    def _admitted(self, uri: str) -> tuple[str, str]:
+        """Return the absolute URI, and the prefix that allows it."""
         scheme = scheme_of(uri)
         named = uri if scheme == "s3" else _local_path(uri)
         if ".." in re.split(r"[/\\]", named):
@@ -143,16 +157,30 @@ class UriPolicy:
         for prefix in (self.base, *self.allow):
             if absolute.startswith(prefix.rstrip("/") + "/"):
                 if not _is_s3(absolute):
-                    self._refuse_escape(absolute, prefix)
-                return absolute
+                    _refuse_escape(absolute, absolute, prefix)
+                return absolute, prefix
         if scheme == "file" and is_absolute and _is_s3(self.base):
             raise UriRefused(f"{uri!r:.200} is a path on this machine, and the manifest lies at {self.base}; write the s3:// URI")
         raise UriRefused(f"{uri!r:.200} is outside {self.base}; add its prefix to storage.allow to read it")
 
-    @staticmethod
-    def _refuse_escape(absolute: str, prefix: str) -> None:
-        if not Path(absolute).resolve().is_relative_to(Path(prefix).resolve()):
-            raise UriRefused(f"{absolute!r:.200} is a link that leaves {prefix}")
+
+def _refuse_escape(path: str, absolute: str, prefix: str) -> None:
+    """Raise UriRefused if `path`, which stands for what is called `absolute`, is outside `prefix` once links are followed."""
+    if not Path(path).resolve().is_relative_to(Path(prefix).resolve()):
+        raise UriRefused(f"{absolute!r:.200} is a link that leaves {prefix}")
+
+
+def _opened(path: str) -> BinaryIO:
+    """Open a regular file.
+
+    Raises:
+        IsADirectoryError: it is a folder, a pipe, which would be waited at for ever, or a device.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise IsADirectoryError(errno.EISDIR, path)
+    return os.fdopen(handle, "rb")
 
 
 class Storage:
@@ -206,10 +234,16 @@ class Storage:
             return self._s3.arrow(), _path(uri)
         return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self._local)), _path(uri)
 
-    def read(self, uri: str, max_bytes: int | None = None) -> bytes:
+    def read(self, uri: str, max_bytes: int | None = None, *, within: str | None = None) -> bytes:
         """Return the object's bytes.
 
+        Args:
+            uri: where it is.
+            max_bytes: most that it may have.
+            within: folder that a local file must lie in, once it is open and whatever links led to it.
+
         Raises:
+            UriRefused: it does not lie there.
             SourceMissing: it does not exist, may not be read, or is larger than `max_bytes`.
             StoreUnavailable: the store was away for as long as there was patience.
             StorageError: the disk failed.
@@ -223,9 +257,9 @@ class Storage:
         try:
             if _is_s3(uri):
                 return self._s3.read(path, check_size)
-            if not os.path.isfile(path) and os.path.exists(path):
-                raise IsADirectoryError(errno.EISDIR, path)  # or a pipe, which would be waited at for ever
-            with open(path, "rb") as file:
+            with _opened(path) as file:
+                if within is not None and os.path.exists(_OPEN_FILES):
+                    _refuse_escape(f"{_OPEN_FILES}/{file.fileno()}", path, within)
                 check_size(os.fstat(file.fileno()).st_size)
                 return file.read()
         except FileNotFoundError as error:
@@ -301,11 +335,10 @@ class Storage:
         """
         yield from sorted(self.walk(uri), key=lambda found: found[0])
 
-    def walk(self, uri: str, *, markers: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+    def walk(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (URI, info) of every object at or below `uri` while the store lists them, in its own order.
 
-        Folders are no objects, and neither are keys that end in ``/``, with which some tools mark folders, unless `markers`
-        asks for them. The order is
+        Folders are no objects, and neither are keys that end in ``/``, with which some tools mark folders. The order is
         that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``. The info has
         ``name``, ``size`` in bytes and ``modified`` in seconds since 1970, by the store's clock.
         """
@@ -313,7 +346,7 @@ class Storage:
             yield from _walk_local(_path(uri))
             return
         with _telling(uri, "listing"), contextlib.suppress(FileNotFoundError):  # no such bucket
-            for found in self._s3.walk(_path(uri), markers):
+            for found in self._s3.walk(_path(uri)):
                 yield f"s3://{found['name']}", found
 
     def delete(self, uri: str) -> None:

@@ -1,5 +1,6 @@
 """One contract for every backend, and the door that strangers' URIs pass."""
 
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -210,6 +211,25 @@ def test_a_link_out_of_the_corpus_is_refused(tmp_path: Path) -> None:
     (tmp_path / "corpus" / "innocent.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(UriRefused, match="link that leaves"):
         UriPolicy(str(tmp_path / "corpus")).resolve("innocent.png")
+
+
+def test_a_link_that_is_put_there_after_the_check_is_refused(tmp_path: Path) -> None:
+    corpus, storage = tmp_path / "corpus", Storage()
+    corpus.mkdir()
+    (tmp_path / "secret.png").write_bytes(b"x")
+    (corpus / "a.png").write_bytes(b"a")
+    (corpus / "inside.png").symlink_to(corpus / "a.png")
+    policy = UriPolicy(str(corpus))
+    assert policy.read("inside.png", storage) == b"a"
+    checked = policy.resolve("a.png")
+    (corpus / "a.png").unlink()
+    (corpus / "a.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(UriRefused, match="link that leaves"):
+        storage.read(checked, within=str(corpus))
+    (corpus / "a.png").unlink()
+    os.mkfifo(corpus / "a.png")
+    with pytest.raises(SourceMissing, match="it is no file"):
+        policy.read("a.png", storage)
 
 
 def test_endpoint_with_credentials_is_refused() -> None:

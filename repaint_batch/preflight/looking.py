@@ -76,7 +76,7 @@ class _Looker:
         if data is None:
             if not uri:
                 raise SourceMissing(f"{name} is null; give a URI or bytes")
-            data = self.storage.read(self.policy.resolve(uri), self.config.images.max_bytes)
+            data = self.policy.read(uri, self.storage, self.config.images.max_bytes)
         return data
 
     def _fault(self, error: Exception, values: dict[str, Any], picture: Picture | None) -> str:
