@@ -24,12 +24,13 @@ def restore_here(
     config: JobConfig,
     *,
     retry_of: str | None = None,
+    listed: int | None = None,
     shards: int | None = None,
     device: Callable[[LoadedPrior], LoadedPrior] = lambda prior: prior,
 ) -> Plan:
     """Run what is pending of a job, or of its first `shards` shards, with its prior as it is on `device`; return the plan."""
     storage = Storage(config.storage)
-    plan, manifest, prior = plan_job(config, storage, retry_of=retry_of)
+    plan, manifest, prior = plan_job(config, storage, retry_of=retry_of, listed=listed)
     plan = freeze(plan, config.output.uri, storage)
     own_columns = tuple(passthrough(manifest.schema))
     table = ResultsTable(config.output.uri, storage)

@@ -8,23 +8,18 @@ Source: ISO 23008-12 (HEIF), 14496-12 (boxes); AV1 Image File Format.
 
 import io
 import struct
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from repaint_batch.images import boxes, exif, xmp
-from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Layout
 from repaint_batch.images.picture import Picture
 from repaint_batch.images.refusal import Refused
 from repaint_batch.images.sniffing import format_of
 
 _FULL = 8
-_UNSPECIFIED, _IDENTITY, _ALL_CHROMA = 2, 0, 3
-_USUAL = {(_UNSPECIFIED, _UNSPECIFIED), (1, _UNSPECIFIED), (1, 13), (1, 1)}
-"""Primaries and transfer functions that viewers take for sRGB."""
 
 
 def pages(data: bytes) -> list[int]:
@@ -93,14 +88,6 @@ def _depth(data: bytes) -> int:
     return max(found, default=_FULL)
 
 
-def colours_of_its_own(data: bytes) -> list[str]:
-    """Return the name of a description of colours that another format has no place for; none where they are the usual."""
-    described = _described(data)
-    if described is None or described[:2] in _USUAL:
-        return []
-    return [f"description of colours (CICP {described[0]}/{described[1]})"]
-
-
 def beside(data: bytes) -> dict[str, Any]:
     """Return what stands beside the picture, by Pillow's names of it."""
     return dict(_opened(data).info)
@@ -110,26 +97,19 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
     """Return a file of the source's format with its pixels and metadata, upright and without loss, and names of what went."""
     info = beside(picture.data)
     dropped = other_items(picture.data)
-    described = _described(picture.data)
-    if _is_lossy(picture.data, described):
-        dropped.append(LOSSY)
     tags, names = exif.without_thumbnail(exif.upright(_bytes(info.get("exif"))))
     packet, more = xmp.without_pictures(_bytes(info.get("xmp")))
     dropped += [*names, *more]
-    colours = None if described is None or described[:2] == (_UNSPECIFIED, _UNSPECIFIED) else described[:2]
     if picture.format == "HEIF":
-        return _heic(picture, tags, packet, colours), dropped
+        return _heic(picture, tags, packet), dropped
     import imagecodecs
 
     samples = np.ascontiguousarray(picture.whole())
-    primaries, transfer = colours or (None, None)
-    encoded = bytes(
-        imagecodecs.avif_encode(samples, level=100, speed=6, primaries=primaries, transfer=transfer, numthreads=1)
-    )
+    encoded = bytes(imagecodecs.avif_encode(samples, level=100, speed=6, numthreads=1))
     return with_items(encoded, tags, packet, picture.icc), dropped
 
 
-def _heic(picture: Picture, tags: bytes, packet: bytes, colours: tuple[int, int] | None) -> bytes:
+def _heic(picture: Picture, tags: bytes, packet: bytes) -> bytes:
     import pillow_heif
 
     samples = picture.whole()
@@ -137,37 +117,9 @@ def _heic(picture: Picture, tags: bytes, packet: bytes, colours: tuple[int, int]
     options: dict[str, object] = {"exif": tags or None, "xmp": packet or None}
     if picture.icc:
         options["icc_profile"] = picture.icc
-    if colours is not None:
-        options["color_primaries"], options["transfer_characteristics"] = colours
     buffer = io.BytesIO()
     file.save(buffer, quality=-1, chroma=444, matrix_coefficients=0, **options)
     return buffer.getvalue()
-
-
-def _described(data: bytes) -> tuple[int, int, int] | None:
-    """Return what a file says of its primaries, transfer function and matrix, by their numbers (ITU-T H.273)."""
-    for content in _properties(data, b"colr"):
-        if content[:4] == b"nclx" and len(content) >= 10:
-            primaries, transfer, matrix = struct.unpack_from(">HHH", content, 4)
-            return primaries, transfer, matrix
-    return None
-
-
-def _is_lossy(data: bytes, described: tuple[int, int, int] | None) -> bool:
-    """Return whether a file's colours were rounded: they are not where they are stored as they are, or at least all of them."""
-    if described is not None:
-        return described[2] != _IDENTITY
-    # HEVCDecoderConfigurationRecord (ISO 14496-15, 8.3.3.1): two bits of chroma format.
-    return not any(len(content) > 16 and content[16] & 3 == _ALL_CHROMA for content in _properties(data, b"hvcC"))
-
-
-def _properties(data: bytes, kind: bytes) -> Iterator[bytes]:
-    """Yield the contents of the properties of a kind, whatever item they belong to."""
-    at = [box for box in boxes.boxes(data) if box.kind == b"meta"][:1]
-    for outer, skipped in ((b"iprp", 4), (b"ipco", 0)):
-        at = [box for one in at for box in boxes.boxes(data, one.content + skipped, one.end) if box.kind == outer]
-    for one in at:
-        yield from (data[box.content : box.end] for box in boxes.boxes(data, one.content, one.end) if box.kind == kind)
 
 
 def proof_of_heic(data: bytes) -> np.ndarray:

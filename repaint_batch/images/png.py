@@ -14,7 +14,6 @@ from repaint_batch.images.xmp import without_pictures
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-_INTERLACED_AT = 28
 HEADER_END = 33
 """Where the chunk after IHDR begins."""
 
@@ -65,8 +64,7 @@ def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
     """
     header = next(whole for kind, whole in chunks(encoded) if kind == b"IHDR")
     pixels = [whole for kind, whole in chunks(encoded) if kind == b"IDAT"]
-    parts, end = [SIGNATURE, header], len(SIGNATURE)
-    dropped = ["interlacing"] if source[_INTERLACED_AT] else []
+    parts, dropped, end = [SIGNATURE, header], [], len(SIGNATURE)
     for kind, whole in chunks(source):
         end += len(whole)
         if kind == b"IDAT":

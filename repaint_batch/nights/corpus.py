@@ -202,6 +202,7 @@ class Comparison:
     def _same_bytes(self, suspect: tuple[Row, Row]) -> tuple[Row, bool]:
         """Return a pair, and whether its sources have the bytes that its result was made from."""
         from repaint_batch.pipeline.stages import work_key
+        from repaint_batch.sampler.noise import first_seeds
 
         row, known = suspect
         if known["status"] == "failed" or known["asked"] != self._asked:
@@ -211,7 +212,10 @@ class Comparison:
             image, mask = (hashlib.sha256(self._storage.read(row[name], limit)).hexdigest() for name in ("image", "mask"))
         except RepaintBatchError:
             return row, False  # the job finds out, and says so in the row
-        return row, bool(work_key(known, image, mask, self._job) == known["work_key"])
+        # The row has the seed of the candidate that was kept, its key that of the first.
+        seeds = first_seeds(known["seed"], self._job.sampler.candidates)
+        keys = (work_key({**known, "seed": seed}, image, mask, self._job) for seed in seeds)
+        return row, known["work_key"] in keys
 
 
 def _halves(pair: sqlite3.Row) -> tuple[Row, Row | None]:

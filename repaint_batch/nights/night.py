@@ -22,14 +22,15 @@ from repaint_batch.errors import ConfigError, RepaintBatchError, Stopped, redact
 from repaint_batch.inpainting.device import precision_of
 from repaint_batch.nights.config import NightConfig
 from repaint_batch.nights.corpus import MANIFEST, Comparison, Found, asked_for
+from repaint_batch.pipeline.run import Summary as Ran
 from repaint_batch.pipeline.run import Watch, honoured, run_job
 from repaint_batch.priors.load import load_prior
-from repaint_batch.results.history import NIGHT_LEASE, REMOVED
-from repaint_batch.results.lease import Lease
-from repaint_batch.results.orphans import delete_orphans, find_orphans
+from repaint_batch.results.history import NIGHT_FORMAT, REMOVED
+from repaint_batch.results.lease import NIGHT_LEASE, Lease
+from repaint_batch.results.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.results.plan import Plan, load_plans, sampler_fingerprint, withdraw
-from repaint_batch.results.status import no_holes, no_holes_reason
 from repaint_batch.results.table import ResultsTable
+from repaint_batch.results.upkeep import look_after
 from repaint_batch.storage import Storage, join, normalise
 
 WEBHOOK_VARIABLE = "REPAINT_BATCH_WEBHOOK"
@@ -48,7 +49,7 @@ class Summary:
         night: when it began, UTC; the name of its folder.
         output: folder or prefix of the output.
         ended: ``done``, ``deadline``, ``stopped`` or ``error``.
-        error: what ended it, if an error did, or why it is no success.
+        error: what ended it, if an error did.
         listed: pairs of the corpus.
         ran: rows to run, by reason.
         skipped: rows that were not, by reason.
@@ -67,7 +68,7 @@ class Summary:
         version_before: likewise before it: what a rollback of this night goes back to.
         report: where the report is.
         seconds: wall-clock time.
-        exit_code: 0; 3 if more rows failed than night.most_failed allows, or the output holds none that had a hole.
+        exit_code: 0, or 3 if more rows failed than night.most_failed allows.
     """
 
     night: str
@@ -95,13 +96,16 @@ class Summary:
     exit_code: int = 0
 
 
-def run_night(config: NightConfig, watch: Watch, report: Report = lambda output, storage: None) -> Summary:
+def run_night(
+    config: NightConfig, watch: Watch, report: Report = lambda output, storage: None, run: Callable[..., Ran] = run_job
+) -> Summary:
     """Bring an output up to its corpus, as far as the night lasts; write and post what became of it.
 
     Args:
         config: corpus, output and what is asked for.
         watch: makes whoever is told how far a job is.
         report: writes the report, if rows ran.
+        run: runs a job.
 
     Raises:
         LeaseHeld: another night of this output is running.
@@ -109,18 +113,18 @@ def run_night(config: NightConfig, watch: Watch, report: Report = lambda output,
         RepaintBatchError: whatever else ended it; the summary says so too.
     """
     with Lease(config.output.uri, NIGHT_LEASE, Storage(config.storage)):
-        return _Night(config, watch, report).run()
+        return _Night(config, watch, report, run).run()
 
 
 class _Night:
-    def __init__(self, config: NightConfig, watch: Watch, report: Report) -> None:
+    def __init__(self, config: NightConfig, watch: Watch, report: Report, run: Callable[..., Ran]) -> None:
         self._began, self._started = datetime.now(UTC), time.monotonic()
         self._until = self._started + config.night.hours * 3600
-        self._config, self._watch, self._report = config, watch, report
+        self._config, self._watch, self._report, self._run_job = config, watch, report, run
         self._storage = Storage(config.storage)
         self._output = normalise(config.output.uri)
         self._table = ResultsTable(self._output, self._storage)
-        self._summary = Summary(f"{self._began:%Y%m%dT%H%M%S.%fZ}", self._output)
+        self._summary = Summary(self._began.strftime(NIGHT_FORMAT), self._output)
         self._folder = join(self._output, "nights", self._summary.night)
 
     def run(self) -> Summary:
@@ -160,13 +164,15 @@ class _Night:
             superseded = plans[-1].job_id if plans else "an earlier night" if self._holds_rows() else None
             self._run(job, superseded, comparison.found.listed)
         if self._version() != self._summary.version_before:
-            self._table.vacuum(self._config.night.keep_days * 24)
-            delete_orphans(find_orphans(self._output, self._storage).found, self._storage)
+            keep_s = self._config.night.keep_days * 24 * 3600
+            look_after(self._table, keep_s)
+            delete_orphans(find_orphans(self._output, self._storage, min(YOUNG_S, keep_s)).found, self._storage)
 
     def _finish_earlier(self, asked: str) -> None:
         """Go on with what earlier nights left, if it is still what is asked for; give it up otherwise."""
+        ledger = self._table.ledger()
         for plan in load_plans(self._output, self._storage):
-            if len(self._table.done(plan)) == plan.rows:
+            if len(ledger.done(plan.job_id)) == plan.rows:
                 continue
             if asked_for(plan.prior_fingerprint, plan.sampler_fingerprint, plan.job_config()) == asked:
                 job = plan.job_config().model_copy(update={"compute": self._config.compute, "storage": self._allowing(plan)})
@@ -179,7 +185,7 @@ class _Night:
         return self._config.storage.model_copy(update={"allow": plan.job_config().storage.allow})
 
     def _run(self, job: Any, superseded: str | None, listed: int | None) -> None:
-        done = run_job(job, self._noted, retry_of=superseded, listed=listed, until=self._until)
+        done = self._run_job(job, self._noted, retry_of=superseded, listed=listed, until=self._until)
         if done.plan.job_id not in self._summary.jobs:
             self._summary.jobs.append(done.plan.job_id)
 
@@ -237,8 +243,6 @@ class _Night:
         ran = sum(summary.rows.values())
         if ran and summary.rows["failed"] > self._config.night.most_failed * ran:
             summary.exit_code = 3
-        elif ran and not summary.rows["ok"] and no_holes(self._table.counts()):
-            summary.exit_code, summary.error = 3, no_holes_reason(self._config.images.hole)
         summary.seconds = round(time.monotonic() - self._started, 1)
         data = json.dumps(asdict(summary), indent=1).encode()
         with _unless_failing(summary.ended == "error"):

@@ -55,25 +55,15 @@ def decode(
             taken = sum(len(row.get(name) or b"") for name in ("__image", "__mask", "__windows", "__keep"))
             if parcel and size + taken > PARCEL_BYTES:
                 yield _parcel(parcel, job)
-                size = 0
+                parcel, size = [], 0
             parcel.append(row)
             size += taken
-            if size > PARCEL_BYTES:  # at once: while the next row is decoded nothing of this one is held
-                del row
-                yield _parcel(parcel, job)
-                size = 0
-    if parcel:
-        yield _parcel(parcel, job)
+    yield _parcel(parcel, job)
 
 
 def _parcel(rows: list[Row], job: Job) -> pa.Table:
-    """Return rows as a parcel, and leave none in the list."""
     attempt = uuid.uuid4().hex[:12]  # its own for every parcel: names of what is written hold it
-    for row in rows:
-        row["attempt"] = attempt
-    parcel = pa.Table.from_pylist(rows, schema=job.work_schema)
-    rows.clear()
-    return parcel
+    return pa.Table.from_pylist([{**row, "attempt": attempt} for row in rows], schema=job.work_schema)
 
 
 def _ahead(
@@ -82,10 +72,11 @@ def _ahead(
     """Yield rows with their sources, in order, while the next few are being read."""
     waiting = [pool.submit(reader.read, values, quarantined.get(number)) for number, values in rows[:_FETCHES]]
     for at, (number, _) in enumerate(rows):
+        row = waiting.pop(0).result()
         if at + _FETCHES < len(rows):
             later, values = rows[at + _FETCHES]
             waiting.append(pool.submit(reader.read, values, quarantined.get(later)))
-        yield number, waiting.pop(0).result()
+        yield number, row
 
 
 @dataclass(frozen=True)
@@ -131,7 +122,9 @@ class _Reader:
         if data is None:
             if not uri:
                 raise SourceMissing(f"{name} is null; give a URI or bytes")
-            return self.storage.read(self.policy.resolve(uri), limit)
+            self.policy.resolve(uri)
+            row[f"{name}_uri"] = uri  # which has no credentials, or would have been refused
+            return self.policy.read(uri, self.storage, limit)
         if len(data) > limit:
             raise (ImageInvalid if name == "image" else MaskInvalid)(
                 f"{name} has {len(data)} bytes, more than images.max_bytes = {limit}"

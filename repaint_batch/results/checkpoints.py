@@ -9,7 +9,7 @@ import contextlib
 import json
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from deltalake import DeltaTable
@@ -52,25 +52,41 @@ class Checkpoints:
 
     def _write(self, version: int) -> None:
         # Nothing but speed depends on it.
-        with contextlib.suppress(DeltaError, OSError, StorageError), tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder) / "_delta_log"
-            copy.mkdir()
-            for name, data in self._copied(version):
-                (copy / name).write_bytes(data)
-            DeltaTable(folder, version).create_checkpoint()
-            for path in [*copy.glob(f"{version:020d}.checkpoint*"), copy / _HINT]:
-                self._storage.write(join(self._log.uri, path.name), path.read_bytes())
+        with contextlib.suppress(DeltaError, OSError, StorageError):
+            write_checkpoint(self._log, self._storage, version, self._entries)
             self._newest = version
             for number in [number for number in list(self._entries) if number <= version]:
                 del self._entries[number]
 
-    def _copied(self, version: int) -> Iterator[tuple[str, bytes]]:
-        """Yield names and bytes of what a version of the table is read from."""
-        last = self._log.checkpoint(version)
-        for uri in last.uris if last else ():
-            yield uri.rpartition("/")[2], self._storage.read(uri)
-        versions = range(last.version + 1 if last else 0, version + 1)
-        entries = {number: self._entries[number] for number in versions if number in self._entries}
-        entries |= self._log.entries([number for number in versions if number not in entries])
-        for number, actions in entries.items():
-            yield f"{number:020d}.json", "\n".join(json.dumps(action) for action in actions).encode()
+
+def write_checkpoint(log: Log, storage: Storage, version: int, entries: Mapping[int, list[Action]]) -> None:
+    """Write the checkpoint of a version.
+
+    Args:
+        log: of the table.
+        storage: how to reach it.
+        version: the version; it is there.
+        entries: those that are known; the others are read.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "_delta_log"
+        copy.mkdir()
+        for name, data in _copied(log, storage, version, entries):
+            (copy / name).write_bytes(data)
+        DeltaTable(folder, version).create_checkpoint()
+        for path in [*copy.glob(f"{version:020d}.checkpoint*"), copy / _HINT]:
+            storage.write(join(log.uri, path.name), path.read_bytes())
+
+
+def _copied(
+    log: Log, storage: Storage, version: int, known: Mapping[int, list[Action]]
+) -> Iterator[tuple[str, bytes]]:
+    """Yield names and bytes of what a version of the table is read from."""
+    last = log.checkpoint(version)
+    for uri in last.uris if last else ():
+        yield uri.rpartition("/")[2], storage.read(uri)
+    versions = range(last.version + 1 if last else 0, version + 1)
+    entries = {number: known[number] for number in versions if number in known}
+    entries |= log.entries([number for number in versions if number not in entries])
+    for number, actions in entries.items():
+        yield f"{number:020d}.json", "\n".join(json.dumps(action) for action in actions).encode()

@@ -3,7 +3,7 @@
 A rollback is one commit: it makes the table's rows what they were at an earlier version, and the ledger of what is committed
 what it was too. Nothing is rewritten, so that a rollback can itself be rolled back.
 Jobs of which the table then holds nothing are withdrawn, and no longer pending. Files in ``images/`` have names that are
-unique to their contents and are never written over: those that the rows name are as they were, or the rollback is refused.
+unique to their attempt and are never written over: those that the rows name are as they were, or the rollback is refused.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from deltalake import CommitProperties, Transaction
 from deltalake.exceptions import DeltaError
 
 from repaint_batch.errors import ConfigError, NothingToResume
-from repaint_batch.results.lease import Lease
+from repaint_batch.results.lease import NIGHT_LEASE, Lease
 from repaint_batch.results.ledger import Ledger, epoch_id
 from repaint_batch.results.log import Action, Log, info_of
 from repaint_batch.results.outputs import named_images
@@ -30,8 +30,8 @@ from repaint_batch.storage import Storage, join, normalise
 ROLLBACK = "rollback_to"
 REMOVED = "removed"
 """Keys under which commits that are no job's say in the log what they did."""
-NIGHT_LEASE = "night"
-"""What nights of an output take, in place of a job's id, so that there is one at a time."""
+NIGHT_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+"""How a night's folder is called, by when it began, UTC."""
 _NAMED = 3
 
 
@@ -141,8 +141,8 @@ def rollback(output: str, to: int, storage: Storage) -> Rollback:
     try:
         table.open(to)
     except DeltaError as error:
-        newest = table.open().version()
-        raise ConfigError(f"--to {to}: {table.uri} has no such version; its newest is {newest}") from error
+        kept = Log(table.uri, storage).listed()[0]
+        raise ConfigError(f"--to {to}: {table.uri} has no such version; it has {kept[0]} to {kept[-1]}") from error
     _refuse_gaps(output, table, to, storage)
     then = table.ledger(to)
     with _nobody_running(output, table, then, storage) as epochs:
@@ -156,14 +156,16 @@ def rollback(output: str, to: int, storage: Storage) -> Rollback:
     return Rollback(table.open().version(), table.counts(), withdrawn, reinstated)
 
 
-def removed_ids(output: str, storage: Storage) -> set[str]:
-    """Return the ids of rows that nights have taken out of an output, at some time."""
-    ids: set[str] = set()
-    for uri, _ in storage.walk(join(normalise(output), "nights")):
+def removed_ids(output: str, storage: Storage) -> dict[str, datetime]:
+    """Return when the last night began that has taken a row out of an output, by the row's id."""
+    removed: dict[str, datetime] = {}
+    for uri, _ in storage.list(join(normalise(output), "nights")):
         if uri.endswith("/removed.parquet"):
+            began = datetime.strptime(uri.split("/")[-2], NIGHT_FORMAT).replace(tzinfo=UTC)
             filesystem, path = storage.arrow(uri)
-            ids.update(pq.read_table(path, filesystem=filesystem, columns=["sample_id"])["sample_id"].to_pylist())
-    return ids
+            ids = pq.read_table(path, filesystem=filesystem, columns=["sample_id"])["sample_id"].to_pylist()
+            removed |= {sample_id: max(began, removed.get(sample_id, began)) for sample_id in ids}
+    return removed
 
 
 def _settle(output: str, table: ResultsTable, storage: Storage) -> tuple[tuple[str, ...], tuple[str, ...]]:

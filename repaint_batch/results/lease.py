@@ -31,6 +31,8 @@ from repaint_batch.results.interruption import interrupt_main, interruptible
 from repaint_batch.results.plan import job_uri
 from repaint_batch.storage import Storage, normalise
 
+NIGHT_LEASE = "night"
+"""What nights of an output take, in place of a job's id, so that there is one at a time."""
 TTL_S = 30.0
 RENEWAL_S = 8.0
 _LOOKS_PER_TTL = 30

@@ -42,6 +42,23 @@ class Checkpoint:
     uris: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Dated:
+    """An object of a log.
+
+    Attributes:
+        version: that it makes, or is the state at.
+        uri: where it is.
+        modified: seconds since 1970, by the store's clock.
+        is_checkpoint: whether it is a checkpoint, or part of one; an entry otherwise.
+    """
+
+    version: int
+    uri: str
+    modified: float
+    is_checkpoint: bool
+
+
 def info_of(actions: Iterable[Action]) -> dict[str, Any]:
     """Return what an entry says of itself."""
     return next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
@@ -117,6 +134,16 @@ class Log:
                 wanted[int(found[1])] = int(found[3] or 1)
         whole = (Checkpoint(version, tuple(uris)) for version, uris in parts.items() if len(uris) >= wanted[version])
         return sorted(versions), sorted(whole, key=lambda checkpoint: checkpoint.version)
+
+    def dated(self) -> list[Dated]:
+        """Return the entries and the parts of checkpoints that are there, by version."""
+        found = []
+        for uri, info in self._storage.list(self.uri):
+            if entry := _ENTRY.search(uri):
+                found.append(Dated(int(entry[1]), uri, float(info["modified"]), is_checkpoint=False))
+            elif part := _CHECKPOINT.search(uri):
+                found.append(Dated(int(part[1]), uri, float(info["modified"]), is_checkpoint=True))
+        return sorted(found, key=lambda one: one.version)
 
     def entries(self, versions: Sequence[int]) -> Iterator[tuple[int, list[Action]]]:
         """Yield the entries of some versions, in that order; those that are gone are left out."""

@@ -16,13 +16,14 @@ from urllib.parse import unquote
 
 import pyarrow.parquet as pq
 
+from repaint_batch.results.lease import NIGHT_LEASE
 from repaint_batch.results.outputs import named_images
-from repaint_batch.results.plan import Plan, job_uri, load_plans
+from repaint_batch.results.plan import load_plans
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
 
 YOUNG_S = 3600.0
-_TRACES = ("inflight",)
+_TRACES = ("inflight", "lease")
 _CHECKPOINT = re.compile(r"(\.checkpoint\.(.*\.)?|/_sidecars/.*\.)parquet$")
 _READERS = 8
 
@@ -72,9 +73,8 @@ def find_orphans(output: str, storage: Storage, young_s: float = YOUNG_S) -> Orp
     before = time.time() - young_s
     if plans and not unfinished and table.exists():
         found += _files(output, table, storage, before)
-    for plan in plans:
-        if plan.job_id not in unfinished:
-            found += _traces(output, plan, storage, before)
+    finished = {NIGHT_LEASE, *(plan.job_id for plan in plans)} - set(unfinished)
+    found += _traces(output, finished, storage, before)
     return Orphans(tuple(found), unfinished)
 
 
@@ -90,14 +90,16 @@ def _old(uri: str, kind: str, storage: Storage, before: float) -> Iterator[Orpha
             yield Orphan(found, int(info["size"]), kind)
 
 
-def _traces(output: str, plan: Plan, storage: Storage, before: float) -> Iterator[Orphan]:
-    for kind in _TRACES:
-        yield from _old(job_uri(output, plan.job_id, kind), kind, storage, before)
+def _traces(output: str, finished: set[str], storage: Storage, before: float) -> Iterator[Orphan]:
+    """Yield what finished jobs have left beside their plans."""
+    jobs = join(output, "jobs")
+    listed = [(uri, uri.removeprefix(f"{jobs}/").split("/"), info) for uri, info in storage.list(jobs)]
+    listed = [found for found in listed if len(found[1]) > 2]  # JOB/KIND/NAME
     # The newest generation stays: the next is to have a higher number, under which whoever takes it may commit.
-    generations = [uri for uri, _ in storage.list(job_uri(output, plan.job_id, "lease")) if uri.endswith(".json")]
-    for orphan in _old(job_uri(output, plan.job_id, "lease"), "lease", storage, before):
-        if orphan.uri != generations[-1]:
-            yield orphan
+    newest = {parts[0]: uri for uri, parts, _ in listed if parts[1] == "lease" and uri.endswith(".json")}
+    for uri, (job_id, kind, *_), info in listed:
+        if job_id in finished and kind in _TRACES and info["modified"] < before and uri != newest.get(job_id):
+            yield Orphan(uri, int(info["size"]), kind)
 
 
 def _files(output: str, table: ResultsTable, storage: Storage, before: float) -> Iterator[Orphan]:

@@ -1,8 +1,8 @@
 """Restored pictures outside the table: what their objects are called, and how their bytes are found again.
 
 ``output.images: files`` puts every picture below ``OUTPUT/images/`` at its source's own path, ``webdataset`` those of a shard
-into one tar. Names are unique to their contents or to their attempt: a second attempt, or a later night, never writes over
-what an earlier version of the table refers to.
+into one tar. Every name holds the attempt that wrote it: a second attempt, a driver that comes back, another kind of device or a
+later night never writes over what a version of the table refers to.
 """
 
 import hashlib
@@ -57,13 +57,14 @@ def name_of(text: str, picture_format: str) -> str:
 
 
 def file_uri(output: str, row: Mapping[str, Any], base: str) -> str:
-    """Return where the picture of a row is put: its source's path below `base`, or its sample_id, and its work key.
+    """Return where the picture of a row is put: its source's path below `base`, or its sample_id, with the attempt and the row.
 
-    The work key makes the name unique to its contents, so a second attempt can only write the same bytes.
+    The attempt makes the name its own: the same work done again, elsewhere, need not come to the same bytes. The row tells
+    pictures of one source apart.
 
     Args:
         output: normalised folder or prefix of the output.
-        row: sample_id, image_uri, output_format and work_key.
+        row: sample_id, image_uri, output_format, attempt and row.
         base: folder or prefix of the manifest.
     """
     text = row["sample_id"]
@@ -74,7 +75,7 @@ def file_uri(output: str, row: Mapping[str, Any], base: str) -> str:
     if len(name.encode()) > _NAME_BYTES:
         name = name_of(_digest(name), row["output_format"])
     stem, dot, suffix = name.rpartition(".")
-    return join(output, _FOLDER, f"{stem}~{row['work_key']}{dot}{suffix}")
+    return join(output, _FOLDER, f"{stem}~{row['attempt']}-{row['row']}{dot}{suffix}")
 
 
 def write_tar(output: str, rows: Sequence[dict[str, Any]], pictures: Sequence[bytes], attempt: str, storage: Storage) -> None:
@@ -129,9 +130,10 @@ def read_output(row: Mapping[str, Any], output: str, storage: Storage) -> bytes:
     """
     if row["output_uri"] is None:
         return row["output"] or b""
-    uri = UriPolicy(join(normalise(output), _FOLDER)).resolve(row["output_uri"])
+    policy = UriPolicy(join(normalise(output), _FOLDER))
     if row.get("output_offset") is None:
-        return storage.read(uri)
+        return policy.read(row["output_uri"], storage)
+    uri = policy.resolve(row["output_uri"])
     filesystem, path = storage.arrow(uri)
     try:
         with filesystem.open_input_file(path) as file:
@@ -148,8 +150,9 @@ def named_images(files: Iterable[str], storage: Storage) -> list[str]:
     named: list[str] = []
     for uri in files:
         filesystem, path = storage.arrow(uri)
-        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"])["output_uri"]
-        named += column.drop_null().to_pylist()
+        column = pq.read_table(path, filesystem=filesystem, columns=["output_uri"], partitioning=None)["output_uri"]
+        # Files that a merge has written have text as views, from which pyarrow can drop no nulls.
+        named += filter(None, column.to_pylist())
     return named
 
 

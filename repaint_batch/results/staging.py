@@ -36,7 +36,37 @@ _LAST_CHARACTER = "\U0010ffff"
 
 
 @dataclass(frozen=True)
-class Entry:
+class DataObject:
+    """Rows of the table's in an object that no entry of the log names yet.
+
+    Attributes:
+        path: of the object, below the table's folder.
+        size_bytes: of the object.
+        modified_ms: when it was put there, in milliseconds since 1970.
+        stats: Delta's statistics, as JSON.
+    """
+
+    path: str
+    size_bytes: int
+    modified_ms: int
+    stats: str
+
+    def add_action(self, *, data_change: bool = True) -> Action:
+        """Return how the log adds the object to the table; `data_change`: whether its rows were not there before."""
+        return {
+            "add": {
+                "path": self.path,
+                "partitionValues": {},
+                "size": self.size_bytes,
+                "modificationTime": self.modified_ms,
+                "dataChange": data_change,
+                "stats": self.stats,
+            }
+        }
+
+
+@dataclass(frozen=True)
+class Entry(DataObject):
     """A data object that is to be published.
 
     Attributes:
@@ -44,10 +74,6 @@ class Entry:
         attempt: that made them.
         start: first of them, counted in the job's manifest.
         stop: row after the last.
-        path: of the object, below the table's folder.
-        size_bytes: of the object.
-        modified_ms: when it was put there, in milliseconds since 1970.
-        stats: Delta's statistics, as JSON.
         failed: rows that failed.
         skipped: rows without a hole.
         nfe: network evaluations that were spent on them.
@@ -58,10 +84,6 @@ class Entry:
     attempt: str
     start: int
     stop: int
-    path: str
-    size_bytes: int
-    modified_ms: int
-    stats: str
     failed: int
     skipped: int
     nfe: int
@@ -71,19 +93,6 @@ class Entry:
     def rows(self) -> range:
         """The rows of the job's manifest that it holds."""
         return range(self.start, self.stop)
-
-    def add_action(self) -> Action:
-        """Return how the log adds the object to the table."""
-        return {
-            "add": {
-                "path": self.path,
-                "partitionValues": {},
-                "size": self.size_bytes,
-                "modificationTime": self.modified_ms,
-                "dataChange": True,
-                "stats": self.stats,
-            }
-        }
 
 
 def stage(table: "ResultsTable", plan: Plan, rows: pa.Table, attempt: str) -> Entry:
@@ -102,25 +111,31 @@ def stage(table: "ResultsTable", plan: Plan, rows: pa.Table, attempt: str) -> En
     if not numbers or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
         raise AssertionError(f"a parcel holds consecutive rows of its manifest, not {numbers[:5]} ... {numbers[-1:]}")
     start, stop = numbers[0], numbers[-1] + 1
-    stored = rows.cast(stored_schema(rows.schema))
-    path = f"part-{start:010d}-{attempt}-{uuid.uuid4().hex[:16]}.parquet"
-    data = _parquet(stored)
-    table.storage.write(join(table.uri, path), data)
+    put = put_rows(table, rows, f"part-{start:010d}-{attempt}-{uuid.uuid4().hex[:16]}.parquet")
     states = rows["status"].to_pylist()
     return Entry(
+        **vars(put),
         job_id=plan.job_id,
         attempt=attempt,
         start=start,
         stop=stop,
-        path=path,
-        size_bytes=len(data),
-        modified_ms=time.time_ns() // 10**6,
-        stats=json.dumps(_statistics(stored)),
         failed=states.count("failed"),
         skipped=states.count("skipped"),
         nfe=pc.sum(rows["nfe"]).as_py() or 0,
         ids=hashed_ids(rows["sample_id"].to_pylist()).tobytes() if plan.mode == "upsert" else b"",
     )
+
+
+def put_rows(table: "ResultsTable", rows: pa.Table, path: str) -> DataObject:
+    """Put rows beside the table's data, at a path that nobody else uses.
+
+    Raises:
+        StorageError: the store refused or failed.
+    """
+    stored = rows.cast(stored_schema(rows.schema))
+    data = _parquet(stored)
+    table.storage.write(join(table.uri, path), data)
+    return DataObject(path, len(data), time.time_ns() // 10**6, json.dumps(_statistics(stored)))
 
 
 def read_staged(table_uri: str, path: str, storage: Storage) -> pa.Table:

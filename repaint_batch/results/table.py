@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
+from deltalake import CommitProperties, DeltaTable, Schema
 from deltalake.exceptions import DeltaError
 from deltalake.table import TableMerger
 
@@ -19,7 +19,7 @@ from repaint_batch.results.log import Log, info_of
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.ranges import Ranges
 from repaint_batch.results.reading import Filters, Snapshot, patiently
-from repaint_batch.results.staging import STATISTICS
+from repaint_batch.results.staging import STATISTICS, stored_schema
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage, delta_uri, join, normalise
 
@@ -48,28 +48,40 @@ class ResultsTable:
         self._keeping = threading.Lock()
 
     def create(self, passthrough: Sequence[pa.Field]) -> None:
-        """Make the table if it is not there; `passthrough` are the manifest's own columns.
+        """Make the table if it is not there, or give it the columns that it lacks; rows that are there have null in them.
+
+        Args:
+            passthrough: the manifest's own columns.
 
         Raises:
-            ConfigError: there is one that lacks columns.
+            ConfigError: the table has a column of that name and another type.
         """
         schema = pa.schema([*RESULTS, *passthrough])
-        # Binary and free text make no useful statistics, and would bloat the log.
+        # Binary and free text make no useful statistics, and would bloat the log. Only `upkeep` ends what is kept.
         configuration = {
             "delta.dataSkippingStatsColumns": ",".join(STATISTICS),
             "delta.checkpointInterval": str(CHECKPOINT_VERSIONS),
+            "delta.enableExpiredLogCleanup": "false",
         }
-        table = patiently(
+        patiently(
             lambda: DeltaTable.create(
                 self._delta_uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
             )
         )
-        there = {field.name for field in table.schema().fields}
-        if lacking := [name for name in schema.names if name not in there]:
-            raise ConfigError(
-                f"{self.uri} holds results of an earlier edition or of another manifest: it has no column "
-                f"{', '.join(map(repr, lacking))}; choose another output.uri, or finish it with the edition that began it"
-            )
+        with self.kept() as delta:
+            have = pa.schema(delta.schema().to_arrow())
+            if missing := self._missing(have, stored_schema(schema)):
+                delta.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+
+    def _missing(self, have: pa.Schema, wanted: pa.Schema) -> list[pa.Field]:
+        """Return the columns that a table lacks, as it can take them."""
+        for field in wanted:
+            if field.name in have.names and have.field(field.name).type != field.type:
+                raise ConfigError(
+                    f"{self.uri} has {have.field(field.name).type} in column {field.name!r}, the manifest has {field.type}; "
+                    "give the column another name, or choose another output.uri"
+                )
+        return [field.with_nullable(True) for field in wanted if field.name not in have.names]
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
@@ -125,10 +137,6 @@ class ResultsTable:
         properties = CommitProperties(custom_metadata=facts, max_commit_retries=15)
         condition = "t.sample_id = s.sample_id"
         return self.open().merge(rows, condition, source_alias="s", target_alias="t", commit_properties=properties)
-
-    def vacuum(self, hours: float) -> None:
-        """Delete data files that no version younger than `hours` needs."""
-        self.open().vacuum(retention_hours=int(hours), enforce_retention_duration=False, dry_run=False)
 
     def done(self, plan: Plan) -> Ranges:
         """Return the rows of a job that the table holds, or that were superseded in it; none where there is no table."""

@@ -1,13 +1,15 @@
 """Everything an output claims, read again: its table against its plans, its files against its table, its pictures against
 their sources.
 
-One shard at a time is held in memory, and the ids of rows that ran again.
+A row that any job has planned is in the table, from that job or from another, unless a night has taken it out since. One shard
+at a time is held in memory, and the ids of rows that ran again.
 """
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +23,7 @@ from repaint_batch.images.witness import largest_known_difference
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.history import removed_ids
 from repaint_batch.results.outputs import read_output
-from repaint_batch.results.plan import Plan, load_plans
+from repaint_batch.results.plan import Plan, load_plans, load_withdrawn
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
@@ -102,12 +104,16 @@ class _Verifier:
         # One version of the table for all questions, whatever is committed meanwhile.
         self._rows = table.snapshot()
         self._found = Verification(plans[0].rows)
+        # What a withdrawn job has done before may still be there; what it has not done is asked of nobody.
+        self._withdrawn = load_withdrawn(output, storage)
         self._removed = removed_ids(output, storage)
+        self._lost: dict[str, str] = {}
+        """Rows of later jobs that are not in the table as such: where they were planned."""
 
     def run(self, progress: Callable[[int, int], None]) -> Verification:
-        first = self._plans[0]
+        first, *later = self._plans
         shards = self._rows.count_by("job_id", "shard").keys()
-        known = {(plan.job_id, shard) for plan in self._plans for shard in range(plan.shards)}
+        known = {(plan.job_id, shard) for plan in (*self._plans, *self._withdrawn) for shard in range(plan.shards)}
         for job_id, shard in sorted(shards - known):
             self._add("foreign", None, f"the table holds rows of shard {shard} of job {job_id}, which was never planned")
         # Rows that ran again stand under their later job; they are few.
@@ -117,20 +123,22 @@ class _Verifier:
             if times > 1:
                 self._add("duplicate", sample_id, f"{times} rows of later jobs have this id")
         unplanned = set(again)
-        later = [(plan, shard) for plan in self._plans[1:] for shard in range(plan.shards) if (plan.job_id, shard) in shards]
-        work = [*((first, shard) for shard in range(first.shards)), *later]
+        left = [(plan, shard) for plan in self._withdrawn for shard in range(plan.shards) if (plan.job_id, shard) in shards]
+        # The first job last: what later ones have not done is there as it was.
+        work = [*left, *((plan, shard) for plan in (*later, first) for shard in range(plan.shards))]
         for done, (plan, shard) in enumerate(work, 1):
-            planned = self._check_shard(plan, shard, again if plan is first else None)
-            unplanned -= planned
+            unplanned -= self._check_shard(plan, shard, again)
             progress(done, len(work))
         for sample_id in sorted(unplanned):
             self._add("foreign", sample_id, "the manifest has no such row")
+        for sample_id, planned in sorted(self._lost.items()):
+            self._add("missing", sample_id, f"planned in {planned}, and not in the table")
         if self._plans[-1].listed is not None:  # nights add rows and take some out
             self._found.planned = self._found.rows.total() + self._found.kinds["missing"]
         return self._found
 
-    def _check_shard(self, plan: Plan, shard: int, again: Counter[str] | None) -> set[str]:
-        """Check a shard's rows; return the ids that its manifest has. `again`: ids of later jobs, if this is the first."""
+    def _check_shard(self, plan: Plan, shard: int, again: Counter[str]) -> set[str]:
+        """Check a shard's rows; return the ids that its manifest has. `again`: how many rows of later jobs have an id."""
         start, stop = plan.shard_range(shard)
         values: dict[str, Row] = {}
         try:
@@ -142,14 +150,22 @@ class _Verifier:
         rows = self._rows.read(where=of_shard, order=[("sample_id", "ascending")]).to_pylist()
         times = Counter(row["sample_id"] for row in rows)
         for sample_id, count in times.items():
-            count += again[sample_id] if again else 0
+            count += again[sample_id] if plan is self._plans[0] else 0
             if count > 1:
                 self._add("duplicate", sample_id, f"{count} rows have this id")
             if values and sample_id not in values:
                 self._add("foreign", sample_id, f"shard {shard} of job {plan.job_id} has no such row in its manifest")
-        if again is not None:
-            for sample_id in values.keys() - times.keys() - again.keys() - self._removed:
-                self._add("missing", sample_id, f"planned in shard {shard}, and not in the table")
+            self._lost.pop(sample_id, None)
+        if plan not in self._withdrawn:
+            planned_at = datetime.fromisoformat(plan.created_at)
+            for sample_id in values.keys() - times.keys() - again.keys():
+                if sample_id not in self._removed or self._removed[sample_id] < planned_at:
+                    self._lost[sample_id] = f"shard {shard} of job {plan.job_id}"
+        self._check_rows(plan, start, rows, values)
+        return set(values)
+
+    def _check_rows(self, plan: Plan, start: int, rows: Sequence[Row], values: dict[str, Row]) -> None:
+        """Check rows of a shard, each for itself. `values`: of its manifest, by id; `start`: number of the first of them."""
         config = plan.job_config()
         policy = UriPolicy(plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
         places = {sample_id: start + number for number, sample_id in enumerate(values)}
@@ -163,7 +179,6 @@ class _Verifier:
             source = values.get(row["sample_id"]) or {"image": row["image_uri"], "mask": row["mask_uri"]}
             for kind, message in self._wrong(row, source, config, policy):
                 self._add(kind, row["sample_id"], message)
-        return set(values)
 
     def _wrong(self, row: Row, source: Row, config: JobConfig, policy: UriPolicy) -> Iterator[tuple[str, str]]:
         """Yield (kind, message) of everything that is wrong with a row."""
@@ -222,7 +237,7 @@ class _Verifier:
         data, uri = image_bytes_or_uri(value)
         if data is not None:
             return data
-        return self._storage.read(policy.resolve(uri or ""), config.images.max_bytes)
+        return policy.read(uri or "", self._storage, config.images.max_bytes)
 
     def _add(self, kind: str, sample_id: str | None, message: str) -> None:
         self._found.add(Problem(kind, sample_id, message))

@@ -31,6 +31,11 @@ def candidate_seed(seed: int, candidate: int) -> int:
     return seed if candidate == 0 else (seed + candidate) % 2**63
 
 
+def first_seeds(kept: int, candidates: int) -> list[int]:
+    """Return the seeds, at or above 0, from which `candidate_seed` may have come to the one that was kept."""
+    return [kept, *((kept - candidate) % 2**63 for candidate in range(1, candidates))]
+
+
 def philox4x32(counter: tuple[Tensor, Tensor, Tensor, Tensor], key: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     """Return four words of Philox4x32-10.
 

@@ -15,8 +15,7 @@ import pytest
 import yaml
 
 from repaint_batch.pipeline.telemetry import COUNTERS, GAUGES
-from repaint_batch.results.history import NIGHT_LEASE
-from repaint_batch.results.lease import Generation, Lease
+from repaint_batch.results.lease import NIGHT_LEASE, Generation, Lease
 from repaint_batch.results.plan import load_plans
 from repaint_batch.results.status import read_status
 from repaint_batch.results.table import ResultsTable

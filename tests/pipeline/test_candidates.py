@@ -2,9 +2,11 @@
 
 from typing import Any
 
+import pytest
+
 from repaint_batch.pipeline.replay import replay
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.sampler.noise import candidate_seed
+from repaint_batch.sampler.noise import candidate_seed, first_seeds
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest
@@ -31,3 +33,9 @@ def test_the_candidate_with_the_lowest_seam_is_kept(local_place: Place, tiny_pri
 def test_seeds_follow_each_other_and_stay_within_what_the_table_holds() -> None:
     assert [candidate_seed(2**63 - 1, number) for number in range(3)] == [2**63 - 1, 0, 1]
     assert candidate_seed(-4, 0) == -4, "the first is the row's own, whatever it is"
+
+
+@pytest.mark.parametrize("seed", [0, 5, 2**63 - 1, 2**63 - 2])
+def test_the_first_seed_is_found_again(seed: int) -> None:
+    for number in range(3):
+        assert seed in first_seeds(candidate_seed(seed, number), 3)

@@ -29,6 +29,11 @@ def served(config: JobConfig, place: Place) -> dict[str, Any]:
     }
 
 
+def files(config: JobConfig, place: Place) -> dict[str, Any]:
+    """Return when the output's picture files were written, by URI."""
+    return {uri: info["modified"] for uri, info in place.storage.list(f"{config.output.uri}/images")}
+
+
 def redone(place: Place, config: JobConfig, count: int = 4, **sections: Any) -> JobConfig:
     """Restore the first rows again, with other noise, as a later job of the same output."""
     again = job(place, write_manifest(place, rows(count), "again.parquet"), config.prior.source,
@@ -61,8 +66,11 @@ def test_there_and_back(place: Place, tiny_prior: str) -> None:
     assert read_status(output, storage).exit_code == 0
 
     rollback(output, version, storage)
+    before = files(config, place)
     restore_here(again, retry_of="the first")
     assert served(config, place) == bad, "what was rolled back can be done again"
+    assert files(config, place).items() > before.items(), "nothing is written over"
+    assert len(files(config, place)) == len(before) + 4
     kinds = [(change.what, change.to) for change in read_history(output, storage)]
     assert kinds == [("created", None), ("job", None), ("job", None), *[("rollback", k) for k in (2, 3, 2)], ("job", None)]
 
@@ -106,7 +114,7 @@ def test_what_cannot_be_rolled_back(local_place: Place, tiny_prior: str) -> None
         rollback(local_place.uri, 0, local_place.storage)
     config = job(local_place, write_manifest(local_place, rows(8)), tiny_prior)
     plan = restore_here(config, shards=1)
-    with pytest.raises(ConfigError, match=r"--to 9: .* has no such version; its newest is 1"):
+    with pytest.raises(ConfigError, match=r"--to 9: .* has no such version; it has 0 to 1"):
         rollback(config.output.uri, 9, local_place.storage)
     with Lease(config.output.uri, plan.job_id, local_place.storage, ttl_s=2, renewal_s=0.2), pytest.raises(LeaseHeld):
         rollback(config.output.uri, 0, local_place.storage)

@@ -26,28 +26,32 @@ def test_names_are_relative_paths(text: str) -> None:
     assert all(len(segment.encode()) <= 255 for segment in segments)
 
 
-
 @pytest.mark.parametrize(
     ("image_uri", "name"),
     [
-        ("2019/party/a.png", "2019/party/a~key.png"),
-        ("s3://corpus/pictures/2019/a.jpeg", "2019/a~key.jpeg.png"),
-        ("s3://other/b.png", "other/b~key.png"),
-        ("/scans/c.PNG", "scans/c~key.PNG"),
-        ("file:///scans/c.tif", "scans/c~key.tif.png"),
-        ("../up/d.png", "%2E%2E/up/d~key.png"),
-        (None, "id/of it~key.png"),
+        ("2019/party/a.png", "2019/party/a~key-7.png"),
+        ("s3://corpus/pictures/2019/a.jpeg", "2019/a.jpeg~key-7.png"),
+        ("s3://other/b.png", "other/b~key-7.png"),
+        ("/scans/c.PNG", "scans/c~key-7.PNG"),
+        ("file:///scans/c.tif", "scans/c.tif~key-7.png"),
+        ("../up/d.png", "%2E%2E/up/d~key-7.png"),
+        (None, "id/of it~key-7.png"),
     ],
 )
 def test_files_mirror_their_sources(image_uri: str | None, name: str) -> None:
-    row = {"sample_id": "id/of it", "image_uri": image_uri, "output_format": "PNG", "work_key": "key"}
-    expected = name.replace("~key.jpeg.png", ".jpeg~key.png").replace("~key.tif.png", ".tif~key.png")
-    assert file_uri("/out", row, "s3://corpus/pictures") == f"/out/images/{expected}"
+    row = {"sample_id": "id/of it", "image_uri": image_uri, "output_format": "PNG", "attempt": "key", "row": 7}
+    assert file_uri("/out", row, "s3://corpus/pictures") == f"/out/images/{name}"
+
+
+def test_attempts_and_rows_of_one_source_have_files_of_their_own() -> None:
+    row = {"sample_id": "a", "image_uri": "a.png", "output_format": "PNG", "work_key": "the same"}
+    uris = {file_uri("/out", {**row, "attempt": attempt, "row": number}, "/in") for attempt in "xy" for number in (1, 2)}
+    assert len(uris) == 4
 
 
 @given(st.text(min_size=1, max_size=400), st.text(max_size=400))
 def test_files_stay_below_the_output_in_keys_that_s3_takes(sample_id: str, path: str) -> None:
-    row = {"sample_id": sample_id, "image_uri": path * 3, "output_format": "JPEG", "work_key": "0123456789abcdef"}
+    row = {"sample_id": sample_id, "image_uri": path * 3, "output_format": "JPEG", "attempt": "0123456789ab", "row": 10**9}
     uri = file_uri("/out", row, "/corpus")
     assert uri.startswith("/out/images/")
     assert not {"", ".", ".."} & set(uri.removeprefix("/out/images/").split("/"))

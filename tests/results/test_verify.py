@@ -1,16 +1,19 @@
 """Whatever is done to an output behind its back is found, and nothing is found in one that was left alone."""
 
 import hashlib
+import io
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import write_deltalake
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import NothingToResume
 from repaint_batch.results.dead_letters import retry_configs
+from repaint_batch.results.plan import withdraw
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.results.verify import Verification, verify
 
@@ -137,6 +140,42 @@ def test_files_that_were_changed_are_found_out(place: Place, tiny_prior: str) ->
     assert told == [("object", "picture-0000"), ("hash", "picture-0001"), ("known pixels", "picture-0002")]
     place.storage.delete(f"{place.uri}/pictures/image.png")
     assert ("source", "picture-0002") in {(problem.kind, problem.sample_id) for problem in look(config, place).problems}
+
+
+def removed(config: JobConfig, place: Place, at: str, sample_id: str) -> None:
+    """Say, as a night does, that a row was taken out."""
+    buffer = io.BytesIO()
+    pq.write_table(pa.table({"sample_id": [sample_id]}), buffer)
+    place.storage.write(f"{config.output.uri}/nights/{at}T000000.000000Z/removed.parquet", buffer.getvalue())
+
+
+def test_rows_of_a_later_job_that_vanish_are_missed(local_place: Place, tiny_prior: str) -> None:
+    config = made(local_place, tiny_prior)
+    later = job(local_place, write_manifest(local_place, rows(8)[2:], "later.parquet"), tiny_prior, sampler={"seed": 3})
+    restore_here(later, retry_of="the first")
+    assert look(config, local_place).problems == []
+    table = ResultsTable(config.output.uri, local_place.storage)
+    new, again, first = (f"picture-000{number}" for number in (7, 2, 0))
+    table.open().delete(f"sample_id in ('{new}', '{again}', '{first}')")
+
+    def missed() -> list[str | None]:
+        found = look(config, local_place)
+        assert found.kinds.keys() <= {"missing"}
+        return [problem.sample_id for problem in found.problems]
+
+    assert missed() == [first, again, new]
+    removed(config, local_place, "20250101", new)
+    assert missed() == [first, again, new], "it was planned again since"
+    removed(config, local_place, "29990101", new)
+    removed(config, local_place, "29990102", first)
+    assert missed() == [again]
+
+
+def test_what_a_job_that_was_given_up_left_is_its_own(local_place: Place, tiny_prior: str) -> None:
+    config = made(local_place, tiny_prior)
+    later = job(local_place, write_manifest(local_place, rows(8), "later.parquet"), tiny_prior, sampler={"seed": 3})
+    withdraw(restore_here(later, retry_of="the first", shards=1), config.output.uri, local_place.storage)
+    assert look(config, local_place).problems == []
 
 
 def test_another_manifest_is_found_out(local_place: Place, tiny_prior: str) -> None:
