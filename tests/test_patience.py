@@ -105,7 +105,9 @@ def test_a_stop_ends_the_wait() -> None:
 
 
 @pytest.mark.timeout(60)
-def test_ctrl_c_ends_the_waits_of_other_threads() -> None:
+def test_ctrl_c_ends_the_waits_of_other_threads(request: pytest.FixtureRequest) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored by what it starts with &
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     waits: list[Future[str]] = []
 
     def wait_in_threads() -> None:

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ def write_evaluation(
     settings: Mapping[str, Any],
     sheets: Sequence[Sheet] = (),
 ) -> None:
-    """Write ``evaluation.json``, ``.csv`` and ``.html`` and a ``.svg`` for every part into `folder`."""
+    """Write ``evaluation.json``, ``.csv``, ``.html`` and, where matplotlib is there, a ``.svg`` for every part into `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     described = {name: {"nfe": sampler.nfe, "settings": sampler.describe()} for name, sampler in samplers.items()}
     rows = [_finite(asdict(score)) for score in scores]
@@ -76,9 +77,12 @@ def write_evaluation(
         mine = [score for score in scores if score.part == name]
         if mine:
             present = [metric for metric in metrics if any(score.metric == metric.name for score in mine)]
-            svg = speed_quality_plot(mine, present)
-            (folder / f"{name.replace(' ', '-')}.svg").write_text(svg, encoding="utf-8")
-            parts.append(_part(title, about, mine, present) | {"plot": Markup(svg[svg.index("<svg") :])})
+            part = _part(title, about, mine, present)
+            if find_spec("matplotlib"):
+                svg = speed_quality_plot(mine, present)
+                (folder / f"{name.replace(' ', '-')}.svg").write_text(svg, encoding="utf-8")
+                part["plot"] = Markup(svg[svg.index("<svg") :])
+            parts.append(part)
     text = (files("repaint_batch") / "assets" / "evaluation.html").read_text(encoding="utf-8")
     template = jinja2.Environment(autoescape=True).from_string(text)
     page = template.render(

@@ -7,10 +7,7 @@ import io
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
+from typing import Any
 
 from repaint_batch.errors import ConfigError
 from repaint_batch.sampler.sampler import Sampler
@@ -36,22 +33,24 @@ def draw_path(times: Sequence[int], title: str, path: str | Path) -> None:
     """Write the picture of a path to `path`: a .png or an .svg.
 
     Raises:
-        ConfigError: the name ends in something else.
+        ConfigError: the name ends in something else, or matplotlib is not there to draw it.
     """
     path = Path(path)
     if path.suffix.lower() not in FORMATS:
         raise ConfigError(f"--plot: {path} ends in neither {' nor '.join(FORMATS)}; choose one of them")
-    figure = _figure(times, title)
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ConfigError("--plot: matplotlib is not installed; pip install 'repaint-batch[plots]' brings it") from error
+    suffix = path.suffix.lower().removeprefix(".")
     buffer = io.BytesIO()
-    if path.suffix.lower() == ".svg":
-        FigureCanvasSVG(figure).print_svg(buffer, metadata={"Date": None})
-    else:
-        FigureCanvasAgg(figure).print_png(buffer)
+    _drawn(Figure, times, title).savefig(buffer, format=suffix, metadata={"Date": None} if suffix == "svg" else None)
     path.write_bytes(buffer.getvalue())
 
 
-def _figure(times: Sequence[int], title: str) -> Figure:
-    figure = Figure(figsize=(9, 3.6), dpi=160, layout="constrained")
+def _drawn(make: Any, times: Sequence[int], title: str) -> Any:
+    """Return a matplotlib figure, made by its class."""
+    figure = make(figsize=(9, 3.6), dpi=160, layout="constrained")
     axes = figure.add_subplot()
     axes.plot(range(1, len(times) + 1), times, color=_ACCENT, linewidth=1.4 if len(times) < 600 else 0.7)
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=_INK)

@@ -28,7 +28,7 @@ class Plan:
 
     Attributes:
         job_id: 16 hex digits, see above.
-        created_at: ISO 8601, UTC.
+        created_at: ISO 8601, UTC, to the microsecond: jobs of an output are in this order.
         files: the manifest's files, in order.
         base: prefix that relative URIs in the manifest start from.
         rows: rows of the manifest.
@@ -106,7 +106,7 @@ def make_plan(
     }
     return Plan(
         job_id=fingerprint(decides),
-        created_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        created_at=datetime.now(UTC).isoformat(timespec="microseconds"),  # two jobs planned within a second have an order
         files=manifest.files,
         base=manifest.base,
         rows=manifest.rows,

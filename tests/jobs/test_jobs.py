@@ -65,7 +65,7 @@ def scraped(head: Head) -> dict[str, float]:
 
 
 def test_a_killed_driver_then_resume_failed(head: Head, local_place: Place, tiny_prior: str, tmp_path: Path) -> None:
-    corpus = rows(12)
+    corpus = rows(8)
     corpus[5]["image"] = {"bytes": b"broken", "path": None}
     compute = {"shard_rows": 2, "batch_windows": 2, "actors": 1, "log": "json"}
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior, sampler={"preset": "balanced"}, compute=compute)
@@ -84,11 +84,11 @@ def test_a_killed_driver_then_resume_failed(head: Head, local_place: Place, tiny
     done = head.submit("resume_failed.py", resume)
     said = done.stdout + done.stderr
     # 3, "finished with failed rows", reaches the scheduler as a failed job that says why.
-    assert "11 ok, 0 skipped, 1 failed" in said, said[-3000:]
+    assert "7 ok, 0 skipped, 1 failed" in said, said[-3000:]
     assert done.returncode != 0
     assert "exit code 3" in said, said[-3000:]
     status = read_status(output, local_place.storage)
-    assert (status.ok, status.failed, status.missing, status.exit_code) == (11, 1, 0, 3)
+    assert (status.ok, status.failed, status.missing, status.exit_code) == (7, 1, 0, 3)
     committed = sum(entry["rows"] for entry in table.open().history() if entry.get("job_id") == plan.job_id)
     assert committed == plan.rows, "no row was committed twice"
     assert [row["sample_id"] for row in table.rows(("sample_id",))] == [row["sample_id"] for row in corpus]
@@ -118,16 +118,15 @@ def json_lines(head: Head, job_id: str) -> list[dict[str, Any]]:
 def test_a_night_is_stopped_and_the_next_goes_on(
     head: Head, local_place: Place, tiny_prior: str, tmp_path: Path, seen: set[str]
 ) -> None:
-    for number in range(2):
-        local_place.storage.write(f"{local_place.uri}/pictures/{number}.png", encoded(picture(number)))
-        local_place.storage.write(f"{local_place.uri}/masks/{number}.png", encoded(hole(number)))
+    local_place.storage.write(f"{local_place.uri}/pictures/0.png", encoded(picture(0)))
+    local_place.storage.write(f"{local_place.uri}/masks/0.png", encoded(hole(0)))
     output = f"{local_place.uri}/out"
     config: dict[str, Any] = {
         "corpus": {"images": f"{local_place.uri}/pictures", "masks": f"{local_place.uri}/masks"},
         "output": {"uri": output},
         "prior": {"source": tiny_prior},
         "sampler": {"preset": "paper"},
-        "compute": {"shard_rows": 2, "batch_windows": 2, "checkpoint_s": 0.5},
+        "compute": {"batch_windows": 1, "checkpoint_s": 0.5},
     }
     path = write(tmp_path / "night.yaml", config)
     assert head.submit("nightly_cleanup.py", path, "--no-wait", "--submission-id=to-be-stopped").returncode == 0
@@ -147,7 +146,7 @@ def test_a_night_is_stopped_and_the_next_goes_on(
 
     done = head.submit("nightly_cleanup.py", path)
     assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-    assert "ran: 2 ok, 0 skipped, 0 failed" in done.stdout
+    assert "ran: 1 ok, 0 skipped, 0 failed" in done.stdout
     assert read_status(output, local_place.storage).exit_code == 0
 
 
