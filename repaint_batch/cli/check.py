@@ -19,9 +19,11 @@ from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:
     from repaint_batch.preflight.findings import Findings
+    from repaint_batch.priors.loaded import LoadedPrior
 
 console = Console(soft_wrap=True, highlight=False)
 _SHEET_PAIRS = 36
+_TRIED_S = 60.0  # that --probe gives a preset
 
 
 def check(
@@ -63,6 +65,8 @@ def check(
     _print(findings, job)
     for note in manifest.notes:
         console.print(f"[dim]{escape(note)}[/]")
+    for line in _fit(prior, findings, job, ladder=probe):
+        console.print(line)
     facts = Table.grid(padding=(0, 2))
     margin = f" ± {findings.windows_margin:,.0f}" if findings.windows_margin >= 0.5 else ""
     facts.add_row("windows", f"{cost.windows:,.0f}{margin}{'' if findings.whole else ' (estimated from the sample)'}")
@@ -85,6 +89,27 @@ def check(
     if cost.money is not None:
         cost.check_budget(job)
     raise typer.Exit(3 if findings.failing or findings.holeless else 0)
+
+
+def _fit(prior: "LoadedPrior", findings: "Findings", job: JobConfig, *, ladder: bool) -> list[str]:
+    """Return what a prior does in some of the pictures: a warning, and with the whole ladder the preset that is enough."""
+    from repaint_batch.preflight.fitting import LADDER, QUICK_S, enough, try_prior
+
+    fits = {}
+    for preset in LADDER if ladder else LADDER[:1]:
+        fit = try_prior(prior, findings.places, preset, _TRIED_S if ladder else QUICK_S)
+        if fit is None or not fit.restored:
+            break
+        fits[preset] = fit
+    if not fits:
+        return []
+    first, *_ = fits.values()
+    lines = [f"[yellow]![/] {escape(warning)}" for warning in (first.warning(job.prior.source),) if warning]
+    tried = ", ".join(f"{preset} {fit.restored_db:.1f} dB" for preset, fit in fits.items())
+    lines.append(f"tried in {len(first.restored)} holes made in known pixels: {tried}; a smooth filling {first.smooth_db:.1f} dB")
+    if len(fits) > 1:
+        lines.append(f"sampler.preset: {enough(fits)} is enough there; dearer ones do no better beyond chance")
+    return lines
 
 
 def export(

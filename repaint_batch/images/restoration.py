@@ -105,14 +105,7 @@ def prepare(
     known = np.ones((len(plan), resolution_px, resolution_px), dtype=bool)
     colours: dict[int, Colours] = {}
     for i, placed in enumerate(plan):
-        number, window = page_of(placed)
-        page, keep_mask = pages[number]
-        if number not in colours:
-            colours[number] = _colours(page, keep_mask, config)
-        rgb, sees = cut(page, colours[number], keep_mask, window, resolution_px)
-        windows[i] = upright(rgb, picture.orientation)
-        known[i] = upright(sees, picture.orientation)
-    windows[~known] = 0
+        windows[i], known[i] = _window(pages, placed, config, resolution_px, colours)
     return Prepared(
         windows=windows,
         keep_mask=known,
@@ -124,6 +117,29 @@ def prepare(
         mode=picture.mode,
         hole_fraction=1 - sum(int(keep.sum()) for _, keep in pages) / sum(keep.size for _, keep in pages),
     )
+
+
+def first_window(
+    pages: list[tuple[Picture, np.ndarray]], plan: tuple[Window, ...], config: ImagesConfig, resolution_px: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first window of a plan whose restoration is final: (R, R, 3) float32 in [-1, 1]; (R, R) bool, True = known."""
+    return _window(pages, plan[leaves(plan)[0]], config, resolution_px, {})
+
+
+def _window(
+    pages: list[tuple[Picture, np.ndarray]],
+    placed: Window,
+    config: ImagesConfig,
+    resolution_px: int,
+    colours: dict[int, Colours],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the prior sees of a window, upright, 0 in the hole; `colours` of pages are kept there."""
+    number, window = page_of(placed)
+    page, keep_mask = pages[number]
+    if number not in colours:
+        colours[number] = _colours(page, keep_mask, config)
+    rgb, sees = (upright(part, page.orientation) for part in cut(page, colours[number], keep_mask, window, resolution_px))
+    return np.where(sees[..., None], rgb, 0), sees
 
 
 def compose(

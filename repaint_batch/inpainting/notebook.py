@@ -1,8 +1,10 @@
 """One picture, one mask, one line."""
 
 import io
+import warnings
 from functools import lru_cache
 from typing import TypeVar
+from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -10,13 +12,15 @@ from PIL import Image
 
 from repaint_batch.config import ComputeConfig, ImagesConfig, PriorConfig, parse_config
 from repaint_batch.errors import ImageInvalid, MaskInvalid
-from repaint_batch.images.restoration import compose, prepare
+from repaint_batch.images.restoration import Prepared, compose, prepare
+from repaint_batch.images.windows import leaves
 from repaint_batch.inpainting.device import precision_of
+from repaint_batch.inpainting.fit import PLACES, fit_of
 from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Unrestored, restore_pictures
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
-from repaint_batch.sampler.presets import sampler_named
+from repaint_batch.sampler.presets import PRESETS, sampler_named
 from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage
 
@@ -24,6 +28,7 @@ PictureT = TypeVar("PictureT", Image.Image, np.ndarray)
 
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
 _BATCH_WINDOWS = 8
+_TRIED: WeakSet[RePaintPipeline] = WeakSet()
 
 
 def inpaint(
@@ -63,6 +68,7 @@ def inpaint(
     if prepared.hole_fraction in (0, 1):
         what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
         raise MaskInvalid(f"the mask {what}; {hole} pixels are the ones to restore")
+    _say_if_unfit(pipeline, prepared)
     keys = [sample_key(seed, "", window) for window in range(len(prepared.windows))]
     engine = pipeline.engine(sampler, min(_BATCH_WINDOWS, len(prepared.windows)))
     (restored,) = restore_pictures(engine, [Unrestored.of(prepared, keys)])
@@ -70,6 +76,18 @@ def inpaint(
     result = Image.open(io.BytesIO(done.data))
     result.load()
     return result if isinstance(image, Image.Image) else _as_array(result, image)
+
+
+def _say_if_unfit(pipeline: RePaintPipeline, prepared: Prepared) -> None:
+    """Warn of a prior that does not know such pictures; once for every prior, where the picture has windows to try it in."""
+    if pipeline in _TRIED or len(prepared.plan) < PLACES:
+        return
+    _TRIED.add(pipeline)
+    tried = leaves(prepared.plan)[:PLACES]
+    windows, keep_mask = (torch.from_numpy(array[tried]) for array in (prepared.windows, prepared.keep_mask))
+    warning = fit_of(pipeline.prior, PRESETS["preview"], windows.permute(0, 3, 1, 2), keep_mask).warning("this prior")
+    if warning:
+        warnings.warn(warning, stacklevel=3)
 
 
 @lru_cache(maxsize=2)

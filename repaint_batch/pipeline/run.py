@@ -133,7 +133,7 @@ def run_job(
         resources: ActorResources | None = None
         if not load_plans(config.output.uri, storage):  # what goes on, or runs again, has been looked at
             resources = session.enter_context(ray_session(config.compute))
-            look_first(config, manifest, prior.resolution_px, resources)
+            look_first(config, manifest, prior, resources)
         plan = freeze(plan, config.output.uri, storage)
         table = ResultsTable(config.output.uri, storage)
         own_columns = tuple(passthrough(manifest.schema))

@@ -3,7 +3,10 @@
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from repaint_batch.images.windows import Window
+from repaint_batch.inpainting.fit import PLACES
 
 _NAMED = 3  # rows that are named for a kind of fault
 _KEPT_WINDOWS = 10_000  # of rows whose plans are kept
@@ -29,6 +32,10 @@ LOOKS_WRONG = {
 """Kinds that a row can be restored with."""
 
 
+Place = tuple[np.ndarray, np.ndarray]
+"""A window as the prior sees it: (R, R, 3) float16 in [-1, 1], 0 in the hole; (R, R) bool, True = known pixel."""
+
+
 @dataclass(frozen=True)
 class Look:
     """What one row is.
@@ -43,6 +50,7 @@ class Look:
         nfe: network evaluations that they cost, of one candidate.
         digest: hash of picture and mask, both as encoded.
         thumbnail: PNG with the hole tinted, where one was asked for.
+        place: one of its windows, where one was asked for.
     """
 
     sample_id: str
@@ -54,6 +62,7 @@ class Look:
     nfe: int = 0
     digest: int | None = None
     thumbnail: bytes | None = None
+    place: Place | None = None
 
 
 @dataclass
@@ -69,6 +78,7 @@ class Findings:
         hole: what images.hole says, for advice.
         thumbnails: (sample_id, PNG with the hole tinted) of the rows that were drawn for the contact sheet.
         plans: windows of the first rows, empty for those without.
+        places: windows of some rows, to try a prior in.
     """
 
     rows: int
@@ -79,6 +89,7 @@ class Findings:
     named: dict[str, list[str]] = field(default_factory=dict)
     thumbnails: list[tuple[str, bytes]] = field(default_factory=list)
     plans: list[tuple[Window, ...]] = field(default_factory=list)
+    places: list[Place] = field(default_factory=list)
     _windows: int = 0
     _nfe: int = 0
     _windows_squared: int = 0
@@ -95,6 +106,8 @@ class Findings:
         self._nfe += look.nfe
         if look.thumbnail is not None:
             self.thumbnails.append((look.sample_id, look.thumbnail))
+        if look.place is not None and len(self.places) < PLACES:
+            self.places.append(look.place)
         if look.fault:
             self.failing += 1
             self._count(look.fault, f"{look.sample_id}: {look.reason}")

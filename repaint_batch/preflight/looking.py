@@ -8,18 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import MaskInvalid, SampleError, SourceMissing, StorageError, UriRefused, redact
 from repaint_batch.images.codec import Picture, read_mask_picture, read_pages
 from repaint_batch.images.encoding import target_format
 from repaint_batch.images.masks import read_keep_masks
 from repaint_batch.images.paging import plan_pages
+from repaint_batch.images.restoration import first_window
 from repaint_batch.images.windows import Window
 from repaint_batch.images.witness import check_agrees
+from repaint_batch.inpainting.fit import PLACES
 from repaint_batch.inpainting.restorer import nfe_of
 from repaint_batch.manifest import Manifest, check_id, image_bytes_or_uri, read_rows, result_id
 from repaint_batch.preflight.contact_sheet import thumbnail
-from repaint_batch.preflight.findings import Findings, Look
+from repaint_batch.preflight.findings import Findings, Look, Place
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
@@ -36,7 +40,7 @@ class _Looker:
     policy: UriPolicy
     resolution_px: int | None
 
-    def look(self, row: int, values: dict[str, Any], *, draw: bool) -> Look:
+    def look(self, row: int, values: dict[str, Any], *, draw: bool, cut: bool) -> Look:
         """Return what a row is; a store that does not answer raises, a bad row does not."""
         sample_id, picture = result_id(values["sample_id"]), None
         try:
@@ -69,7 +73,13 @@ class _Looker:
             nfe=nfe_of(plan, PRESETS[self.config.sampler.preset]),
             digest=int.from_bytes(hashlib.blake2b(_sized(image) + mask, digest_size=8).digest()),
             thumbnail=thumbnail(picture, keep_masks[0]) if draw else None,
+            place=self._place(list(zip(pages, keep_masks, strict=True)), plan) if cut and plan else None,
         )
+
+    def _place(self, pages: list[tuple[Picture, np.ndarray]], plan: tuple[Window, ...]) -> Place:
+        assert self.resolution_px is not None, "there is a plan"
+        window, keep_mask = first_window(pages, plan, self.config.images, self.resolution_px)
+        return window.astype(np.float16), keep_mask
 
     def _bytes(self, values: dict[str, Any], name: str) -> bytes:
         data, uri = image_bytes_or_uri(values[name])
@@ -128,11 +138,14 @@ def preflight(
     spans = _sampled(manifest.rows, manifest.rows if rows is None else rows, chance)
     looked = sum(stop - start for start, stop in spans)
     to_draw = set(chance.sample(range(looked), min(drawn, looked)))
+    to_cut = set(chance.sample(range(looked), min(2 * PLACES, looked)))
     with ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) + 2)) as pool:
         for start, stop in spans:
             values = read_rows(manifest.files, start, stop, storage).to_pylist()
+            seen = findings.looked
             jobs = [
-                pool.submit(looker.look, start + i, row, draw=findings.looked + i in to_draw) for i, row in enumerate(values)
+                pool.submit(looker.look, start + i, row, draw=seen + i in to_draw, cut=seen + i in to_cut)
+                for i, row in enumerate(values)
             ]
             for job in jobs:
                 findings.add(job.result())
