@@ -286,8 +286,8 @@ class S3Objects:
         """Remove an object."""
         self.ask("delete", path, lambda filesystem: filesystem.rm_file(path))
 
-    def walk(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield what is known of every object at or below a path, page by page."""
+    def walk(self, path: str, markers: bool = False) -> Iterator[dict[str, Any]]:
+        """Yield what is known of every object at or below a path, page by page; if asked for, of keys that mark folders too."""
         bucket, _, key = path.partition("/")
         if key and (found := self._object(path)) is not None:
             yield {**found, "modified": found["LastModified"].timestamp()}
@@ -295,7 +295,7 @@ class S3Objects:
         while True:
             page = self._page(path, asked)
             for found in page.get("Contents", []):
-                if not found["Key"].endswith("/"):
+                if markers or not found["Key"].endswith("/"):
                     known = {"name": f"{bucket}/{found['Key']}", "size": found["Size"], "ETag": found.get("ETag")}
                     yield {**known, "modified": found["LastModified"].timestamp(), "type": "file"}
             if not page.get("IsTruncated"):

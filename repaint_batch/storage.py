@@ -335,10 +335,11 @@ class Storage:
         """
         yield from sorted(self.walk(uri), key=lambda found: found[0])
 
-    def walk(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def walk(self, uri: str, *, markers: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (URI, info) of every object at or below `uri` while the store lists them, in its own order.
 
-        Folders are no objects, and neither are keys that end in ``/``, with which some tools mark folders. The order is
+        Folders are no objects, and neither are keys that end in ``/``, with which some tools mark folders, unless `markers`
+        asks for them. The order is
         that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``. The info has
         ``name``, ``size`` in bytes and ``modified`` in seconds since 1970, by the store's clock.
         """
@@ -346,7 +347,7 @@ class Storage:
             yield from _walk_local(_path(uri))
             return
         with _telling(uri, "listing"), contextlib.suppress(FileNotFoundError):  # no such bucket
-            for found in self._s3.walk(_path(uri)):
+            for found in self._s3.walk(_path(uri), markers):
                 yield f"s3://{found['name']}", found
 
     def delete(self, uri: str) -> None:

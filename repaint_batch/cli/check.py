@@ -118,15 +118,18 @@ def export(
     format: Annotated[ExportFormat, typer.Option(help="A file a picture, a Hugging Face data set, or tar shards.")] = "folder",
     names: Annotated[Names, typer.Option(help="Call files of a folder by the sample's id or its source's key.")] = "id",
     accepted: Annotated[bool, typer.Option("--accepted", help="Only pictures that a review has accepted.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="A mask beside each picture, white where it was restored.")] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Write the restored pictures of an output as plain files, Parquet or WebDataset; the table stays as it is.
 
+    With --masks a file PICTURE.mask.png lies beside each one, in Parquet a column `mask`, in WebDataset a member of the sample.
+
     Example: repaint-batch export ./restored --to ./pictures --accepted
     """
     storage = reached(output, endpoint_url, region)
-    done = export_pictures(output, to, storage, format=format, names=names, accepted=accepted)
+    done = export_pictures(output, to, storage, format=format, names=names, accepted=accepted, masks=masks)
     left_out = f"; {done.left_out:,} failed rows have none" if done.left_out else ""
     left_out += f"; {done.not_accepted:,} are not accepted" if done.not_accepted else ""
     size = f"{done.bytes / 2**20:,.1f} MiB"

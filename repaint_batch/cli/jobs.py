@@ -18,7 +18,15 @@ from repaint_batch.report.progress import Progress
 from repaint_batch.results.dead_letters import retry_configs
 from repaint_batch.results.plan import Plan, load_plans
 from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.status import DeviceStatus, OutputStatus, StatusFeed, no_holes, read_device_status, read_status
+from repaint_batch.results.status import (
+    DeviceStatus,
+    OutputStatus,
+    StatusFeed,
+    no_holes,
+    no_holes_reason,
+    read_device_status,
+    read_status,
+)
 from repaint_batch.storage import Storage
 
 console = Console(soft_wrap=True, highlight=False)
@@ -159,12 +167,12 @@ def _execute(config: JobConfig, retry_of: str | None) -> int:
     else:
         rate = f"{summary.nfe:,} network evaluations, {summary.seconds:.0f} s"
         console.print(f"job {summary.plan.job_id} finished: {counts}; {rate}; results in {config.output.uri}")
+    for note in summary.notes:
+        console.print(f"[dim]{escape(note)}[/]")
     if summary.counts["failed"]:
         console.print(f"{summary.counts['failed']} rows failed; `repaint-batch retry-failed {config.output.uri}` runs them again")
     if no_holes(summary.counts):
-        console.print(
-            f"nothing was restored: no mask has a hole, with images.hole {config.images.hole}; `repaint-batch check` shows why"
-        )
+        console.print(no_holes_reason(config.images.hole))
     where = offer_report(config.output.uri, Storage(config.storage)) if summary.shards_run else None
     if where:
         console.print(f"report: {escape(where)}")

@@ -14,8 +14,8 @@ console = Console(soft_wrap=True, highlight=False)
 def night(config: ConfigPath) -> None:
     """Restore what is new, changed or stale in a corpus of pictures and masks, and take out what is deleted.
 
-    Exit code: 0 done, or the deadline is reached; 3 more rows failed than night.most_failed allows; 4 told to stop; 2 a config
-    or corpus that cannot be honoured; 1 anything else. What became of it is in OUTPUT/nights/.
+    Exit code: 0 done, or the deadline is reached; 3 more rows failed than night.most_failed allows, or no mask has a hole; 4 told
+    to stop; 2 a config or corpus that cannot be honoured; 1 anything else. What became of it is in OUTPUT/nights/.
 
     Example: repaint-batch night configs/nightly-local.yaml
     """
@@ -34,6 +34,8 @@ def night(config: ConfigPath) -> None:
         cost = "" if done.cost is None else f", cost {done.cost:,.2f}"
         spent = f"{done.nfe:,} network evaluations, {done.actor_hours:.3f} actor-hours{cost}"
         console.print(f"ran: {_words(done.rows)}; {spent}; {done.seconds:.0f} s")
+    if done.error:
+        console.print(escape(done.error))
     if done.ended == "deadline":
         console.print("[yellow]the deadline came first; the next night goes on from here[/]")
     if done.version != done.version_before and done.version_before is not None:

@@ -51,9 +51,11 @@ def write_output_report(
         NothingToResume: the output holds no job.
     """
     # Pictures and templates take half a second to import: only those who want a page wait for them.
+    from repaint_batch.apart import Apart
     from repaint_batch.report.page import JobFacts, report_html
-    from repaint_batch.report.sources import Sources
+    from repaint_batch.report.thumbnails import shrinking
     from repaint_batch.results.plan import load_plans
+    from repaint_batch.results.sources import Sources
     from repaint_batch.results.table import ResultsTable
     from repaint_batch.results.usage import read_usage
 
@@ -63,7 +65,9 @@ def write_output_report(
         raise NothingToResume(f"{output} holds no job to report on; `repaint-batch run` makes one")
     usage = {plan.job_id: read_usage(output, plan.job_id, storage) for plan in plans}
     facts = JobFacts.of(output, plans, usage, price_per_hour=price_per_hour, currency=currency)
-    html = report_html(table.snapshot().batches(), Sources(output, storage, plans), facts).encode("utf-8")
+    with Apart() as apart:
+        page = report_html(table.snapshot().batches(), Sources(output, storage, plans), facts, shrinking(apart))
+    html = page.encode("utf-8")
     where = join(normalise(output), "report.html") if to is None else normalise(to)
     storage.write(where, html)
     return where, len(html)

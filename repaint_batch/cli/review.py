@@ -26,12 +26,13 @@ def review(
     Example: repaint-batch review ./restored
     """
     # Pictures and templates take half a second to import.
+    from repaint_batch.apart import Apart
+    from repaint_batch.report.thumbnails import shrinking
     from repaint_batch.review.desk import Desk
     from repaint_batch.review.server import ReviewServer
 
     storage = reached(output, endpoint_url, region)
-    desk = Desk(output, storage)
-    with ReviewServer(desk, port) as server:
+    with Apart() as apart, ReviewServer(desk := Desk(output, storage, shrinking(apart)), port) as server:
         console.print(f"open {escape(server.url)} in a browser; Ctrl-C ends the review")
         try:
             server.serve_forever()

@@ -11,8 +11,8 @@ from PIL import Image
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import ImageInvalid, MaskInvalid
-from repaint_batch.images import formats
-from repaint_batch.images.picture import Box, Picture
+from repaint_batch.images import formats, pillow_reading
+from repaint_batch.images.picture import Box, Extent, Picture
 from repaint_batch.images.refusal import Refused
 from repaint_batch.images.sniffing import described, format_of
 
@@ -51,6 +51,23 @@ def read_pages(data: bytes, config: ImagesConfig, *, as_coded: bool = False) -> 
     return _read(data, config, ImageInvalid, "picture", as_coded, all_pages=True)
 
 
+def read_reduced(data: bytes, config: ImagesConfig, least_px: int) -> list[tuple[Picture, Extent]]:
+    """Return the pictures in `data` for people to look at, and how large they are.
+
+    Args:
+        data: encoded picture.
+        config: caps, and what to do about pages.
+        least_px: a JPEG is decoded at half, a quarter or an eighth of its size if its shorter side stays as large as this.
+
+    Raises:
+        ImageInvalid: as `read_picture` raises it.
+    """
+    pictures = _read(data, config, ImageInvalid, "picture", all_pages=True, least_px=least_px)
+    is_reduced = format_of(data) == "JPEG"
+    sizes = [pillow_reading.size(data, 0) if is_reduced else picture.size for picture in pictures]
+    return [(picture, Extent(size, picture.orientation)) for picture, size in zip(pictures, sizes, strict=True)]
+
+
 def read_mask_picture(data: bytes, config: ImagesConfig) -> Picture:
     """Return the picture in `data`, faults named as the mask's; its largest sample is white.
 
@@ -73,7 +90,13 @@ def read_mask_pages(data: bytes, config: ImagesConfig) -> list[Picture]:
 
 
 def _read(
-    data: bytes, config: ImagesConfig, refusal: Refusal, what: str, as_coded: bool = False, all_pages: bool = False
+    data: bytes,
+    config: ImagesConfig,
+    refusal: Refusal,
+    what: str,
+    as_coded: bool = False,
+    all_pages: bool = False,
+    least_px: int | None = None,
 ) -> list[Picture]:
     check_bytes(data, config, refusal, what)
     name = format_of(data)
@@ -97,6 +120,8 @@ def _read(
                         raise Refused(f"has several frames, and {name} is not restored page by page; set images.frames to first")
                     chosen = pages if all_pages else pages[:1]
             _check_sizes([reader.size(data, page) for page in chosen], config)
+            if least_px is not None and name == "JPEG":
+                return [pillow_reading.read(data, 0, len(pages), as_coded, least_px)]
             return [reader.read(data, page, len(pages), as_coded) for page in chosen]
     except Refused as error:
         raise refusal(f"{what}: {error}") from error

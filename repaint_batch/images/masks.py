@@ -13,12 +13,13 @@ from repaint_batch.errors import MaskInvalid
 from repaint_batch.images.codec import Picture, check_bytes, read_mask_pages, read_mask_picture
 from repaint_batch.images.marking import marked
 from repaint_batch.images.orientation import stored, upright
+from repaint_batch.images.picture import Placed
 from repaint_batch.images.shapes import drawn, is_shapes, read_shapes, shapes_to_json
 
 __all__ = ["read_keep_mask", "read_keep_masks", "shapes_to_json"]
 
 
-def read_keep_mask(mask: bytes, picture: Picture, config: ImagesConfig) -> np.ndarray:
+def read_keep_mask(mask: bytes, picture: Placed, config: ImagesConfig) -> np.ndarray:
     """Return (H, W) bool over the picture as stored, True = known pixel.
 
     Args:
@@ -35,7 +36,7 @@ def read_keep_mask(mask: bytes, picture: Picture, config: ImagesConfig) -> np.nd
     return _keep(read_mask_picture(mask, config), picture, config)
 
 
-def read_keep_masks(mask: bytes, pictures: Sequence[Picture], config: ImagesConfig) -> list[np.ndarray]:
+def read_keep_masks(mask: bytes, pictures: Sequence[Placed], config: ImagesConfig) -> list[np.ndarray]:
     """Return (H, W) bool over every page as stored, True = known pixel: one mask for all of them, or one of as many pages.
 
     Raises:
@@ -51,12 +52,12 @@ def read_keep_masks(mask: bytes, pictures: Sequence[Picture], config: ImagesConf
     return [_keep(decoded, picture, config) for decoded, picture in zip(masks, pictures, strict=True)]
 
 
-def _keep(decoded: Picture, picture: Picture, config: ImagesConfig) -> np.ndarray:
+def _keep(decoded: Picture, picture: Placed, config: ImagesConfig) -> np.ndarray:
     hole = _fitted(upright(marked(decoded, config), decoded.orientation), decoded.orientation != 1, picture, config)
     return ~_grown(hole, config.mask_grow_px)
 
 
-def _shaped(mask: bytes, picture: Picture, config: ImagesConfig) -> np.ndarray:
+def _shaped(mask: bytes, picture: Placed, config: ImagesConfig) -> np.ndarray:
     shapes = read_shapes(mask)
     if shapes.size is None:
         return stored(drawn(shapes, picture.upright_size), picture.orientation)
@@ -64,7 +65,7 @@ def _shaped(mask: bytes, picture: Picture, config: ImagesConfig) -> np.ndarray:
     return _fitted(drawn(shapes, shapes.size), False, picture, config)
 
 
-def _check_fits(size: tuple[int, int], picture: Picture, config: ImagesConfig) -> None:
+def _check_fits(size: tuple[int, int], picture: Placed, config: ImagesConfig) -> None:
     """Refuse a mask of another size than its picture, before it is drawn."""
     width, height = picture.upright_size
     if size not in (picture.upright_size, picture.size) and not config.mask_resize:
@@ -76,7 +77,7 @@ def _check_fits(size: tuple[int, int], picture: Picture, config: ImagesConfig) -
         raise MaskInvalid(f"mask: {size[0]}x{size[1]} pixels, more than the {config.max_pixels} that images.max_pixels allows")
 
 
-def _fitted(hole: np.ndarray, is_turned: bool, picture: Picture, config: ImagesConfig) -> np.ndarray:
+def _fitted(hole: np.ndarray, is_turned: bool, picture: Placed, config: ImagesConfig) -> np.ndarray:
     """Return `hole` over the picture as stored, refused or resized if its size is another.
 
     Args:

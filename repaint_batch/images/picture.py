@@ -1,6 +1,7 @@
 """A decoded picture, held as Pillow holds it where that is enough, and as an array of samples where it is not."""
 
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,41 @@ Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels of the picture as stored; right and bottom are outside."""
 
 _STRIP_ROWS = 128
+
+
+class Placed(Protocol):
+    """What a mask has to fit."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as stored."""
+
+    @property
+    def orientation(self) -> int:
+        """EXIF orientation, 1 to 8."""
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in pixels, as displayed."""
+
+
+@dataclass(frozen=True)
+class Extent:
+    """Size and orientation of a picture, whose pixels may be elsewhere, or fewer.
+
+    Attributes:
+        size: width and height in pixels, as stored.
+        orientation: EXIF orientation, 1 to 8.
+    """
+
+    size: tuple[int, int]
+    orientation: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """Width and height in pixels, as displayed."""
+        width, height = self.size
+        return (height, width) if self.orientation >= 5 else (width, height)
 
 
 @dataclass(eq=False)
@@ -61,8 +97,7 @@ class Picture:
     @property
     def upright_size(self) -> tuple[int, int]:
         """Width and height in pixels, as displayed."""
-        width, height = self.size
-        return (height, width) if self.orientation >= 5 else (width, height)
+        return Extent(self.size, self.orientation).upright_size
 
     @property
     def image(self) -> Image.Image:

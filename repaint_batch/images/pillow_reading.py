@@ -57,8 +57,15 @@ def _opened(data: bytes) -> Image.Image:
         raise Refused(f"its header cannot be read ({type(error).__name__}: {error})") from error
 
 
-def read(data: bytes, page: int, pages: int, as_coded: bool) -> Picture:
-    """Return the first frame, whose size has been looked at; a colour JPEG as luma and chroma if `as_coded`.
+def read(data: bytes, page: int, pages: int, as_coded: bool, least_px: int | None = None) -> Picture:
+    """Return the first frame, whose size has been looked at.
+
+    Args:
+        data: encoded picture.
+        page: 0.
+        pages: how many frames there are.
+        as_coded: hand out a colour JPEG as luma and chroma.
+        least_px: decode a JPEG at half, a quarter or an eighth of its size, with sides no shorter than this; None: whole.
 
     Raises:
         Refused: truncated, damaged, or of a mode that cannot be written back.
@@ -67,6 +74,8 @@ def read(data: bytes, page: int, pages: int, as_coded: bool) -> Picture:
     name = "JPEG" if image.format == "MPO" else str(image.format)
     if as_coded and name == "JPEG" and is_luma_chroma(image):
         image.draft("YCbCr", None)
+    if least_px is not None:
+        image.draft(None, (least_px, least_px))
     is_deep = name == "PNG" and data[_PNG_DEPTH_AT] == 16
     try:
         layout = _deep_layout(data) if is_deep else Layout.of_mode(image.mode, _depth(image, data))

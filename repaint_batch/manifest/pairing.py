@@ -52,7 +52,7 @@ class Aside:
     def __str__(self) -> str:
         parts = [f"{count:,} {suffix or 'without suffix'}" for suffix, count in self.suffixes.most_common()]
         if self.residents:
-            parts.append(f"{self.residents:,} that systems keep for themselves (._*, @eaDir, Thumbs.db and the like)")
+            parts.append(f"{self.residents:,} that systems keep for themselves (._*, @eaDir, Thumbs.db, folder/ and the like)")
         if self.refused_count:
             parts.append(self.refusal())
         return ", ".join(parts)
@@ -219,11 +219,11 @@ def _listed(
 ) -> Iterator[tuple[str, str, str]]:
     """Yield (URI, path below `folder`, identity) of what ends in `suffixes`, but not what lies in `without` inside it."""
     apart, policy = f"{without}/" if without.startswith(f"{folder}/") else None, UriPolicy(folder)
-    for uri, info in storage.walk(folder):
+    for uri, info in storage.walk(folder, markers=True):
         if apart and uri.startswith(apart):
             continue
         path = uri[len(folder) + 1 :] or posixpath.basename(uri)
-        if _RESIDENT.search(path):
+        if _RESIDENT.search(path) or uri.endswith("/"):
             aside.residents += 1
         elif not uri.lower().endswith(suffixes):
             aside.suffixes[posixpath.splitext(path)[1].lower()] += 1

@@ -29,6 +29,7 @@ from repaint_batch.results.history import NIGHT_FORMAT, REMOVED
 from repaint_batch.results.lease import NIGHT_LEASE, Lease
 from repaint_batch.results.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.results.plan import Plan, load_plans, sampler_fingerprint, withdraw
+from repaint_batch.results.status import no_holes, no_holes_reason
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.results.upkeep import look_after
 from repaint_batch.storage import Storage, join, normalise
@@ -49,7 +50,7 @@ class Summary:
         night: when it began, UTC; the name of its folder.
         output: folder or prefix of the output.
         ended: ``done``, ``deadline``, ``stopped`` or ``error``.
-        error: what ended it, if an error did.
+        error: what ended it, if an error did, or why it is no success.
         listed: pairs of the corpus.
         ran: rows to run, by reason.
         skipped: rows that were not, by reason.
@@ -68,7 +69,7 @@ class Summary:
         version_before: likewise before it: what a rollback of this night goes back to.
         report: where the report is.
         seconds: wall-clock time.
-        exit_code: 0, or 3 if more rows failed than night.most_failed allows.
+        exit_code: 0; 3 if more rows failed than night.most_failed allows, or the output holds none that had a hole.
     """
 
     night: str
@@ -243,6 +244,8 @@ class _Night:
         ran = sum(summary.rows.values())
         if ran and summary.rows["failed"] > self._config.night.most_failed * ran:
             summary.exit_code = 3
+        elif ran and not summary.rows["ok"] and no_holes(self._table.counts()):
+            summary.exit_code, summary.error = 3, no_holes_reason(self._config.images.hole)
         summary.seconds = round(time.monotonic() - self._started, 1)
         data = json.dumps(asdict(summary), indent=1).encode()
         with _unless_failing(summary.ended == "error"):

@@ -65,6 +65,7 @@ class Summary:
         counts: rows of the whole table by status.
         nfe: network evaluations spent by this run.
         seconds: wall-clock time of this run, Ray's start included.
+        notes: columns of the manifest that are kept in another type, one line each.
     """
 
     plan: Plan
@@ -72,6 +73,7 @@ class Summary:
     counts: dict[str, int]
     nfe: int
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -147,7 +149,7 @@ def run_job(
             resources = resources or session.enter_context(ray_session(config.compute))
             with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop)):
                 restore(job, table, resources, lease.check, stop, lease.epoch)
-    return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started)
+    return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started, manifest.notes)
 
 
 @contextlib.contextmanager

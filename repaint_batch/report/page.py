@@ -9,9 +9,9 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ from repaint_batch.report.charts import charts
 from repaint_batch.report.figures import Figures, figures
 from repaint_batch.report.gallery import MAX_ROWS, Packed, Row, Selection, pack, row_bytes
 from repaint_batch.report.render import render, source
-from repaint_batch.report.thumbnails import Thumbnails, thumbnails
+from repaint_batch.report.thumbnails import Shrink, Thumbnails
 from repaint_batch.report.utilisation import Utilisation
 from repaint_batch.results.plan import Plan
 from repaint_batch.results.usage import Usage
@@ -36,6 +36,7 @@ SCRIPTS = ("gallery.js", "embedded.js", "viewer.js", "page.js")
 """Files of the templates that make the page's one script, in order."""
 
 _CAPPED = "The gallery holds the {:,} rows most worth a look: failed, then by seam score."
+_FETCHES = 4  # rows whose pictures are fetched and shrunk at once
 FAILED_SHOWN = 200
 """Failed rows that the page lists in full; the gallery's filter shows the others."""
 
@@ -98,29 +99,32 @@ class JobFacts:
         return f"repaint-batch retry-failed {shlex.quote(self.output)}"
 
 
-def write_report(path: str | Path, rows: pa.Table | Iterable[pa.RecordBatch], pictures: Pictures, facts: JobFacts) -> int:
-    """Write the report to `path`, a local file; return its size in bytes."""
-    html = report_html(rows, pictures, facts).encode("utf-8")
-    Path(path).write_bytes(html)
-    return len(html)
-
-
-def report_html(rows: pa.Table | Iterable[pa.RecordBatch], pictures: Pictures, facts: JobFacts) -> str:
+def report_html(
+    rows: pa.Table | Iterable[pa.RecordBatch], pictures: Pictures, facts: JobFacts, shrink: Shrink
+) -> str:
     """Return the report of a job.
 
     Args:
         rows: the results, as a table or in batches; columns of `repaint_batch.schema.RESULTS` and any of the manifest's.
-        pictures: fetches a row's pictures. What it cannot have (`RepaintBatchError`, `OSError`) is left out.
+        pictures: fetches a row's pictures; several threads call it at once. What it cannot have (`RepaintBatchError`,
+            `OSError`) is left out.
         facts: what else is known of the job.
+        shrink: makes small pictures of them.
     """
     selection, kept = Selection(), [_figure_columns(RESULTS.empty_table())]
     room = row_bytes(facts.rows)
     batches = rows.to_batches(max_chunksize=256) if isinstance(rows, pa.Table) else rows
-    for batch in batches:
-        kept.append(_figure_columns(batch))
-        for row in batch.to_pylist():
-            selection.offer(row, _thumbnails(row, pictures, facts.images, room) if selection.wants(row) else None)
-            row.pop("output", None)
+
+    def shown(row: Row) -> Thumbnails | None:
+        return _thumbnails(row, pictures, shrink, facts.images, room) if selection.wants(row) else None
+
+    with ThreadPoolExecutor(_FETCHES) as pool:
+        for batch in batches:
+            kept.append(_figure_columns(batch))
+            offered = batch.to_pylist()
+            for row, small in zip(offered, list(pool.map(shown, offered)), strict=True):
+                selection.offer(row, small)
+                row.pop("output", None)
     facts_of_rows = figures(pa.concat_tables(kept), facts.jobs)
     return _page(facts_of_rows, pack(selection.chosen()), selection, facts)
 
@@ -142,12 +146,12 @@ def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _thumbnails(row: Row, pictures: Pictures, images: ImagesConfig, room: int) -> Thumbnails:
+def _thumbnails(row: Row, pictures: Pictures, shrink: Shrink, images: ImagesConfig, room: int) -> Thumbnails:
     try:
         before, mask, after = pictures(row)
     except (RepaintBatchError, OSError):
         return Thumbnails(None, None, None)
-    return thumbnails(before, mask, after, images, room)
+    return shrink(before, mask, after, images, room)
 
 
 def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFacts) -> str:

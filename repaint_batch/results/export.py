@@ -17,12 +17,16 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from repaint_batch.apart import Apart
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
+from repaint_batch.images.regions import region
 from repaint_batch.results.outputs import SUFFIXES, add_member, facts_of, name_of, read_output
+from repaint_batch.results.plan import load_plans
 from repaint_batch.results.reading import data_files
 from repaint_batch.results.reviews import PictureKey, Reviews
+from repaint_batch.results.sources import Sources
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.schema import RESULTS
+from repaint_batch.schema import IMAGE_STRUCT, RESULTS
 from repaint_batch.storage import Storage, join, normalise
 
 ExportFormat = Literal["folder", "parquet", "webdataset"]
@@ -30,6 +34,7 @@ Names = Literal["id", "source"]
 
 _SHARD_BYTES = 256 * 2**20
 _BATCH_ROWS = 16
+_ROUNDING = 1e-12  # of one share of pixels, computed in two ways
 _KEPT = ("sample_id", "status", "image_uri", "width_px", "height_px", "hole_fraction", "windows", "seed")
 _VALUES = {pa.string(): "string", pa.float64(): "float64", pa.bool_(): "bool", pa.int64(): "int64", pa.int32(): "int32"}
 
@@ -53,11 +58,19 @@ class Exported:
     objects: int
 
 
+@dataclass(frozen=True)
+class _Mask:
+    """What was restored in a picture, see `repaint_batch.images.regions`: a file, and its suffix."""
+
+    data: bytes
+    suffix: str
+
+
 class _Target(Protocol):
     objects: int
 
-    def add(self, row: dict[str, Any], data: bytes) -> None:
-        """Take one row and its picture."""
+    def add(self, row: dict[str, Any], data: bytes, mask: _Mask | None) -> None:
+        """Take one row, its picture, and what was restored in it."""
 
     def close(self) -> None:
         """Write what is left."""
@@ -71,6 +84,7 @@ def export(
     format: ExportFormat = "folder",
     names: Names = "id",
     accepted: bool = False,
+    masks: bool = False,
 ) -> Exported:
     """Write the restored pictures of an output to an empty folder or prefix.
 
@@ -81,11 +95,13 @@ def export(
         format: ``folder``: one file a picture; ``parquet``: a data set with an image column; ``webdataset``: tar shards.
         names: what files of ``folder`` are called by: the sample's id, or its picture's own key.
         accepted: only pictures that a review has accepted, and that are still the ones it looked at.
+        masks: put a mask beside every picture, white where it was restored: a file of its name and ``.mask.png`` (of several
+            pages ``.mask.tif``), a column ``mask``, or a member of the sample.
 
     Raises:
         NothingToResume: there is no results table, or nothing is accepted.
         ConfigError: something is at the target already.
-        StorageError: a picture is not what the table says.
+        StorageError: a picture, or a mask, is not what the table says.
     """
     table, target = ResultsTable(output, storage), normalise(target)
     if not table.exists():
@@ -97,23 +113,47 @@ def export(
     schema = pa.schema(delta.schema().to_arrow())
     makers: dict[str, Callable[[], _Target]] = {
         "folder": lambda: _Folder(target, storage, names),
-        "parquet": lambda: _Parquet(target, storage, schema),
+        "parquet": lambda: _Parquet(target, storage, schema, masks),
         "webdataset": lambda: _WebDataset(target, storage),
     }
     written, pictures, size, left_out, not_accepted = makers[format](), 0, 0, 0, 0
-    for uri in sorted(data_files(delta, table.uri)):
-        for row in _rows(uri, storage):
-            if row["status"] == "failed":
-                left_out += 1
-                continue
-            if chosen is not None and (row["sample_id"], row["output_sha256"]) not in chosen:
-                not_accepted += 1
-                continue
-            data = _picture(row, output, storage)
-            written.add(row, data)
-            pictures, size = pictures + 1, size + len(data)
+    with Apart() as apart:
+        regions = _Regions(output, storage, apart) if masks else None
+        for uri in sorted(data_files(delta, table.uri)):
+            for row in _rows(uri, storage):
+                if row["status"] == "failed":
+                    left_out += 1
+                    continue
+                if chosen is not None and (row["sample_id"], row["output_sha256"]) not in chosen:
+                    not_accepted += 1
+                    continue
+                data = _picture(row, output, storage)
+                written.add(row, data, regions.of(row, data) if regions else None)
+                pictures, size = pictures + 1, size + len(data)
     written.close()
     return Exported(pictures, size, left_out, not_accepted, written.objects)
+
+
+class _Regions:
+    """What was restored in a row's picture, drawn from the mask that it was restored by."""
+
+    def __init__(self, output: str, storage: Storage, apart: Apart) -> None:
+        plans = load_plans(output, storage)
+        self._apart, self._sources = apart, Sources(output, storage, plans)
+        self._images = {plan.job_id: plan.job_config().images for plan in plans}
+
+    def of(self, row: dict[str, Any], data: bytes) -> _Mask:
+        """Return the mask of a row whose picture is `data`."""
+        given = self._sources.given(row, "mask")
+        where = f"{row['sample_id']}: its mask {row['mask_uri'] or 'in the manifest'}"
+        if given is None:
+            raise StorageError(f"{where} is gone or cannot be read; put it back, or export without --masks")
+        drawn, said = self._apart(region, data, given, self._images[row["job_id"]])
+        facts = json.loads(said or b"{}")
+        if abs(facts["hole_fraction"] - row["hole_fraction"]) > _ROUNDING:
+            why = "is not the one that the picture was restored by"
+            raise StorageError(f"{where} {why}; put it back, or export without --masks")
+        return _Mask(drawn or b"", f".mask{SUFFIXES[facts['format']][0]}")
 
 
 def _accepted(output: str, storage: Storage) -> set[PictureKey]:
@@ -147,19 +187,22 @@ class _Folder:
         self._folders: set[int] = set()
         self.objects = 0
 
-    def add(self, row: dict[str, Any], data: bytes) -> None:
+    def add(self, row: dict[str, Any], data: bytes, mask: _Mask | None) -> None:
         text = row["sample_id"]
         if self._names == "source" and row["image_uri"]:
             text = re.sub(r"^(s3:/|file:/)?/+", "", row["image_uri"])
-        name = _apart(name_of(text, row["output_format"]), self._taken)
-        if _hash(name) in self._taken or _hash(name) in self._folders:
+        name, beside = _apart(name_of(text, row["output_format"]), self._taken), mask.suffix if mask else ""
+        if any(_hash(file) in self._taken or _hash(file) in self._folders for file in (name, name + beside)):
             # "a" and "a.png", or one picture under two masks; the id tells them apart.
             stem, dot, suffix = name.rpartition(".")
             name = f"{stem}~{hashlib.sha256(row['sample_id'].encode()).hexdigest()[:16]}{dot}{suffix}"
-        self._taken.add(_hash(name))
+        self._taken.update((_hash(name), _hash(name + beside)))
         self._folders.update(_hash(folder) for folder in _folders(name))
         self._storage.write(join(self._target, name), data)
         self.objects += 1
+        if mask is not None:
+            self._storage.write(join(self._target, name + beside), mask.data)
+            self.objects += 1
 
     def close(self) -> None:
         return
@@ -184,23 +227,27 @@ def _hash(name: str) -> int:
 
 
 class _Parquet:
-    """Files of a data set whose image column is Hugging Face's struct."""
+    """Files of a data set whose columns of pictures are Hugging Face's struct."""
 
-    def __init__(self, target: str, storage: Storage, results: pa.Schema) -> None:
+    def __init__(self, target: str, storage: Storage, results: pa.Schema, masks: bool) -> None:
         self._target, self._storage = target, storage
-        self._own = [field for field in results if field.name not in RESULTS.names and field.name != "image"]
-        struct = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-        fields = [*(RESULTS.field(name) for name in _KEPT), *self._own]
-        self._schema = _with_features(pa.schema([pa.field("image", struct), *fields]))
+        self._own = [field for field in results if field.name not in (*RESULTS.names, "image", "mask")]
+        shown = [pa.field(name, IMAGE_STRUCT) for name in ("image", *(["mask"] if masks else []))]
+        self._schema = _with_features(pa.schema([*shown, *(RESULTS.field(name) for name in _KEPT), *self._own]))
         self._batch: list[dict[str, Any]] = []
         self._batch_bytes = self._file_bytes = self.objects = 0
         self._scratch = tempfile.TemporaryDirectory(prefix="repaint-batch-")
         self._path = Path(self._scratch.name, "part.parquet")
         self._writer: pq.ParquetWriter | None = None
 
-    def add(self, row: dict[str, Any], data: bytes) -> None:
-        values = {name: row[name] for name in self._schema.names if name != "image"}
-        self._batch.append({"image": {"bytes": data, "path": name_of(row["sample_id"], row["output_format"])}, **values})
+    def add(self, row: dict[str, Any], data: bytes, mask: _Mask | None) -> None:
+        values = {name: row[name] for name in self._schema.names if name not in ("image", "mask")}
+        name = name_of(row["sample_id"], row["output_format"])
+        values["image"] = {"bytes": data, "path": name}
+        if mask is not None:
+            values["mask"] = {"bytes": mask.data, "path": name + mask.suffix}
+            self._batch_bytes += len(mask.data)
+        self._batch.append(values)
         self._batch_bytes += len(data)
         if self._batch_bytes >= _SHARD_BYTES // 8 or len(self._batch) == 1000:
             self._flush()
@@ -233,17 +280,17 @@ class _Parquet:
 
 def _with_features(schema: pa.Schema) -> pa.Schema:
     """Return `schema` with what tells Hugging Face's `datasets` that image is a picture, if it can be said of every column."""
-    features: dict[str, Any] = {"image": {"_type": "Image"}}
+    features: dict[str, Any] = {}
     for field in schema:
-        if field.name != "image":
-            if field.type not in _VALUES:
-                return schema
-            features[field.name] = {"dtype": _VALUES[field.type], "_type": "Value"}
+        if field.type != IMAGE_STRUCT and field.type not in _VALUES:
+            return schema
+        is_picture = field.type == IMAGE_STRUCT
+        features[field.name] = {"_type": "Image"} if is_picture else {"dtype": _VALUES[field.type], "_type": "Value"}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 
 
 class _WebDataset:
-    """Tar shards: NUMBER.png or the like, and NUMBER.json with the row; an id could hold dots, which end a key there."""
+    """Tar shards: NUMBER.png or the like, NUMBER.mask.png, NUMBER.json with the row; an id could hold dots, which end a key."""
 
     def __init__(self, target: str, storage: Storage) -> None:
         self._target, self._storage = target, storage
@@ -252,12 +299,15 @@ class _WebDataset:
         self._tar: tarfile.TarFile | None = None
         self._bytes = self._number = self.objects = 0
 
-    def add(self, row: dict[str, Any], data: bytes) -> None:
+    def add(self, row: dict[str, Any], data: bytes, mask: _Mask | None) -> None:
         if self._tar is None:
             self._tar = tarfile.TarFile(self._path, "w", format=tarfile.USTAR_FORMAT)
         key = f"{self._number:09d}"
         self._bytes += len(data)
         add_member(self._tar, f"{key}{SUFFIXES[row['output_format']][0]}", data)
+        if mask is not None:
+            self._bytes += len(mask.data)
+            add_member(self._tar, f"{key}{mask.suffix}", mask.data)
         add_member(self._tar, f"{key}.json", facts_of(row))
         self._number += 1
         if self._bytes >= _SHARD_BYTES:

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 
-from repaint_batch.errors import Stopped, StoreUnavailable
+from repaint_batch.errors import ConfigError, Stopped, StoreUnavailable
 from repaint_batch.storage import Storage, join
 
 _TRIES = 5
@@ -45,6 +45,7 @@ class Snapshot:
 
     def __init__(self, table: DeltaTable, uri: str, storage: Storage) -> None:
         filesystem, path = storage.arrow(uri)
+        self._uri = uri
         self._table, self._files = table, pyarrow.fs.SubTreeFileSystem(path, filesystem)
         self._schema = pa.schema(table.schema().to_arrow())
         self._engine = QueryBuilder().register("rows", table) if storage.is_protected(uri) else None
@@ -69,7 +70,11 @@ class Snapshot:
             where: which rows; all by default.
             order: in which order; none in particular by default.
             most: no more than so many, the first in that order.
+
+        Raises:
+            ConfigError: it has no such column.
         """
+        self._check(columns)
         if self._engine is not None:
             answer = pa.table(self._engine.execute(_query(columns, where, order, most)).read_all())
             # Text comes as views, with which little of pyarrow can be done.
@@ -85,6 +90,7 @@ class Snapshot:
 
     def batches(self, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """Yield rows in batches, never all at once; restored pictures make them large."""
+        self._check(columns)
         if self._engine is None:
             yield from self._checked(columns)
         else:
@@ -101,6 +107,13 @@ class Snapshot:
         some = [fragment for fragment in whole.get_fragments() if fragment.path in wanted]
         assert len(some) == len(wanted), "the log has other paths than the files"
         return ds.FileSystemDataset(some, whole.schema, whole.format, self._files).to_table()
+
+    def _check(self, columns: Sequence[str] | None) -> None:
+        if lacking := [name for name in columns or () if name not in self._schema.names]:
+            raise ConfigError(
+                f"{self._uri} holds results of an earlier edition: it has no column {', '.join(map(repr, lacking))}; "
+                "look at them with the edition that made them, or restore anew to another output"
+            )
 
     def count_by(self, *keys: str) -> Counter[tuple[Any, ...]]:
         """Return how many rows there are of each combination of values of some columns.
@@ -178,7 +191,7 @@ def patiently(question: Callable[[], _T]) -> _T:
     for tried in range(_TRIES - 1):
         try:
             return question()
-        except (TableNotFoundError, StoreUnavailable, Stopped):  # which was waited for already
+        except (ConfigError, TableNotFoundError, StoreUnavailable, Stopped):  # which was waited for already
             raise
         except Exception:  # deltalake raises nothing more particular where it reads damaged bytes, and a log may name wrong files
             time.sleep(_PAUSE_S * 2**tried)

@@ -101,6 +101,11 @@ def no_holes(counts: Mapping[str, int]) -> bool:
     return bool(counts["skipped"]) and not counts["ok"] and not counts["failed"]
 
 
+def no_holes_reason(hole: str) -> str:
+    """Return what to say of an output in which nothing was restored, with what marks its holes."""
+    return f"nothing was restored: no mask has a hole, with images.hole {hole}; `repaint-batch check` shows why"
+
+
 def read_status(output: str, storage: Storage) -> OutputStatus:
     """Return where an output stands.
 

@@ -16,11 +16,11 @@ from pydantic import Field, PositiveInt
 from repaint_batch.config import Model, PresetName
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
-from repaint_batch.report.sources import Sources
-from repaint_batch.report.thumbnails import Thumbnails, thumbnails
+from repaint_batch.report.thumbnails import Shrink, Thumbnails
 from repaint_batch.results.plan import Plan, load_plan, load_plans
 from repaint_batch.results.reading import Order, Snapshot
 from repaint_batch.results.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
+from repaint_batch.results.sources import Sources
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS
@@ -59,12 +59,14 @@ class Desk:
     Args:
         output: folder or prefix of the output.
         storage: how to reach it.
+        shrink: makes small pictures; several threads call it at once.
 
     Raises:
         NothingToResume: it holds no results.
     """
 
-    def __init__(self, output: str, storage: Storage) -> None:
+    def __init__(self, output: str, storage: Storage, shrink: Shrink) -> None:
+        self._shrink = shrink
         self.output, self._storage = output, storage
         self._table, self._reviews = ResultsTable(output, storage), Reviews(output, storage)
         self._plans = {plan.job_id: plan for plan in load_plans(output, storage)}
@@ -175,7 +177,7 @@ class Desk:
             return Thumbnails(None, None, None)
         images = self._plan(rows[0]["job_id"]).job_config().images
         before, mask, after = self._sources(rows[0])
-        return thumbnails(before, mask, after, images, PICTURE_BYTES)
+        return self._shrink(before, mask, after, images, PICTURE_BYTES)
 
 
 PRESET_NAMES: tuple[str, ...] = get_args(PresetName)[::-1]

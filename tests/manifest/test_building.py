@@ -26,6 +26,7 @@ from repaint_batch.schema import IMAGE_STRUCT
 from repaint_batch.storage import Storage, UriPolicy, join
 
 from ..conftest import Place
+from ..seaweed import S3Service
 
 
 @pytest.fixture(params=["local", "s3", "moto"])
@@ -150,15 +151,19 @@ def test_odd_names_are_rows_that_can_be_read(place: Place) -> None:
         assert place.storage.read(policy.resolve(row["mask"])) == f"masks/{stem}_m.png".encode()
 
 
-def test_keys_with_empty_parts_stay_on_their_store(moto_place: Place) -> None:
+def test_keys_with_empty_parts_stay_on_their_store(moto_place: Place, moto_service: S3Service) -> None:
     keys = ("lead", "/lead", "d//double", "//twice")
     client = moto_place.storage
     for key in keys:
         client.write(f"{moto_place.uri}/pictures/{key}.png", key.encode())
         client.write(f"{moto_place.uri}/masks/{key}.png", b"m" + key.encode())
     pictures, masks, target = (f"{moto_place.uri}/{name}" for name in ("pictures", "masks", "pictures/m.parquet"))
+    for marker in (f"{pictures}/", f"{pictures}/d/", f"{masks}/"):  # with which consoles of S3 mark folders
+        bucket, _, key = marker.removeprefix("s3://").partition("/")
+        moto_service.filesystem().call_s3("put_object", Bucket=bucket, Key=key, Body=b"")
     for pattern in ("{stem}.png", "{folder}/{name}", "{path}"):
-        assert build_from_folders(pictures, masks, pattern, target, client).rows == len(keys)
+        built = build_from_folders(pictures, masks, pattern, target, client)
+        assert (built.rows, built.aside.residents) == (len(keys), 3)
         policy = UriPolicy(pictures, (masks,))
         for row in built_rows(target, client):
             key = row["sample_id"].removesuffix(".png")

@@ -4,7 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from repaint_batch.report.page import Pictures, write_report
+from repaint_batch.report.page import Pictures, report_html
+from repaint_batch.report.thumbnails import thumbnails
 from repaint_batch.schema import RESULTS
 
 from .fabricated import EVIL, Written, facts, png, result_row, results
@@ -36,5 +37,6 @@ def written(tmp_path_factory: pytest.TempPathFactory, pictures: Pictures) -> Wri
     rows[9] = result_row(9, "failed", sample_id=f"failed {EVIL}", reason=EVIL, error_class=EVIL)
     schema = RESULTS.append(pa.field(EVIL, pa.string()))
     path = tmp_path_factory.mktemp("report") / "report.html"
-    write_report(path, results([{**row, EVIL: EVIL} for row in rows], schema), pictures, facts(60))
+    table = results([{**row, EVIL: EVIL} for row in rows], schema)
+    path.write_text(report_html(table, pictures, facts(60), thumbnails))
     return Written(path.as_uri(), path, rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError, NothingToResume
@@ -81,6 +82,15 @@ def test_a_store_without_conditional_writes_is_refused(local_place: Place) -> No
     with pytest.raises(ConfigError, match=r"output.uri: the store of .* ignores conditional writes"):
         freeze(plan_of(local_place), local_place.uri, Careless())
     assert load_plans(local_place.uri, local_place.storage) == []
+
+
+def test_a_table_of_an_earlier_edition_is_told_of(local_place: Place) -> None:
+    table = ResultsTable(local_place.uri, local_place.storage)
+    DeltaTable.create(table.uri, schema=pa.schema([field for field in RESULTS if field.name not in ("dropped", "row")]))
+    with pytest.raises(ConfigError, match="earlier edition: it has no column 'dropped'; look at them with the edition that"):
+        list(table.rows(["sample_id", "dropped"]))
+    table.create([])
+    assert list(table.rows(["sample_id", "dropped"])) == []
 
 
 def test_of_racing_writers_one_wins(place: Place) -> None:

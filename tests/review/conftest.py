@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from repaint_batch.config import StorageConfig
+from repaint_batch.report.thumbnails import thumbnails
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.review.desk import Desk
 from repaint_batch.review.server import ReviewServer
@@ -54,7 +55,7 @@ def serve() -> Iterator[Callable[[str], ReviewServer]]:
     servers = []
 
     def start(output: str) -> ReviewServer:
-        server = ReviewServer(Desk(output, Storage()))
+        server = ReviewServer(Desk(output, Storage(), thumbnails))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         servers.append(server)
         return server

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from repaint_batch.errors import NothingToResume
+from repaint_batch.report.thumbnails import thumbnails
 from repaint_batch.results.reviews import Reviews, redo_configs
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.review.desk import Desk
@@ -159,4 +160,4 @@ def test_a_decision_about_a_picture_that_is_gone_is_told_and_not_kept(output: st
 
 def test_an_output_without_pictures_is_named(tmp_path: Any) -> None:
     with pytest.raises(NothingToResume, match="holds no pictures to review; `repaint-batch run` makes some"):
-        Desk(str(tmp_path), Storage())
+        Desk(str(tmp_path), Storage(), thumbnails)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any
 
 from repaint_batch.errors import RepaintBatchError
@@ -16,7 +17,7 @@ Row = dict[str, Any]
 
 
 class Sources:
-    """Fetches the pictures of results rows, obeying the same allow-list as the job did.
+    """Fetches the pictures of results rows, obeying the same allow-list as the job did; several threads may ask at once.
 
     Args:
         output: URI of the output.
@@ -29,14 +30,15 @@ class Sources:
         self._plans = {plan.job_id: plan for plan in plans}
         self._policies = {plan.job_id: _policy(plan) for plan in plans}
         self._limits = {plan.job_id: plan.job_config().images.max_bytes for plan in plans}
+        self._lock = Lock()
         self._shards: OrderedDict[tuple[str, int], dict[str, Row]] = OrderedDict()
 
     def __call__(self, row: Row) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Return (source, mask, output), encoded; None for each that cannot be had."""
-        return self._given(row, "image"), self._given(row, "mask"), self._output_of(row)
+        return self.given(row, "image"), self.given(row, "mask"), self._output_of(row)
 
-    def _given(self, row: Row, name: str) -> bytes | None:
-        """Return what the manifest gave as image or mask."""
+    def given(self, row: Row, name: str) -> bytes | None:
+        """Return what the manifest gave as ``image`` or ``mask``; None if it cannot be had."""
         job_id, uri = row["job_id"], row[f"{name}_uri"]
         if job_id not in self._plans:
             return None
@@ -56,6 +58,10 @@ class Sources:
             return None
 
     def _manifest_row(self, row: Row) -> Row:
+        with self._lock:
+            return self._shard_of(row).get(row["sample_id"], {})
+
+    def _shard_of(self, row: Row) -> dict[str, Row]:
         key = row["job_id"], row["shard"]
         if key not in self._shards:
             plan = self._plans[row["job_id"]]
@@ -68,7 +74,7 @@ class Sources:
             while len(self._shards) > _SHARDS_KEPT:
                 self._shards.popitem(last=False)
         self._shards.move_to_end(key)
-        return self._shards[key].get(row["sample_id"], {})
+        return self._shards[key]
 
 
 def _policy(plan: Plan) -> UriPolicy:

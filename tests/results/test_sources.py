@@ -8,20 +8,20 @@ import pytest
 
 from repaint_batch.config import JobConfig
 from repaint_batch.manifest import open_manifest
-from repaint_batch.report.sources import Sources
 from repaint_batch.results.plan import Plan, freeze, make_plan
+from repaint_batch.results.sources import Sources
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import IMAGE_STRUCT
 from repaint_batch.storage import join
 
 from ..conftest import Place
 from ..publishing import publish
-from .fabricated import png, result_row, results
+from ..report.fabricated import png, result_row, results
 
 SOURCE, MASK, OUTPUT = (png(np.full((8, 8, 3), value, np.uint8)) for value in (10, 20, 30))
 
 
-def job(place: Place, rows: list[dict[str, Any]], schema: pa.Schema) -> Plan:
+def job(place: Place, rows: list[dict[str, Any]], schema: pa.Schema, **settings: Any) -> Plan:
     """Write a manifest and freeze its plan: shards of two rows."""
     uri = join(place.uri, "manifest.parquet")
     filesystem, path = place.storage.arrow(uri)
@@ -33,6 +33,7 @@ def job(place: Place, rows: list[dict[str, Any]], schema: pa.Schema) -> Plan:
             "output": {"uri": join(place.uri, "out")},
             "compute": {"shard_rows": 2},
             "storage": place.config.model_dump(),
+            **settings,
         }
     )
     plan = make_plan(config, open_manifest(uri, place.storage), "prior", {"sampler": "repaint"})
