@@ -118,6 +118,7 @@ def _left_behind(picture: Picture) -> Iterator[str]:
                 yield f"chunk {kind.decode('latin-1').strip()}"
     elif picture.format in ("AVIF", "HEIF"):
         yield from heif.other_items(picture.data)
+        yield from heif.colours_of_its_own(picture.data)
     elif picture.format == "JXL":
         yield from (name for kind, name in jxl.DROPPED.items() if any(box.kind == kind for box in boxes.boxes(picture.data)))
     elif picture.format == "GIF" and gif.has_comment(picture.data):

@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+LOSSY = "lossy compression (now without loss)"
+"""Name, in the column `dropped`, of what cannot be done to a picture twice while its known pixels stay what they were."""
+
 
 @dataclass(frozen=True)
 class Format:

@@ -14,12 +14,16 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from repaint_batch.images import boxes, exif, xmp
+from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Layout
 from repaint_batch.images.picture import Picture
 from repaint_batch.images.refusal import Refused
 from repaint_batch.images.sniffing import format_of
 
 _FULL = 8
+_UNSPECIFIED, _IDENTITY = 2, 0
+_USUAL = {(_UNSPECIFIED, _UNSPECIFIED), (1, _UNSPECIFIED), (1, 13), (1, 1)}
+"""Primaries and transfer functions that viewers take for sRGB."""
 
 
 def pages(data: bytes) -> list[int]:
@@ -88,6 +92,14 @@ def _depth(data: bytes) -> int:
     return max(found, default=_FULL)
 
 
+def colours_of_its_own(data: bytes) -> list[str]:
+    """Return the name of a description of colours that another format has no place for; none where they are the usual."""
+    described = _described(data)
+    if described is None or described[:2] in _USUAL:
+        return []
+    return [f"description of colours (CICP {described[0]}/{described[1]})"]
+
+
 def beside(data: bytes) -> dict[str, Any]:
     """Return what stands beside the picture, by Pillow's names of it."""
     return dict(_opened(data).info)
@@ -97,19 +109,26 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
     """Return a file of the source's format with its pixels and metadata, upright and without loss, and names of what went."""
     info = beside(picture.data)
     dropped = other_items(picture.data)
+    described = _described(picture.data)
+    if described is None or described[2] != _IDENTITY:
+        dropped.append(LOSSY)
     tags, names = exif.without_thumbnail(exif.upright(_bytes(info.get("exif"))))
     packet, more = xmp.without_pictures(_bytes(info.get("xmp")))
     dropped += [*names, *more]
+    colours = None if described is None or described[:2] == (_UNSPECIFIED, _UNSPECIFIED) else described[:2]
     if picture.format == "HEIF":
-        return _heic(picture, tags, packet), dropped
+        return _heic(picture, tags, packet, colours), dropped
     import imagecodecs
 
     samples = np.ascontiguousarray(picture.whole())
-    encoded = bytes(imagecodecs.avif_encode(samples, level=100, speed=6, numthreads=1))
+    primaries, transfer = colours or (None, None)
+    encoded = bytes(
+        imagecodecs.avif_encode(samples, level=100, speed=6, primaries=primaries, transfer=transfer, numthreads=1)
+    )
     return with_items(encoded, tags, packet, picture.icc), dropped
 
 
-def _heic(picture: Picture, tags: bytes, packet: bytes) -> bytes:
+def _heic(picture: Picture, tags: bytes, packet: bytes, colours: tuple[int, int] | None) -> bytes:
     import pillow_heif
 
     samples = picture.whole()
@@ -117,9 +136,26 @@ def _heic(picture: Picture, tags: bytes, packet: bytes) -> bytes:
     options: dict[str, object] = {"exif": tags or None, "xmp": packet or None}
     if picture.icc:
         options["icc_profile"] = picture.icc
+    if colours is not None:
+        options["color_primaries"], options["transfer_characteristics"] = colours
     buffer = io.BytesIO()
     file.save(buffer, quality=-1, chroma=444, matrix_coefficients=0, **options)
     return buffer.getvalue()
+
+
+def _described(data: bytes) -> tuple[int, int, int] | None:
+    """Return what a file says of its primaries, transfer function and matrix, by their numbers (ITU-T H.273)."""
+    meta = next((box for box in boxes.boxes(data) if box.kind == b"meta"), None)
+    inner = boxes.boxes(data, meta.content + 4, meta.end) if meta is not None else ()
+    properties = next((box for box in inner if box.kind == b"iprp"), None)
+    held = boxes.boxes(data, properties.content, properties.end) if properties is not None else ()
+    container = next((box for box in held if box.kind == b"ipco"), None)
+    for box in boxes.boxes(data, container.content, container.end) if container is not None else ():
+        content = data[box.content : box.end]
+        if box.kind == b"colr" and content[:4] == b"nclx" and len(content) >= 10:
+            primaries, transfer, matrix = struct.unpack_from(">HHH", content, 4)
+            return primaries, transfer, matrix
+    return None
 
 
 def proof_of_heic(data: bytes) -> np.ndarray:

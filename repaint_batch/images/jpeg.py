@@ -118,6 +118,7 @@ def encode_like(
     dropped = []
     if sampling < 0 and len(factors) == 3 and len(set(factors)) > 1:
         encoded = _componentwise(image, factors)
+        dropped += ["progressive scans"] if image.info.get("progressive") else []
     else:
         pixels = _with_stored_chroma(image, source, restored) if image.mode == "YCbCr" and sampling == _HALVED else image
         encoded = _encoded(

@@ -8,6 +8,7 @@ import struct
 import numpy as np
 
 from repaint_batch.images import boxes, exif, xmp
+from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Alpha, Kind, Layout
 from repaint_batch.images.picture import Picture
 from repaint_batch.images.refusal import Refused
@@ -99,6 +100,12 @@ def _profile(header: dict[bytes, list[bytes]]) -> bytes:
     return next((content[3:] for content in header.get(b"colr", []) if content[:1] in (b"\2", b"\3")), b"")
 
 
+def _is_lossy(codestream: bytes) -> bool:
+    """Return whether the wavelet is the one that rounds (ISO 15444-1, A.6.1: the last byte of COD's fixed part)."""
+    at = codestream.find(b"\xff\x52")
+    return 0 <= at < len(codestream) - 13 and codestream[at + 13] == 0
+
+
 def beside(data: bytes) -> dict[str, bytes]:
     """Return EXIF and XMP."""
     found = {}
@@ -124,9 +131,10 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
         planar=False,
         numthreads=1,
     )
-    source, parts, dropped = picture.data, [], []
+    source, parts = picture.data, []
+    dropped = [LOSSY] if _is_lossy(boxes.codestream(source)) else []
     if source[:4] == b"\xff\x4f\xff\x51":
-        return bytes(codestream), []
+        return bytes(codestream), dropped
     written = False
     for box in boxes.boxes(source):
         whole, content = source[box.start : box.end], source[box.content : box.end]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from repaint_batch.images import boxes, exif, xmp
+from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Alpha, Kind, Layout
 from repaint_batch.images.picture import Picture
 from repaint_batch.images.refusal import Refused
@@ -65,8 +66,8 @@ class _Bits:
         return offset + self.take(bits)
 
 
-def _header(stream: bytes) -> tuple[int, int, int]:
-    """Return width and height as stored, and orientation (ISO 18181-1, C.2 and C.3)."""
+def _sized(stream: bytes) -> tuple[int, int, _Bits]:
+    """Return width and height as stored, and the bits that follow them (ISO 18181-1, C.2). Raises Refused: there are none."""
     if stream[:2] != b"\xff\x0a" or len(stream) < 12:
         raise Refused("truncated or damaged JXL: its header cannot be read")
     bits = _Bits(stream[2:])
@@ -78,10 +79,28 @@ def _header(stream: bytes) -> tuple[int, int, int]:
     height = side()
     ratio = bits.take(3)
     ratios = {1: (1, 1), 2: (12, 10), 3: (4, 3), 4: (3, 2), 5: (16, 9), 6: (5, 4), 7: (2, 1)}
-    width = side() if not ratio else height * ratios[ratio][0] // ratios[ratio][1]
+    return side() if not ratio else height * ratios[ratio][0] // ratios[ratio][1], height, bits
+
+
+def _header(stream: bytes) -> tuple[int, int, int]:
+    """Return width and height as stored, and orientation (ISO 18181-1, C.3)."""
+    width, height, bits = _sized(stream)
     is_default = bits.take(1)
     has_more = 0 if is_default else bits.take(1)
     return width, height, 1 + bits.take(3) if has_more else 1
+
+
+def _is_lossy(stream: bytes) -> bool:
+    """Return whether colours are stored as XYB, which rounds; a header with rarer fields is taken for one without loss."""
+    _, _, bits = _sized(stream)
+    if bits.take(1):
+        return True  # all as it is by default
+    if bits.take(1) or bits.take(1):  # more fields; samples that are floats
+        return False
+    bits.chosen((8, 0), (10, 0), (12, 0), (1, 6))
+    bits.take(1)
+    has_further_channels = bits.take(2) > 0
+    return not has_further_channels and bits.take(1) == 1
 
 
 def decoded(data: bytes) -> tuple[Any, np.ndarray]:
@@ -116,10 +135,15 @@ def read(data: bytes, page: int, pages: int, as_coded: bool) -> Picture:
     kind, alpha = _MODES[info.mode]
     if samples.dtype != np.uint8 or samples.shape != theirs.shape:
         raise Refused(f"a JPEG XL of {samples.dtype} {samples.shape} is not restored; convert it to a TIFF")
-    if icc and icc != _usual_profile(samples):
+    if icc and _colours_of(icc) != _colours_of(_usual_profile(samples)):
         raise Refused("a JPEG XL with a colour profile of its own is not written back; convert it to a TIFF")
     layout = Layout.of_samples(kind, np.dtype(np.uint8), 8, alpha)
     return Picture(samples, layout, "JXL", 1, data)
+
+
+def _colours_of(icc: bytes) -> bytes:
+    """Return a profile without its rendering intent, which says nothing of what samples mean (ICC.1, 7.2.15)."""
+    return icc[:64] + bytes(4) + icc[68:]
 
 
 def _usual_profile(samples: np.ndarray) -> bytes:
@@ -150,9 +174,10 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
     encoded = imagecodecs.jpegxl_encode(np.ascontiguousarray(picture.whole()), lossless=True, numthreads=1)
     stream = codestream(bytes(encoded))
     source = picture.data
+    dropped = [LOSSY] if _is_lossy(codestream(source)) else []
     if source[:2] == b"\xff\x0a":
-        return stream, []
-    parts, dropped = [_SIGNATURE, _FILE_TYPE], []
+        return stream, dropped
+    parts = [_SIGNATURE, _FILE_TYPE]
     written = False
     for box in boxes.boxes(source):
         content = source[box.content : box.end]

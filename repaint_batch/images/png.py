@@ -14,6 +14,7 @@ from repaint_batch.images.xmp import without_pictures
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
+_INTERLACED_AT = 28
 HEADER_END = 33
 """Where the chunk after IHDR begins."""
 
@@ -64,7 +65,8 @@ def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
     """
     header = next(whole for kind, whole in chunks(encoded) if kind == b"IHDR")
     pixels = [whole for kind, whole in chunks(encoded) if kind == b"IDAT"]
-    parts, dropped, end = [SIGNATURE, header], [], len(SIGNATURE)
+    parts, end = [SIGNATURE, header], len(SIGNATURE)
+    dropped = ["interlacing"] if source[_INTERLACED_AT] else []
     for kind, whole in chunks(source):
         end += len(whole)
         if kind == b"IDAT":

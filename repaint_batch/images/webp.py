@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from repaint_batch.images import exif, xmp
+from repaint_batch.images.formats import LOSSY
 
 _PIXELS = (b"VP8 ", b"VP8L", b"ALPH")
 _ANIMATION = (b"ANIM", b"ANMF")
@@ -30,7 +31,8 @@ def with_pixels_of(source: bytes, encoded: bytes) -> tuple[bytes, list[str]]:
     """Return the WebP file `source` with the pixels of `encoded`, a lossless still picture, and names of what went."""
     pixels = next(content for kind, content in chunks(encoded) if kind == b"VP8L")
     has_alpha = bool(pixels[4] & 0x10)
-    parts, dropped, written = [], [], False
+    parts, written = [], False
+    dropped = [LOSSY] if any(kind == b"VP8 " for kind, _ in chunks(source)) else []
     for kind, content in chunks(source):
         if kind in _PIXELS or kind in _ANIMATION:
             if kind in _ANIMATION:
