@@ -146,7 +146,7 @@ def by_hand(windows: Sequence[Window], mine: Window, resolution: int) -> set[int
 
 
 @given(masks(), st.sampled_from([8, 16, 32]), st.sampled_from([0.0, 0.125, 0.3]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_windows_of_a_round_do_not_need_each_other(keep: np.ndarray, resolution: int, context: float) -> None:
     windows = plan_windows(keep, resolution, context)
     found = donors(windows, resolution)

@@ -100,7 +100,7 @@ def test_a_picture_with_two_masks_is_refused(local_place: Place) -> None:
         build_from_folders(f"{local_place.uri}/i", f"{local_place.uri}/m", "{stem}", f"{local_place.uri}/x.parquet", Storage())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.data())
 def test_pairing_agrees_with_brute_force(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     # "._" begins what a Mac leaves beside its files, which is left aside.

@@ -168,7 +168,7 @@ def committed(folder: Path, manifest: str) -> tuple[pa.Table, pa.Table]:
     return rows, read.select(names)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(data=st.data())
 def test_any_column_is_read_back_by_deltalake_or_refused_before(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
