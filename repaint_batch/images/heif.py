@@ -8,6 +8,7 @@ Source: ISO 23008-12 (HEIF), 14496-12 (boxes); AV1 Image File Format.
 
 import io
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from repaint_batch.images.refusal import Refused
 from repaint_batch.images.sniffing import format_of
 
 _FULL = 8
-_UNSPECIFIED, _IDENTITY = 2, 0
+_UNSPECIFIED, _IDENTITY, _ALL_CHROMA = 2, 0, 3
 _USUAL = {(_UNSPECIFIED, _UNSPECIFIED), (1, _UNSPECIFIED), (1, 13), (1, 1)}
 """Primaries and transfer functions that viewers take for sRGB."""
 
@@ -110,7 +111,7 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
     info = beside(picture.data)
     dropped = other_items(picture.data)
     described = _described(picture.data)
-    if described is None or described[2] != _IDENTITY:
+    if _is_lossy(picture.data, described):
         dropped.append(LOSSY)
     tags, names = exif.without_thumbnail(exif.upright(_bytes(info.get("exif"))))
     packet, more = xmp.without_pictures(_bytes(info.get("xmp")))
@@ -145,17 +146,28 @@ def _heic(picture: Picture, tags: bytes, packet: bytes, colours: tuple[int, int]
 
 def _described(data: bytes) -> tuple[int, int, int] | None:
     """Return what a file says of its primaries, transfer function and matrix, by their numbers (ITU-T H.273)."""
-    meta = next((box for box in boxes.boxes(data) if box.kind == b"meta"), None)
-    inner = boxes.boxes(data, meta.content + 4, meta.end) if meta is not None else ()
-    properties = next((box for box in inner if box.kind == b"iprp"), None)
-    held = boxes.boxes(data, properties.content, properties.end) if properties is not None else ()
-    container = next((box for box in held if box.kind == b"ipco"), None)
-    for box in boxes.boxes(data, container.content, container.end) if container is not None else ():
-        content = data[box.content : box.end]
-        if box.kind == b"colr" and content[:4] == b"nclx" and len(content) >= 10:
+    for content in _properties(data, b"colr"):
+        if content[:4] == b"nclx" and len(content) >= 10:
             primaries, transfer, matrix = struct.unpack_from(">HHH", content, 4)
             return primaries, transfer, matrix
     return None
+
+
+def _is_lossy(data: bytes, described: tuple[int, int, int] | None) -> bool:
+    """Return whether a file's colours were rounded: they are not where they are stored as they are, or at least all of them."""
+    if described is not None:
+        return described[2] != _IDENTITY
+    # HEVCDecoderConfigurationRecord (ISO 14496-15, 8.3.3.1): two bits of chroma format.
+    return not any(len(content) > 16 and content[16] & 3 == _ALL_CHROMA for content in _properties(data, b"hvcC"))
+
+
+def _properties(data: bytes, kind: bytes) -> Iterator[bytes]:
+    """Yield the contents of the properties of a kind, whatever item they belong to."""
+    at = [box for box in boxes.boxes(data) if box.kind == b"meta"][:1]
+    for outer, skipped in ((b"iprp", 4), (b"ipco", 0)):
+        at = [box for one in at for box in boxes.boxes(data, one.content + skipped, one.end) if box.kind == outer]
+    for one in at:
+        yield from (data[box.content : box.end] for box in boxes.boxes(data, one.content, one.end) if box.kind == kind)
 
 
 def proof_of_heic(data: bytes) -> np.ndarray:

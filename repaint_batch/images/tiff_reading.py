@@ -127,6 +127,8 @@ def _layout(page: Any) -> Layout:
     dtype = np.dtype(page.dtype.str[1:]).newbyteorder("=")
     if bits == 1 and page.samplesperpixel == 1 and kind == "grey":
         return Layout("bilevel", np.dtype(bool), inverted=photometric == 0, top=255.0, depth=1)
+    if dtype.kind == "b":
+        dtype = np.dtype(np.uint8)  # numbers of a palette, or several samples of one bit
     if kind == "lab" and bits != 8:
         raise Refused(f"a TIFF of Lab with {bits} bits is not restored; convert it to 8 bits, or to RGB")
     colours = Layout(kind, dtype).colours

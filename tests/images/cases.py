@@ -68,6 +68,8 @@ _OTHERS: dict[str, tuple[str, dict[str, object]]] = {
     "gif with comment, XMP, transparency": ("gif", {"comment": True, "xmp": True, "transparency": True, "interlace": 1}),
     "tiff of 12 bits": ("packed tiff", {"bits": 12}),
     "tiff of 1 bit, white is zero, fill order 2": ("packed tiff", {"bits": 1, "inverted": True, "fill order": 2}),
+    "tiff of 1 bit with a palette": ("packed tiff", {"bits": 1, "palette": True}),
+    "tiff of 4 bits with a palette, big end first": ("packed tiff", {"bits": 4, "palette": True, "order": ">"}),
     "jpeg 2000": ("modern", {"kind": "JPEG2000", "channels": 3}),
     "jpeg xl": ("modern", {"kind": "JXL", "channels": 3}),
     "avif": ("modern", {"kind": "AVIF", "channels": 3, "lossless": False}),

@@ -214,18 +214,24 @@ def packed_tiff(choose: Choose) -> OddFile:
     """Return a TIFF whose samples are not of whole bytes, written by hand."""
     bits = choose("bits", [1, 2, 4, 10, 12, 14])
     inverted, fill = choose("inverted", [False, True]), choose("fill order", [1, 2])
-    order = choose("order", ["<", ">"])
+    order, colours = choose("order", ["<", ">"]), b""
+    if bits <= 4 and choose("palette", [False, True]):
+        # Entries of 8 bits, in both bytes of the 16 that are asked for.
+        entries = np.random.default_rng(3).integers(0, 256, 3 << bits).astype(np.uint16) * np.uint16(257)
+        colours = entries.astype(f"{order}u2").tobytes()
     values = samples_of(1, np.uint16, 2.0**bits - 1, choose("seed", [0, 1]))
     spread = (values[..., None] >> np.arange(bits - 1, -1, -1)) & 1
     data = np.packbits(spread.reshape(HEIGHT, -1).astype(np.uint8), axis=1).tobytes()
     data = imagecodecs.bitorder_encode(data) if fill == 2 else data
-    tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: 1, 262: 0 if inverted else 1, 266: fill, 277: 1, 278: HEIGHT}
-    at = 8 + 2 + 12 * (len(tags) + 2) + 4
-    entries = b""
-    for tag, value in sorted({**tags, 273: at, 279: len(data)}.items()):
-        entries += struct.pack(order + "HHII", tag, 4, 1, value)
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(tags) + 2)
-    return OddFile(f"tiff of {bits} bits", head + entries + bytes(4) + bytes(data), "TIFF")
+    meaning = 3 if colours else 0 if inverted else 1
+    tags = {256: WIDTH, 257: HEIGHT, 258: bits, 259: 1, 262: meaning, 266: fill, 277: 1, 278: HEIGHT}
+    count = len(tags) + 2 + bool(colours)
+    at = 8 + 2 + 12 * count + 4
+    listed = [(tag, 4, 1, value) for tag, value in {**tags, 273: at + len(colours), 279: len(data)}.items()]
+    listed += [(320, 3, 3 << bits, at)] if colours else []
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, count)
+    directory = b"".join(struct.pack(order + "HHII", *entry) for entry in sorted(listed))
+    return OddFile(f"tiff of {bits} bits", head + directory + bytes(4) + colours + bytes(data), "TIFF")
 
 
 # --- PNG

@@ -22,6 +22,7 @@ from repaint_batch.storage import join
 
 from ..conftest import Place
 from ..images.corpus import photograph, saved
+from ..publishing import publish
 from ..report.fabricated import results
 from .test_sources import BYTES, URIS, job, row_of
 
@@ -79,7 +80,7 @@ def output(place: Place) -> tuple[Plan, list[bytes]]:
     table = ResultsTable(plan.config["output"]["uri"], place.storage)
     table.create([])
     for shard in range(2):
-        table.commit(plan, shard, results(rows[2 * shard : 2 * shard + 2]))
+        publish(table, plan, results(rows[2 * shard : 2 * shard + 2]), shard)
     return plan, done
 
 
@@ -130,7 +131,7 @@ def test_another_mask_than_the_one_used_is_not_passed_on(local_place: Place) -> 
     out = plan.config["output"]["uri"]
     table = ResultsTable(out, local_place.storage)
     table.create([])
-    table.commit(plan, 0, results([row_of(plan, 0, output=data, image_uri="a.png", mask_uri="m.png", **facts)]))
+    publish(table, plan, results([row_of(plan, 0, output=data, image_uri="a.png", mask_uri="m.png", **facts)]))
     with pytest.raises(StorageError, match=r"id-0: its mask m.png is gone or cannot be read; put it back, or export without"):
         export(out, join(local_place.uri, "one"), local_place.storage, masks=True)
     local_place.storage.write(mask, saved(Image.fromarray(255 - drawn(40, 30)), "PNG"))
@@ -150,7 +151,7 @@ def test_a_picture_never_takes_a_masks_name(local_place: Place) -> None:
     table.create([])
     rows = [row_of(plan, n, output=data, **facts, sample_id=name) for n, name in enumerate(ids)]
     for shard in range(2):
-        table.commit(plan, shard, results(rows[2 * shard : 2 * shard + 2]))
+        publish(table, plan, results(rows[2 * shard : 2 * shard + 2]), shard)
     export(plan.config["output"]["uri"], join(local_place.uri, "all"), local_place.storage, masks=True)
     names = {path.name for path in Path(local_place.uri, "all").iterdir()}
     assert len(names) == 6
