@@ -77,6 +77,7 @@ def tried(number: int) -> str:
     except SampleError:
         return "refused"
     except Exception as error:  # a failed row, and worth a look
+        print(f"file {number}: {type(error).__name__}: {error}"[:200], file=sys.stderr)
         return f"unexpected {type(error).__name__}: {error}"[:200]
     return "restored"
 
@@ -116,7 +117,7 @@ def run(minutes: float, first: int = 0) -> tuple[Counter[str], list[tuple[int, s
             log = Path(folder, "log")
             log.touch()
             code = f"from tests.images.fuzz import child; child({first}, {str(log)!r})"
-            process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL)
             try:
                 process.wait(max(until - time.monotonic(), 0.1))
             except subprocess.TimeoutExpired:

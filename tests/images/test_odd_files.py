@@ -25,6 +25,7 @@ from .odd_files import HEIGHT, HOLE, MAKERS, WIDTH, Drawn, OddFile
 CONFIG = ImagesConfig()
 RESOLUTION = 32
 KINDS = list(MAKERS)
+EDGE = np.ones((3, 3), np.uint8)
 
 
 def mask() -> bytes:
@@ -93,8 +94,8 @@ def outcome_of_pair(name: str, data: bytes, drawn: bytes) -> str:
     except RepaintBatchError as error:
         return f"refused: {error}"
     seen = cv2.imdecode(np.frombuffer(drawn, np.uint8), cv2.IMREAD_GRAYSCALE)
-    # Masks of other kinds than white on black mean the same box in every folder of cases.
-    hole = seen > 0 if seen is not None and set(np.unique(seen)) == {0, 255} else box()
+    # Masks of other kinds than white on black mean the same box in every folder of cases; a polygon's edge belongs to it.
+    hole = seen > 0 if seen is not None and set(np.unique(seen)) == {0, 255} else cv2.dilate(box().astype(np.uint8), EDGE) > 0
     return verdict(OddFile(name, data, done.format), done.data, done.dropped, stored(hole, prepared.orientation))
 
 

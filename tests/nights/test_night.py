@@ -206,6 +206,18 @@ def summaries(place: Place, config: NightConfig) -> list[dict[str, Any]]:
     return [json.loads(place.storage.read(uri)) for uri in found]
 
 
+def test_a_night_in_which_no_mask_has_a_hole_is_no_success(
+    local_place: Place, small: Callable[..., NightConfig], recorder: Recorder
+) -> None:
+    for number in range(4):
+        local_place.storage.write(f"{local_place.uri}/masks/{number:04d}.png", encoded(hole(number) * 0))
+    done = run_night(small(local_place), recorder)
+    assert (done.rows, done.exit_code) == ({"ok": 0, "skipped": 4, "failed": 0}, 3)
+    assert done.error == (
+        "nothing was restored: no mask has a hole, with images.hole white; `repaint-batch check` shows why"
+    )
+
+
 def test_one_night_at_a_time(local_place: Place, small: Callable[..., NightConfig], recorder: Recorder) -> None:
     config = small()
     with Lease(config.output.uri, NIGHT_LEASE, local_place.storage, ttl_s=2, renewal_s=0.2), pytest.raises(LeaseHeld):
