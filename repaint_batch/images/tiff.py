@@ -24,7 +24,10 @@ _PREDICTOR, _XMP, _PHOTOSHOP, _LAYERS, _C2PA = 317, 700, 34377, 37724, 52545
 _NONE, _DEFLATE, _RGB, _YCBCR = 1, 8, 2, 6
 _FACTS_OF_COMPRESSION = (292, 293, 347, *range(512, 522), 529, 530, 531, 532)
 """Tags that speak of a fax or JPEG encoding, and of chroma."""
-_COMPRESSIONS = {1: "none", 2: "fax", 3: "fax of group 3", 4: "fax of group 4", 6: "JPEG", 7: "JPEG", 34892: "JPEG"}
+_COMPRESSIONS = {
+    1: "none", 2: "fax", 3: "fax of group 3", 4: "fax of group 4", 6: "JPEG", 7: "JPEG", 34892: "JPEG",
+    34887: "LERC", 50001: "WebP",
+}
 
 
 @dataclass(frozen=True)

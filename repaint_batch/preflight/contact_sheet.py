@@ -44,7 +44,7 @@ def contact_sheet(thumbnails: Sequence[tuple[str, bytes]]) -> bytes:
     draw = ImageDraw.Draw(sheet)
     for number, (sample_id, data) in enumerate(thumbnails):
         left, top = _GAP_PX + number % columns * cell_width, _GAP_PX + number // columns * cell_height
-        with Image.open(io.BytesIO(data)) as cell:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as cell:
             sheet.paste(cell, (left + (_SIDE_PX - cell.width) // 2, top + (_SIDE_PX - cell.height) // 2))
         draw.text((left, top + _SIDE_PX + 2), _caption(sample_id), fill=_INK)
     return _png(sheet)

@@ -14,13 +14,13 @@ MAX_PIXELS = 200_000_000
 
 
 def read_rgba(data: bytes) -> Image.Image:
-    """Return encoded `data` as an RGBA picture.
+    """Return a picture of this package's making as RGBA; what strangers sent is read by `repaint_batch.images` alone.
 
     Raises:
         OSError: the bytes are no picture.
         ValueError: it is larger than MAX_PIXELS.
     """
-    picture = Image.open(io.BytesIO(data))
+    picture = Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"])
     if picture.width * picture.height > MAX_PIXELS:
         raise ValueError(f"{picture.width} x {picture.height} px is more than {MAX_PIXELS:,} pixels")
     return picture.convert("RGBA")

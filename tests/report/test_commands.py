@@ -16,8 +16,8 @@ from repaint_batch.storage import join
 
 from ..conftest import Place
 from ..publishing import publish
+from ..results.test_sources import BYTES, job, row_of
 from .fabricated import png, results
-from .test_sources import BYTES, job, row_of
 
 app = typer.Typer()
 app.command()(report)
