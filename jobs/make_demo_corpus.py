@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from repaint_batch.config import TrainConfig, load_config
-from repaint_batch.evaluate.damage import DAMAGE, DamageName, draw_damage
+from repaint_batch.damage.drawing import DAMAGE, DamageName, draw_damage
 from repaint_batch.evaluate.metrics import hole_psnr, hole_ssim
 from repaint_batch.evaluate.rivals import telea
 from repaint_batch.images.windows import plan_windows

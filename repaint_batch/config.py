@@ -12,7 +12,17 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from repaint_batch.errors import ConfigError, redact
 
@@ -71,7 +81,24 @@ class SamplerConfig(Model):
     """Restorations of every picture, with as many seeds from its own upwards; the one with the lowest seam score is kept."""
 
 
+DamageKind = Literal["scratches", "dust", "transport", "overlay", "edges"]
+
+
+class FindConfig(Model):
+    """What damage is looked for in pictures that come without a mask."""
+
+    find: tuple[DamageKind, ...] = Field(min_length=1)
+    """``scratches``: thin lines, creases, hairs; ``dust``: specks and blotches; ``transport``: straight lines through the whole
+    frame, however faint; ``overlay``: what stands at the same place in many pictures; ``edges``: torn corners, missing
+    borders."""
+    false_marks_per_megapixel: float = Field(default=0.02, ge=0.005, le=10)
+    """Sensitivity to scratches and dust: marks that a megapixel of a photograph without damage gets; the more, the fainter the
+    damage that is found too."""
+
+
 class ImagesConfig(Model):
+    masks: FindConfig | None = None
+    """What is looked for in rows without a mask; by default such rows fail."""
     hole: str = Field(default="white", pattern=r"^(white|black|transparent|opaque|#[0-9a-fA-F]{6})$")
     """What marks the pixels to restore in a mask: a shade, its alpha channel, or one colour as #rrggbb."""
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)
@@ -98,6 +125,14 @@ class ImagesConfig(Model):
     """Largest encoded picture or mask that is read, in bytes."""
     max_pixels: int = Field(default=178_956_970, ge=1, le=178_956_970)
     """Largest picture or mask that is decoded, in pixels; the upper bound is Pillow's own."""
+
+    @model_validator(mode="after")
+    def _finds_what_a_row_can_tell(self) -> "ImagesConfig":
+        if self.masks is not None and "overlay" in self.masks.find:
+            raise ValueError("masks.find: an overlay shows in a corpus and not in a row; use `repaint-batch masks find` first")
+        if self.masks is not None and self.hole != "white":
+            raise ValueError("hole: masks that are found are white where damaged; leave it out")
+        return self
 
 
 class ComputeConfig(Model):

@@ -15,9 +15,9 @@ from rich.table import Table
 from torch import Tensor
 
 from repaint_batch.config import PriorConfig, StorageConfig, TrainConfig, load_config
+from repaint_batch.damage.drawing import DAMAGE, DamageName
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import oracle, prints, restored, rivals
-from repaint_batch.evaluate.damage import DAMAGE, DamageName
 from repaint_batch.evaluate.features import perceptual
 from repaint_batch.evaluate.imagenet import lite0_distance
 from repaint_batch.evaluate.laws import LAWS

@@ -15,9 +15,9 @@ from PIL import Image
 from torch import Tensor
 
 from repaint_batch.config import StorageConfig, TrainConfig
+from repaint_batch.damage.drawing import DAMAGE, Damage, DamageName, draw_damage
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import metrics
-from repaint_batch.evaluate.damage import DAMAGE, Damage, DamageName, draw_damage
 from repaint_batch.evaluate.rivals import Filler
 from repaint_batch.evaluate.scores import Metric, Score, summarise
 from repaint_batch.inpainting import RePaintPipeline, inpaint

@@ -11,7 +11,7 @@ from PIL import Image
 
 import repaint_batch
 from repaint_batch.config import ImagesConfig, TrainConfig, load_config
-from repaint_batch.evaluate.damage import DAMAGE
+from repaint_batch.damage.drawing import DAMAGE
 from repaint_batch.images.restoration import prepare
 from repaint_batch.priors.pictures import held_out
 from repaint_batch.report.demo import KINDS

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repaint_batch.evaluate.damage import DAMAGE, DamageName, draw_damage
+from repaint_batch.damage.drawing import DAMAGE, DamageName, draw_damage
 
 
 @given(st.sampled_from(DAMAGE), st.integers(24, 200), st.integers(24, 200), st.integers(0, 2**31))

@@ -119,7 +119,7 @@ class _Layer:
         return lambda canvas: canvas.polygon(corners, fill=255)
 
 
-def _walk(rng: np.random.Generator, start: Point, angle: float, length: float, bend: float, step: float = 3.0) -> list[Point]:
+def walk(rng: np.random.Generator, start: Point, angle: float, length: float, bend: float, step: float = 3.0) -> list[Point]:
     """Return points about `step` apart along a line of `length` whose direction wanders by `bend` (radians over its length)."""
     count = max(2, int(length / step))
     turns = angle + np.cumsum(rng.normal(0, bend / math.sqrt(count), count))
@@ -127,7 +127,7 @@ def _walk(rng: np.random.Generator, start: Point, angle: float, length: float, b
     return [start, *((float(x), float(y)) for x, y in np.array(start) + np.cumsum(steps, axis=0))]
 
 
-def _widths(rng: np.random.Generator, count: int, width: float, gaps: float) -> np.ndarray:
+def line_widths(rng: np.random.Generator, count: int, width: float, gaps: float) -> np.ndarray:
     """Return `count` widths about `width` that drift, thin out at both ends, and are 0 in a share `gaps` of places."""
     drift = np.exp(np.cumsum(rng.normal(0, 0.06, count)))
     ends = np.minimum(1, np.minimum(np.arange(1, count + 1), np.arange(count, 0, -1)) / max(1.0, 0.12 * count))
@@ -147,15 +147,15 @@ def _scratches(layer: _Layer, rng: np.random.Generator) -> None:
     for _ in range(rng.integers(1, 4)):
         angle = rng.uniform(0, 2 * math.pi)
         width = max(1.0, rng.lognormal(math.log(1.8), 0.4) * layer.scale)
-        lines = [(_walk(rng, layer.place(rng), angle, rng.uniform(0.3, 0.9) * side, rng.uniform(0, 0.5)), width)]
+        lines = [(walk(rng, layer.place(rng), angle, rng.uniform(0.3, 0.9) * side, rng.uniform(0, 0.5)), width)]
         if rng.uniform() < 0.35:
             trunk = lines[0][0]
             turn = rng.choice([-1, 1]) * rng.uniform(0.15, 0.5)
             start = trunk[int(rng.integers(1, len(trunk)))]
-            lines.append((_walk(rng, start, angle + turn, rng.uniform(0.1, 0.4) * side, 0.3), max(1.0, 0.6 * width)))
+            lines.append((walk(rng, start, angle + turn, rng.uniform(0.1, 0.4) * side, 0.3), max(1.0, 0.6 * width)))
         tone, opacity, softness = _tone(rng, 0.75), rng.uniform(0.55, 1.0), rng.uniform(0.3, 0.8)
         for points, wide in lines:
-            widths = _widths(rng, len(points), wide, rng.choice([0.0, 0.1, 0.25]))
+            widths = line_widths(rng, len(points), wide, rng.choice([0.0, 0.1, 0.25]))
             layer.paint(layer.line(points, widths), tone, opacity, softness)
 
 
@@ -168,7 +168,7 @@ def _dust(layer: _Layer, rng: np.random.Generator) -> None:
         blob = np.stack([x + reach * np.cos(at), y + reach * np.sin(at)], axis=1)
         layer.paint(layer.polygon(blob), _tone(rng, 0.6), rng.uniform(0.6, 1.0), rng.uniform(0.2, 0.7))
     for _ in range(rng.integers(0, 3)):
-        hair = _walk(rng, layer.place(rng), rng.uniform(0, 2 * math.pi), rng.uniform(12, 36) * layer.scale, 2.5, step=1.5)
+        hair = walk(rng, layer.place(rng), rng.uniform(0, 2 * math.pi), rng.uniform(12, 36) * layer.scale, 2.5, step=1.5)
         thread = layer.line(hair, np.full(len(hair), max(0.8, 1.2 * layer.scale)))
         layer.paint(thread, _tone(rng, 0.6), rng.uniform(0.6, 1.0), 0.4)
 
@@ -187,14 +187,14 @@ def _crease(layer: _Layer, rng: np.random.Generator) -> None:
     points = [(float(x), float(y)) for x, y in path]
     width = rng.uniform(1.6, 3.0) * layer.scale
     shade = [(x + normal[0] * width * 0.7, y + normal[1] * width * 0.7) for x, y in points]
-    layer.paint(layer.line(shade, _widths(rng, count, width, 0.1)), _tone(rng, 0.0), rng.uniform(0.3, 0.6), 0.6)
-    layer.paint(layer.line(points, _widths(rng, count, width, 0.0)), _tone(rng, 1.0), rng.uniform(0.8, 1.0), 0.4)
+    layer.paint(layer.line(shade, line_widths(rng, count, width, 0.1)), _tone(rng, 0.0), rng.uniform(0.3, 0.6), 0.6)
+    layer.paint(layer.line(points, line_widths(rng, count, width, 0.0)), _tone(rng, 1.0), rng.uniform(0.8, 1.0), 0.4)
     for at in rng.integers(0, len(points), rng.integers(2, 6)):
-        flake = _blob(rng, points[at], rng.uniform(2, 5) * layer.scale, rough=0.5)
+        flake = blob_outline(rng, points[at], rng.uniform(2, 5) * layer.scale, rough=0.5)
         layer.paint(layer.polygon(flake), _tone(rng, 1.0), 1.0, 0.3)
 
 
-def _blob(rng: np.random.Generator, centre: Point, radius: float, rough: float) -> np.ndarray:
+def blob_outline(rng: np.random.Generator, centre: Point, radius: float, rough: float) -> np.ndarray:
     """Return an outline (72, 2) around `centre` whose distance from it is `radius` times 1 ± about `rough` / 2."""
     at = np.linspace(0, 2 * math.pi, 72, endpoint=False)
     waves = sum(rng.normal(0, rough / (k + 1)) * np.cos(k * at + rng.uniform(0, 2 * math.pi)) for k in range(2, 9))
@@ -204,7 +204,7 @@ def _blob(rng: np.random.Generator, centre: Point, radius: float, rough: float) 
 
 def _stain(layer: _Layer, rng: np.random.Generator) -> None:
     centre, radius = layer.place(rng, 0.2), rng.uniform(12, 22) * layer.scale
-    outline = _blob(rng, centre, radius, rough=0.25)
+    outline = blob_outline(rng, centre, radius, rough=0.25)
     brown = np.array([0.42, 0.30, 0.16]) * rng.uniform(0.6, 1.4)
     layer.paint(layer.polygon(outline), brown * 0.7, 1.0, 1.0)
     inner = np.array(centre) + 0.85 * (outline - centre)
@@ -240,7 +240,7 @@ def _writing(layer: _Layer, rng: np.random.Generator) -> None:
                 up = tall * (1 - math.cos(turn)) / 2
                 along = size * 1.3 * (letter + turn / (2 * math.pi)) + loop * math.sin(turn) * 0.7 + slant * up
                 points.append((x + along, y - up + slope * (x + along)))
-        widths = _widths(rng, len(points), max(1.0, 1.6 * layer.scale), 0.0)
+        widths = line_widths(rng, len(points), max(1.0, 1.6 * layer.scale), 0.0)
         layer.paint(layer.line(points, widths), ink, rng.uniform(0.8, 1), 0.4)
         x += size * (1.3 * letters + 2.0)
         if x > 0.8 * layer.width:
