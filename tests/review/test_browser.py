@@ -57,6 +57,27 @@ def test_deciding_by_keyboard_alone(
     assert [(made[name].preset, made[name].seed) for name in worst_first[2:4]] == [("draft", 1), ("fast", 1)]
 
 
+def test_undo_takes_back_the_last_decision_wherever_one_is(
+    open_page: OpenPage, serve: Serve, output: str, worst_first: list[str]
+) -> None:
+    page = open_page(serve(output).url)
+    page.locator("#grid button").first.focus()
+    for key in "axa":
+        page.keyboard.press(key)
+    page.keyboard.press("u")
+    page.keyboard.press("Enter")
+    assert page.locator("#viewer-name").inner_text() == worst_first[2], "back at the picture that is open again"
+    page.keyboard.press("r")
+    page.locator("#undo").click()
+    assert page.locator("#viewer-name").inner_text() == worst_first[2]
+    page.keyboard.press("u")
+    assert page.locator("#viewer-name").inner_text() == worst_first[1]
+    page.keyboard.press("Escape")
+    assert page.locator("#tally").inner_text() == "1 of 7 decided: 1 accepted, 0 rejected, 0 to redo"
+    until_saved(page)
+    assert {name: made.verdict for name, made in decided(output, 1).items()} == {worst_first[0]: "accept"}
+
+
 def test_a_redo_with_another_preset_is_run_and_comes_back(
     open_page: OpenPage, serve: Serve, output: str, worst_first: list[str]
 ) -> None:

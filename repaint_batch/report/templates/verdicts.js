@@ -26,7 +26,7 @@ viewed = (row) => {
   const asked = data.asked[row];
   for (const verdict in DONE) $(verdict).setAttribute("aria-pressed", data.verdicts[row] === verdict);
   $("redo").disabled = columns.status[row] !== "ok";
-  $("undo").disabled = !data.verdicts[row];
+  $("undo").disabled = !taken.length && !data.verdicts[row];
   $("seed").value = asked ? asked.seed : data.next_seed[row];
   $("preset").value = asked ? asked.preset : data.made_by[row];
 };
@@ -42,7 +42,7 @@ function verdictKey(event) {
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.matches("#seed, #search, select")) return;
   const verdict = { a: "accept", x: "reject", r: "redo", u: "undo" }[event.key.toLowerCase()];
-  if (verdict && rowAtHand() !== null) {
+  if (verdict && (rowAtHand() !== null || (verdict === "undo" && taken.length))) {
     event.preventDefault();
     press(verdict);
   } else if (event.key.toLowerCase() === "p" && open !== null) {
@@ -52,17 +52,42 @@ function verdictKey(event) {
 }
 
 function press(pressed) {
+  if (pressed === "undo") return undo();
   const row = rowAtHand();
   if (row === null || (pressed === "redo" && columns.status[row] !== "ok")) return;
   if (pressed === "redo" && open !== null && !$("seed").reportValidity()) return;
-  const verdict = pressed === "undo" ? null : pressed;
-  data.verdicts[row] = verdict;
-  data.asked[row] = null;
-  if (verdict === "redo") {
-    data.asked[row] = open === null
+  let asked = null;
+  if (pressed === "redo") {
+    asked = open === null
       ? { preset: data.made_by[row], seed: data.next_seed[row] }
       : { preset: $("preset").value, seed: $("seed").value || data.next_seed[row] };
   }
+  taken.push([row, data.verdicts[row], data.asked[row]]);
+  decide(row, pressed, asked);
+  $("said").textContent = `${columns.sample_id[row]}: ${markOf(row)}`;
+  // On to the next picture, as somebody with hundreds of them wants it.
+  const at = shown.indexOf(row);
+  if (open === null) focusOn(at + 1);
+  else if (at >= 0 && at + 1 < shown.length) view(shown[at + 1]);
+  else view(row);
+}
+
+// What was decided on this page, oldest first: the row, and what was decided about it before.
+const taken = [];
+
+// Takes back the last decision, whichever picture is at hand by now; without one, what an earlier page decided about this one.
+function undo() {
+  const [row, verdict, asked] = taken.pop() ?? [rowAtHand(), null, null];
+  if (row === null || data.verdicts[row] === verdict && !verdict) return;
+  decide(row, verdict, asked);
+  $("said").textContent = `${columns.sample_id[row]}: undone`;
+  if (open !== null) view(row);
+  else focusOn(Math.max(0, shown.indexOf(row)));
+}
+
+function decide(row, verdict, asked) {
+  data.verdicts[row] = verdict;
+  data.asked[row] = asked;
   queue.push({
     sample_id: columns.sample_id[row],
     output_sha256: columns.output_sha256[row],
@@ -73,11 +98,6 @@ function press(pressed) {
   const at = shown.indexOf(row);
   if (drawn.has(at)) decorate(drawn.get(at), row);
   tally();
-  $("said").textContent = verdict ? `${columns.sample_id[row]}: ${markOf(row)}` : `${columns.sample_id[row]}: undone`;
-  // On to the next picture, as somebody with hundreds of them wants it.
-  if (open === null) focusOn(verdict ? at + 1 : at);
-  else if (verdict && at >= 0 && at + 1 < shown.length) view(shown[at + 1]);
-  else view(row);
 }
 
 function tally() {

@@ -95,7 +95,7 @@ function details(row) {
     ["Size", has("width_px", (width) => `${number(width)} × ${number(value("height_px") ?? 0)} px`)],
     ["Hole", has("hole_fraction", percent)],
     ["Seam score", has("seam_score", (seam) => seam.toFixed(3))],
-    ["Known pixels", has("known_pixels_equal", (equal) => (equal ? "unchanged" : "changed"))],
+    ["Known pixels", has("known_pixels_equal", (equal) => (equal ? known(value("largest_known_difference")) : "changed"))],
     ["Dropped", has("dropped", (names) => names.join(", "))],
     ["Windows", has("windows", number)],
     ["Evaluations", has("nfe", number)],
@@ -117,6 +117,11 @@ function details(row) {
   for (const [name, words] of facts) {
     if (words !== null && words !== undefined && words !== "") list.append(make("dt", "", name), make("dd", "", words));
   }
+}
+
+// A lossy file is encoded anew, and its known pixels with it.
+function known(most) {
+  return most ? `re-encoded, at most ${most.toLocaleString("en", { maximumFractionDigits: 1 })} of 255` : "unchanged";
 }
 
 function step(by) {
