@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli import check, config, demo, history, jobs, manifest, night, prior, report, review, upkeep
+from repaint_batch.cli import check, config, demo, history, jobs, manifest, masks, night, prior, report, review, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, Stopped, redact
 from repaint_batch.patience import interrupted_everywhere
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(manifest.app, name="manifest")
+app.add_typer(masks.app, name="masks")
 for command in (
     config.config,
     check.check,

@@ -14,7 +14,7 @@ from repaint_batch.nights.config import NightConfig
 
 _WIDTH = 118
 _EXAMPLES = {"manifest": "manifest.parquet", "uri": "restored", "pictures": ["pictures"], "output": "prior",
-             "images": "pictures", "masks": "masks"}  # fmt: skip
+             "images": "pictures"}  # fmt: skip
 """Values of settings that have no default."""
 
 

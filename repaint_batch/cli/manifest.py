@@ -36,6 +36,7 @@ def build(
     id_column: Annotated[str, typer.Option(help="Column of ids.")] = "sample_id",
     boxes_column: Annotated[str | None, typer.Option(help="Column of lists of [left, top, right, bottom].")] = None,
     polygons_column: Annotated[str | None, typer.Option(help="Column of polygons, likewise.")] = None,
+    no_masks: Annotated[bool, typer.Option("--no-masks", help="Pictures alone: a job with images.masks finds theirs.")] = False,
     allow_unpaired: Annotated[bool, typer.Option("--allow-unpaired", help="Leave out what has no counterpart.")] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
@@ -53,6 +54,7 @@ def build(
         build_from_folders,
         build_from_parquet,
         build_with_one_mask,
+        build_without_masks,
     )
 
     storage = given(endpoint_url, region)
@@ -60,9 +62,11 @@ def build(
     if sum(source is not None for source in (images, csv, parquet)) != 1:
         raise ManifestError("say where rows come from with exactly one of --images, --csv and --parquet")
     if images is not None:
-        if (masks is None) == (mask is None):
-            raise ManifestError("--images needs either --masks, a folder, or --mask, one for all")
-        if masks is not None and masks.lower().endswith(".json"):
+        if [masks is None, mask is None, not no_masks].count(False) != 1:
+            raise ManifestError("--images needs one of --masks, a folder, --mask, one for all, and --no-masks")
+        if no_masks:
+            built = build_without_masks(images, to, storage, allow_unpaired=allow_unpaired)
+        elif masks is not None and masks.lower().endswith(".json"):
             built = build_from_coco(images, masks, to, storage, allow_unpaired=allow_unpaired)
         elif masks is not None:
             built = build_from_folders(images, masks, pattern, to, storage, allow_unpaired=allow_unpaired)

@@ -6,7 +6,7 @@ below the manifest's own folder are written relative to it, so that both can be 
 
 import json
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -136,6 +136,40 @@ def build_with_one_mask(images: str, mask: str, target: str, storage: Storage, *
 
     manifest = _write(_tables(rows(), target), _URI_ROWS, target, storage)
     return Built(manifest.rows, Unpaired(), _outside(target, images, mask.rpartition("/")[0]), aside, manifest.notes)
+
+
+def build_without_masks(images: str, target: str, storage: Storage, *, allow_unpaired: bool = False) -> Built:
+    """Write a manifest of the pictures in a folder or prefix, for a job that finds their masks; sample_id = path below it.
+
+    Raises:
+        ManifestError: there are no pictures.
+    """
+    aside = Aside()
+    listed = list(listed_pictures(images, storage, aside))
+    _refuse_names(aside, allow_unpaired)
+    base = _base(target)
+    table = pa.table(
+        {
+            "sample_id": pa.array([path for path, _ in listed], pa.string()),
+            "image": pa.array([_relative(uri, base) for _, uri in listed], pa.string()),
+            "mask": pa.nulls(len(listed), pa.string()),
+        }
+    )
+    manifest = _write([table] if listed else [], _URI_ROWS, target, storage)
+    return Built(manifest.rows, Unpaired(), _outside(target, images), aside, manifest.notes)
+
+
+def build_from_rows(rows: Sequence[dict[str, Any]], target: str, storage: Storage) -> Built:
+    """Write a manifest of rows with sample_id, image, mask, and whatever else should come along.
+
+    Raises:
+        ManifestError: no manifest can be made of them; nothing is written.
+    """
+    base = _base(target)
+    places = [{**row, **{name: _relative(row[name], base) for name in ("image", "mask")}} for row in rows]
+    manifest = _write([pa.Table.from_pylist(places)] if places else [], _URI_ROWS, target, storage)
+    folders = {row[name].rpartition("/")[0] for row in rows for name in ("image", "mask")}
+    return Built(manifest.rows, Unpaired(), _outside(target, *folders), notes=manifest.notes)
 
 
 def _refuse_names(aside: Aside, is_allowed: bool) -> None:

@@ -210,8 +210,14 @@ class FolderPairs:
 
 def listed_pictures(folder: str, storage: Storage, aside: Aside) -> Iterator[tuple[str, str]]:
     """Yield (path below the folder, URI) of every picture in a folder or prefix, in the store's order; count all else."""
-    for uri, path, _ in _listed(normalise(folder), PICTURE_SUFFIXES, storage, aside):
+    for path, uri, _ in identified_pictures(folder, storage, aside):
         yield path, uri
+
+
+def identified_pictures(folder: str, storage: Storage, aside: Aside) -> Iterator[tuple[str, str, str]]:
+    """Yield the same, and after each its identity, see `identity_of`."""
+    for uri, path, identity in _listed(normalise(folder), PICTURE_SUFFIXES, storage, aside):
+        yield path, uri, identity
 
 
 def _listed(

@@ -13,6 +13,7 @@ from repaint_batch.config import (
     SamplerConfig,
     StorageConfig,
 )
+from repaint_batch.errors import ConfigError
 from repaint_batch.storage import normalise
 
 
@@ -21,8 +22,8 @@ class CorpusConfig(Model):
 
     images: str
     """Folder or prefix of the pictures; a picture's path below it is its sample_id."""
-    masks: str
-    """Folder or prefix of their masks; may be the same."""
+    masks: str | None = None
+    """Folder or prefix of their masks; may be the same. None: `images.masks` says what is looked for in the pictures."""
     pattern: str = "{stem}"
     """Where a picture's mask is below `masks`, as for `repaint-batch manifest build`."""
 
@@ -57,8 +58,14 @@ class NightConfig(Model):
     storage: StorageConfig = StorageConfig()
 
     def job(self, manifest: str) -> JobConfig:
-        """Return the job over a manifest of pictures of the corpus."""
-        folders = (normalise(self.corpus.images), normalise(self.corpus.masks))
+        """Return the job over a manifest of pictures of the corpus.
+
+        Raises:
+            ConfigError: neither are there masks nor is it said what to look for.
+        """
+        if self.corpus.masks is None and self.images.masks is None:
+            raise ConfigError("corpus.masks: say where masks are, or in images.masks what to look for: {find: [scratches, dust]}")
+        folders = tuple(normalise(folder) for folder in (self.corpus.images, self.corpus.masks) if folder is not None)
         allow = tuple(dict.fromkeys((*self.storage.allow, *folders)))
         return JobConfig(
             input=InputConfig(manifest=manifest),

@@ -11,7 +11,7 @@ import hashlib
 import sqlite3
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from typing import Any
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig, fingerprint
-from repaint_batch.errors import ConfigError, RepaintBatchError
-from repaint_batch.manifest.pairing import FolderPairs, Unpaired
+from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError
+from repaint_batch.manifest.pairing import Aside, FolderPairs, Unpaired, identified_pictures
 from repaint_batch.nights.config import CorpusConfig
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
@@ -127,14 +127,11 @@ class Comparison:
             "create table to_run (sample_id text primary key, earlier_failures int) without rowid;"
             f"create table touched (sample_id text primary key, {', '.join(own)}) without rowid;"
         )
-        pairs = FolderPairs(corpus.images, corpus.masks, corpus.pattern, self._storage, scratch)
-        try:
-            self._unpaired = pairs.unpaired()
-            if pairs.aside.refused_count:
-                warnings.warn(f"left aside: {pairs.aside.refusal()}; rename them", stacklevel=2)
-            self._db.executemany("insert into listed values (?, ?, ?, ?, ?)", pairs.identified())
-        finally:
-            pairs.close()
+        if corpus.masks is None:
+            self._unpaired = Unpaired()
+            self._list_alone(corpus.images)
+        else:
+            self._list_pairs(corpus.images, corpus.masks, corpus.pattern, scratch)
         self._take_known(table)
         self.found = self._compare()
 
@@ -158,6 +155,26 @@ class Comparison:
         rows = [dict(row) for row in self._db.execute("select * from touched")]
         schema = pa.schema([("sample_id", pa.string()), ("image_identity", pa.string()), ("mask_identity", pa.string())])
         return pa.Table.from_pylist(rows, schema)
+
+    def _list_pairs(self, images: str, masks: str, pattern: str, scratch: Path) -> None:
+        pairs = FolderPairs(images, masks, pattern, self._storage, scratch)
+        try:
+            self._unpaired = pairs.unpaired()
+            self._list(pairs.identified())
+        finally:
+            pairs.close()
+        _warn_of(pairs.aside)
+
+    def _list_alone(self, images: str) -> None:
+        aside = Aside()
+        pictures = identified_pictures(images, self._storage, aside)
+        self._list((path, uri, None, identity, None) for path, uri, identity in pictures)
+        _warn_of(aside)
+        if not self._db.execute("select 1 from listed limit 1").fetchone():
+            raise ManifestError(f"{images}: no pictures there; check corpus.images")
+
+    def _list(self, rows: Iterable[tuple[str | None, ...]]) -> None:
+        self._db.executemany("insert into listed values (?, ?, ?, ?, ?)", rows)
 
     def _take_known(self, table: ResultsTable) -> None:
         if not table.exists():
@@ -199,6 +216,9 @@ class Comparison:
         ).fetchone()
         return Found(listed, to_run, skipped, self._unpaired, held, deleted)
 
+    def _digest(self, uri: str | None) -> str | None:
+        return uri and hashlib.sha256(self._storage.read(uri, self._job.images.max_bytes)).hexdigest()
+
     def _same_bytes(self, suspect: tuple[Row, Row]) -> tuple[Row, bool]:
         """Return a pair, and whether its sources have the bytes that its result was made from."""
         from repaint_batch.pipeline.stages import work_key
@@ -208,14 +228,20 @@ class Comparison:
         if known["status"] == "failed" or known["asked"] != self._asked:
             return row, False
         try:
-            limit = self._job.images.max_bytes
-            image, mask = (hashlib.sha256(self._storage.read(row[name], limit)).hexdigest() for name in ("image", "mask"))
+            image, mask = (self._digest(row[name]) for name in ("image", "mask"))
+            if image is None:
+                return row, False
         except RepaintBatchError:
             return row, False  # the job finds out, and says so in the row
         # The row has the seed of the candidate that was kept, its key that of the first.
         seeds = first_seeds(known["seed"], self._job.sampler.candidates)
         keys = (work_key({**known, "seed": seed}, image, mask, self._job) for seed in seeds)
         return row, known["work_key"] in keys
+
+
+def _warn_of(aside: Aside) -> None:
+    if aside.refused_count:
+        warnings.warn(f"left aside: {aside.refusal()}; rename them", stacklevel=4)
 
 
 def _halves(pair: sqlite3.Row) -> tuple[Row, Row | None]:

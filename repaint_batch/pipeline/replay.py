@@ -9,11 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pyarrow as pa
 import torch
 
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.inpainting.restorer import Restorer, Underway
-from repaint_batch.manifest import read_rows
+from repaint_batch.manifest import image_bytes_or_uri, read_rows
 from repaint_batch.pipeline.actor import load_for, restorer_for
 from repaint_batch.pipeline.job import Job, Row
 from repaint_batch.pipeline.sampling import sampled_here
@@ -130,7 +131,7 @@ def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = 
 
 def _recorded(output: str, sample_id: str, storage: Storage) -> Row:
     table = ResultsTable(output, storage)
-    columns = ("sample_id", "status", "error_class", "job_id", "row", "work_key", "output_sha256", "output_bytes")
+    columns = ("sample_id", "status", "error_class", "job_id", "row", "mask_uri", "work_key", "output_sha256", "output_bytes")
     found = list(table.rows(columns, [("sample_id", "=", sample_id)])) if table.exists() else []
     if not found:
         raise NothingToResume(f"{sample_id!r:.200}: no such row in {output}; check the sample_id")
@@ -138,7 +139,12 @@ def _recorded(output: str, sample_id: str, storage: Storage) -> Row:
 
 
 def _manifest_row(plan: Plan, row: Row, storage: Storage) -> Any:
-    return read_rows(plan.files, row["row"], row["row"] + 1, storage)
+    """Return a row of the manifest; in place of a mask that was found stands the one that was kept."""
+    rows = read_rows(plan.files, row["row"], row["row"] + 1, storage)
+    place = rows.column_names.index("mask")
+    if row["mask_uri"] is None or image_bytes_or_uri(rows["mask"][0].as_py()) != (None, None):
+        return rows
+    return rows.set_column(place, "mask", pa.array([row["mask_uri"]], pa.string()))
 
 
 def _reached(storage: Storage) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
 from repaint_batch.pipeline.guarding import guarded
 from repaint_batch.pipeline.job import PARCEL_BYTES, Job, Row
 from repaint_batch.pipeline.packing import put_windows, restored_of
-from repaint_batch.results.outputs import file_uri, write_tar
+from repaint_batch.results.outputs import file_uri, found_mask_uri, masks_prefix, write_tar
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
@@ -92,7 +92,8 @@ class _Reader:
     @classmethod
     def of(cls, job: Job, names: list[str]) -> "_Reader":
         config = job.config
-        policy = UriPolicy(job.plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
+        allow = (*config.storage.allow, masks_prefix(job.output))
+        policy = UriPolicy(job.plan.base, tuple(normalise(prefix) for prefix in allow))
         return cls(job, config, job.storage, policy, names)
 
     def read(self, values: Row, quarantined: str | None) -> Row:
@@ -112,7 +113,8 @@ class _Reader:
                 raise WorkerKilled(quarantined)
             check_id(values["sample_id"])
             for name in ("image", "mask"):
-                row[f"__{name}"] = self._bytes(row, name, values[name])
+                if name == "image" or self.config.images.masks is None or image_bytes_or_uri(values[name]) != (None, None):
+                    row[f"__{name}"] = self._bytes(row, name, values[name])
         return row
 
     def _bytes(self, row: Row, name: str, value: Any) -> bytes:
@@ -134,16 +136,42 @@ class _Reader:
 
 def _cut(row: Row, job: Job) -> None:
     config = job.config
-    image_sha256, mask_sha256 = (hashlib.sha256(row[name]).hexdigest() for name in ("__image", "__mask"))
-    row["work_key"] = work_key(row, image_sha256, mask_sha256, config)
+    image_sha256 = hashlib.sha256(row["__image"]).hexdigest()
+    if row.get("__mask") is None:
+        row["work_key"] = work_key(row, image_sha256, None, config)
+        _find(row, job)
+    else:
+        row["work_key"] = work_key(row, image_sha256, hashlib.sha256(row["__mask"]).hexdigest(), config)
     prepared = prepare(row["__image"], row["__mask"], config.images, job.resolution_px, config.output.format)
     row["width_px"], row["height_px"] = prepared.width_px, prepared.height_px
     row["output_format"], row["hole_fraction"] = prepared.format, prepared.hole_fraction
     put_windows(row, prepared)
 
 
-def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str, config: JobConfig) -> str:
-    """Return the hash of all that decides a row's result: sources, fingerprints and seed of the row, image settings."""
+def _find(row: Row, job: Job) -> None:
+    """Give a row without a mask the mask of what is found; it is kept once the row is encoded."""
+    from repaint_batch.damage.finding import NOTHING_FOUND, find_in, found_mask  # and torch, which others can do without
+
+    images = job.config.images
+    if images.masks is None:
+        raise AssertionError("a row without a mask has failed where none is to be found")
+    found, picture = find_in(row["__image"], images.masks, images)
+    row["__mask"] = found_mask(found, picture, images)
+    if found.hole.any():
+        row["mask_uri"] = found_mask_uri(job.output, row["__mask"])
+    else:
+        row["reason"] = NOTHING_FOUND
+
+
+def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str | None, config: JobConfig) -> str:
+    """Return the hash of all that decides a row's result: sources, fingerprints and seed of the row, image settings.
+
+    A mask that is found, None, is decided by how it is looked for.
+    """
+    if mask_sha256 is None and config.images.masks is not None:
+        from repaint_batch.damage.finding import finder_fingerprint
+
+        mask_sha256 = finder_fingerprint(config.images.masks)
     decides = [row[name] for name in ("prior_fingerprint", "sampler_fingerprint", "seed", "sample_id")]
     settings = [PLAN, config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
     if config.output.provenance != "none":
@@ -179,8 +207,10 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
     else:
         data, row["known_pixels_equal"], row["nfe"] = row["__image"], True, 0
         row["largest_known_difference"], row["dropped"] = 0.0, []
-        status, reason = "skipped", "the mask has no hole; the picture passes through unchanged"
+        status, reason = "skipped", row["reason"] or "the mask has no hole; the picture passes through unchanged"
     row["output_sha256"], row["output_bytes"] = hashlib.sha256(data).hexdigest(), len(data)
+    if status == "ok" and (row["mask_uri"] or "").startswith(masks_prefix(job.output)):
+        storage.create(row["mask_uri"], row["__mask"])
     if config.output.images == "files":
         row["output_uri"] = file_uri(job.output, row, job.plan.base)
         storage.write(row["output_uri"], data)

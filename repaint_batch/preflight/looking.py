@@ -48,7 +48,8 @@ class _Looker:
         except SampleError as error:
             return Look(sample_id, row, "long id", str(error))
         try:
-            image, mask = self._bytes(values, "image"), self._bytes(values, "mask")
+            image = self._bytes(values, "image")
+            mask = self._mask(values, image)
             pages = read_pages(image, self.config.images)
             picture = pages[0]
             keep_masks = read_keep_masks(mask, pages, self.config.images)
@@ -80,6 +81,16 @@ class _Looker:
         assert self.resolution_px is not None, "there is a plan"
         window, keep_mask = first_window(pages, plan, self.config.images, self.resolution_px)
         return window.astype(np.float16), keep_mask
+
+    def _mask(self, values: dict[str, Any], image: bytes) -> bytes:
+        """Return a row's mask, or that of what is found in it."""
+        images = self.config.images
+        if images.masks is None or image_bytes_or_uri(values["mask"]) != (None, None):
+            return self._bytes(values, "mask")
+        from repaint_batch.damage.finding import find_in, found_mask  # and torch, which a look can do without
+
+        found, picture = find_in(image, images.masks, images)
+        return found_mask(found, picture, images)
 
     def _bytes(self, values: dict[str, Any], name: str) -> bytes:
         data, uri = image_bytes_or_uri(values[name])

@@ -34,6 +34,18 @@ _SEGMENT_BYTES = 200
 _NAME_BYTES = 700
 """S3 takes keys of 1024, and the output's own prefix comes before."""
 _FOLDER = "images"
+_MASKS = "masks"
+
+
+def masks_prefix(output: str) -> str:
+    """Return where the masks are kept that were found by a job."""
+    return join(normalise(output), _MASKS)
+
+
+def found_mask_uri(output: str, mask: bytes) -> str:
+    """Return where one of them is kept: by its contents, so that a second attempt writes the same."""
+    digest = hashlib.sha256(mask).hexdigest()
+    return join(masks_prefix(output), digest[:2], f"{digest}.png")
 
 
 def name_of(text: str, picture_format: str) -> str:

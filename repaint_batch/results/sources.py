@@ -7,7 +7,7 @@ from typing import Any
 
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
-from repaint_batch.results.outputs import read_output
+from repaint_batch.results.outputs import masks_prefix, read_output
 from repaint_batch.results.plan import Plan
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
@@ -28,7 +28,7 @@ class Sources:
     def __init__(self, output: str, storage: Storage, plans: Sequence[Plan]) -> None:
         self._output, self._storage = normalise(output), storage
         self._plans = {plan.job_id: plan for plan in plans}
-        self._policies = {plan.job_id: _policy(plan) for plan in plans}
+        self._policies = {plan.job_id: _policy(plan, self._output) for plan in plans}
         self._limits = {plan.job_id: plan.job_config().images.max_bytes for plan in plans}
         self._lock = Lock()
         self._shards: OrderedDict[tuple[str, int], dict[str, Row]] = OrderedDict()
@@ -77,5 +77,6 @@ class Sources:
         return self._shards[key]
 
 
-def _policy(plan: Plan) -> UriPolicy:
-    return UriPolicy(plan.base, tuple(normalise(prefix) for prefix in plan.job_config().storage.allow))
+def _policy(plan: Plan, output: str) -> UriPolicy:
+    allow = (*plan.job_config().storage.allow, masks_prefix(output))
+    return UriPolicy(plan.base, tuple(normalise(prefix) for prefix in allow))

@@ -22,7 +22,7 @@ from repaint_batch.images.paging import read_job
 from repaint_batch.images.witness import largest_known_difference
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.results.history import removed_ids
-from repaint_batch.results.outputs import read_output
+from repaint_batch.results.outputs import masks_prefix, read_output
 from repaint_batch.results.plan import Plan, load_plans, load_withdrawn
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, UriPolicy, normalise
@@ -167,7 +167,8 @@ class _Verifier:
     def _check_rows(self, plan: Plan, start: int, rows: Sequence[Row], values: dict[str, Row]) -> None:
         """Check rows of a shard, each for itself. `values`: of its manifest, by id; `start`: number of the first of them."""
         config = plan.job_config()
-        policy = UriPolicy(plan.base, tuple(normalise(prefix) for prefix in config.storage.allow))
+        allow = (*config.storage.allow, masks_prefix(self._output))
+        policy = UriPolicy(plan.base, tuple(normalise(prefix) for prefix in allow))
         places = {sample_id: start + number for number, sample_id in enumerate(values)}
         for row in rows:
             self._found.rows[row["status"]] += 1
@@ -177,6 +178,8 @@ class _Verifier:
             if values and row["sample_id"] not in values:
                 continue  # foreign, which is said above
             source = values.get(row["sample_id"]) or {"image": row["image_uri"], "mask": row["mask_uri"]}
+            if image_bytes_or_uri(source["mask"]) == (None, None):  # it was found
+                source = {**source, "mask": row["mask_uri"]}
             for kind, message in self._wrong(row, source, config, policy):
                 self._add(kind, row["sample_id"], message)
 

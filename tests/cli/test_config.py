@@ -27,7 +27,7 @@ def test_the_reference_of_training_is_a_config_too(capsys: pytest.CaptureFixture
 def test_the_reference_of_a_night_is_a_config_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["config", "night"]) == 0
     printed = parse_config(yaml.safe_load(capsys.readouterr().out), NightConfig, "printed")
-    corpus = CorpusConfig(images="pictures", masks="masks")
+    corpus = CorpusConfig(images="pictures")
     assert printed == NightConfig(corpus=corpus, output=OutputConfig(uri="restored"))
 
 

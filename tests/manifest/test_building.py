@@ -20,6 +20,7 @@ from repaint_batch.manifest.building import (
     build_from_folders,
     build_from_parquet,
     build_with_one_mask,
+    build_without_masks,
 )
 from repaint_batch.manifest.pairing import mask_path
 from repaint_batch.schema import IMAGE_STRUCT
@@ -44,6 +45,14 @@ def fill(place: Place, *names: str) -> None:
 def built_rows(uri: str, storage: Storage) -> list[dict[str, Any]]:
     manifest = open_manifest(uri, storage)
     return read_rows(manifest.files, 0, manifest.rows, storage).to_pylist()
+
+
+def test_pictures_without_masks(local_place: Place) -> None:
+    fill(local_place, "photos/b.png", "photos/a.jpg", "photos/notes.txt")
+    uri = join(local_place.uri, "m.parquet")
+    assert build_without_masks(join(local_place.uri, "photos"), uri, local_place.storage).rows == 2
+    found = {row["sample_id"]: (row["image"], row["mask"]) for row in built_rows(uri, local_place.storage)}
+    assert found == {"a.jpg": ("photos/a.jpg", None), "b.png": ("photos/b.png", None)}
 
 
 def test_pairs_by_name_whatever_the_order(place: Place) -> None:

@@ -1,11 +1,16 @@
 """Why a row runs, and why not."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
-from repaint_batch.nights.corpus import asked_for, why_run
+from repaint_batch.errors import ConfigError
+from repaint_batch.nights.config import CorpusConfig, NightConfig
+from repaint_batch.nights.corpus import Comparison, asked_for, why_run
+from repaint_batch.results.table import ResultsTable
+from repaint_batch.storage import Storage
 
 JOB = JobConfig(input=InputConfig(manifest="m.parquet"), output=OutputConfig(uri="out"))
 ASKED = asked_for("prior", "sampler", JOB)
@@ -32,6 +37,26 @@ KNOWN = {**LISTED, "status": "ok", "asked": ASKED, "earlier_failures": 0}
 def test_why(listed: dict[str, Any], known: dict[str, Any] | None, runs: bool, why: str) -> None:
     row = None if known is None else {**KNOWN, **known}
     assert why_run({**LISTED, **listed}, row, ASKED, tries=3) == (runs, why)
+
+
+def test_pictures_alone_are_a_corpus_too(tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.jpg", "notes.txt"):
+        (tmp_path / "pictures" / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / "pictures" / name).write_bytes(b"x")
+    (tmp_path / "scratch").mkdir()
+    corpus = CorpusConfig(images=str(tmp_path / "pictures"))
+    comparison = Comparison(corpus, ResultsTable(str(tmp_path / "out"), Storage()), JOB, ASKED, 3, tmp_path / "scratch")
+    (rows,) = comparison.manifest("night")
+    assert (rows["sample_id"].to_pylist(), rows["mask"].to_pylist()) == (["a.png", "b/c.jpg"], [None, None])
+    comparison.close()
+
+
+def test_a_night_is_told_where_masks_are_or_what_to_look_for() -> None:
+    values = {"corpus": {"images": "pictures"}, "output": {"uri": "out"}}
+    with pytest.raises(ConfigError, match="masks"):
+        NightConfig.model_validate(values).job("m.parquet")
+    found = NightConfig.model_validate({**values, "images": {"masks": {"find": ["dust"]}}}).job("m.parquet")
+    assert found.images.masks is not None
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a look finds in corpora with one thing wrong each."""
 
+import io
 import random
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from repaint_batch.images.restoration import prepare
 from repaint_batch.manifest import open_manifest
@@ -16,9 +18,10 @@ from repaint_batch.preflight.looking import _sampled, preflight
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, hole, job, picture, rows, write_manifest
+from ..damage.torn import torn
 
 
-def inline(data: bytes) -> dict[str, Any]:
+def inline(data: bytes | None) -> dict[str, Any]:
     return {"bytes": data, "path": None}
 
 
@@ -42,6 +45,19 @@ def test_a_sound_corpus_has_no_warnings_and_exact_totals(place: Place) -> None:
     assert alone > 1
     assert (found.windows, found.windows_margin, found.whole) == (alone + 4, 0, True)
     assert found.hole_fraction == pytest.approx((4 * 0.25 + 50 / 3600) / 5)
+
+
+def test_what_would_be_found_is_shown(local_place: Place) -> None:
+    corpus = rows(2)
+    for number in range(2):
+        corpus[number] |= {"image": inline(torn(number, is_torn=number == 0)), "mask": inline(None)}
+    images = {"masks": {"find": ["edges"]}}
+    config = job(local_place, write_manifest(local_place, corpus), "unused", images=images)
+    found = preflight(config, open_manifest(config.input.manifest, local_place.storage), local_place.storage, drawn=2)
+    assert (found.failing, len(found.thumbnails)) == (0, 2)
+    assert 0 < found.hole_fraction < 0.1
+    reds = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[0, 0, 0] for _, data in sorted(found.thumbnails)]
+    assert reds[0] > 200 > reds[1]
 
 
 def faulty(name: str) -> dict[str, Any]:

@@ -1,0 +1,106 @@
+"""Commands over masks: finding what is damaged."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from repaint_batch.config import ComputeConfig, DamageKind, FindConfig, ImagesConfig, StorageConfig, parse_config
+from repaint_batch.errors import ManifestError
+from repaint_batch.storage import Storage, UriPolicy, normalise
+
+if TYPE_CHECKING:
+    from repaint_batch.pipeline.finding import Listed
+
+app = typer.Typer(help="Find what is damaged in pictures.", no_args_is_help=True)
+console = Console(soft_wrap=True, highlight=False)
+_NAMED = 5
+
+
+@app.callback()
+def _masks() -> None:
+    """Find what is damaged in pictures."""
+
+
+@app.command()
+def find(
+    to: Annotated[str, typer.Option(help="Manifest to write, NAME.parquet, on disk or s3://; masks go beside it.")],
+    images: Annotated[str | None, typer.Option(help="Folder or s3:// prefix of pictures.")] = None,
+    manifest: Annotated[str | None, typer.Option(help="Or a manifest; its masks are not looked at.")] = None,
+    kinds: Annotated[
+        list[str] | None, typer.Option("--find", help="scratches, dust, transport, overlay or edges; may be given several times.")
+    ] = None,
+    false_marks: Annotated[
+        float, typer.Option(help="Sensitivity: false marks per megapixel of photographs without damage.")
+    ] = FindConfig.model_fields["false_marks_per_megapixel"].default,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to join (or RAY_ADDRESS); otherwise a local one.")] = None,
+    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")] = None,
+) -> int:
+    """Write masks of what is damaged, and a manifest of the damaged pictures; a clean picture gets nothing.
+
+    Stopped and started again, it goes on. Overlays need 8 pictures of one size or more.
+
+    Example: repaint-batch masks find --images photos --find scratches --find dust --to photos/found/manifest.parquet
+    """
+    from repaint_batch.manifest.building import build_from_rows
+    from repaint_batch.pipeline.finding import Search, find_masks
+
+    asked: list[DamageKind] | list[str] = kinds or ["scratches", "dust"]
+    values = {"find": asked, "false_marks_per_megapixel": false_marks}
+    settings = parse_config(values, FindConfig, "masks find")
+    if not normalise(to).lower().endswith(".parquet"):
+        raise ManifestError(f"{to}: a manifest's name must end in .parquet")
+    store = StorageConfig(endpoint_url=endpoint_url)
+    storage = Storage(store)
+    folder = normalise(to).rpartition("/")[0]
+    rows = _listed(images, manifest, folder, storage)
+    search = Search(settings, ImagesConfig(), store, folder)
+    with console.status(f"0 of {len(rows):,} pictures") as status:
+        found = find_masks(
+            rows, search, ComputeConfig(address=address), lambda done: status.update(f"{done:,} of {len(rows):,} pictures")
+        )
+    damaged = [row for row in found if row["mask"]]
+    failed = [row for row in found if row["reason"]]
+    for kind in settings.find:
+        console.print(f"{kind:<10} {sum(kind in row['kinds'] for row in damaged):,} pictures")
+    console.print(f"clean      {len(found) - len(damaged) - len(failed):,} pictures")
+    for row in failed[:_NAMED]:
+        console.print(f"[yellow]not looked at:[/] {escape(row['sample_id'])}: {escape(row['reason'])}")
+    if len(failed) > _NAMED:
+        console.print(f"[yellow]and {len(failed) - _NAMED:,} more[/]")
+    if damaged:
+        built = build_from_rows([{k: v for k, v in row.items() if k != "reason"} for row in damaged], to, storage)
+        console.print(f"{built.rows:,} rows in {escape(to)}")
+        if built.outside:
+            allow = f"storage.allow: [{', '.join(built.outside)}]"
+            console.print(f"rows lie outside the manifest's folder; set {escape(allow)}")
+    else:
+        console.print("no damage found; no manifest was written")
+    return 3 if failed else 0
+
+
+def _listed(images: str | None, manifest: str | None, folder: str, storage: Storage) -> "list[Listed]":
+    """Return the pictures of a folder or manifest, in the order of their ids."""
+    from repaint_batch.manifest import image_bytes_or_uri, open_manifest, read_rows
+    from repaint_batch.manifest.pairing import Aside, identified_pictures
+    from repaint_batch.pipeline.finding import Listed
+
+    if (images is None) == (manifest is None):
+        raise ManifestError("say where pictures come from with exactly one of --images and --manifest")
+    if images is not None:
+        own = tuple(f"{folder}/{name}/" for name in ("masks", "found"))  # of an earlier search
+        listed = (Listed(*row) for row in identified_pictures(images, storage, Aside()))
+        rows = sorted((row for row in listed if not row.uri.startswith(own)), key=lambda row: row.sample_id)
+        if not rows:
+            raise ManifestError(f"{images}: no pictures there; check --images")
+        return rows
+    opened = open_manifest(str(manifest), storage)
+    policy = UriPolicy(opened.base)
+    rows = []
+    for values in read_rows(opened.files, 0, opened.rows, storage).select(["sample_id", "image"]).to_pylist():
+        _, uri = image_bytes_or_uri(values["image"])
+        if uri is None:
+            raise ManifestError(f"{manifest}: row {values['sample_id']} holds its picture itself; masks find needs URIs")
+        rows.append(Listed(str(values["sample_id"]), policy.resolve(uri), opened.fingerprint))
+    return rows
