@@ -40,6 +40,7 @@ from tests.planting import when_imported  # noqa: E402
 _STEP_S = 0.05
 _SIDE_PX = 256
 _PHOTO_PX = (4000, 3000)
+_KINDS = {b"Inpainter": "inpainter", b"ReadUnitSource": "reader", b"Write": "writer"}
 
 
 def stand_in() -> None:
@@ -174,10 +175,10 @@ def run_one(path: str) -> None:
     config = JobConfig.model_validate_json(Path(path).read_text())
     env = {"worker_process_setup_hook": "measure_slots.stand_in", "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}
     ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=env,
+        "local", num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR", runtime_env=env,
         object_store_memory=512 * 2**20,
     )  # fmt: skip
-    peaks = {"worker": 0, "store": 0}
+    peaks = {"inpainter": 0, "reader": 0, "writer": 0, "store": 0}
     threading.Thread(target=_watch, args=(peaks,), daemon=True).start()
     started = time.monotonic()
     summary = run_job(config, progress)
@@ -194,25 +195,26 @@ def run_one(path: str) -> None:
         "said_calls": cost.calls / usage.calls,
         "said_seconds": (cost.gpu_hours or 0.0) * 3600 / usage.span_s,
         "seconds": seconds,
-        "worker_peak_mib": peaks["worker"] >> 20,
-        "store_peak_mib": peaks["store"] >> 20,
+        **{f"{name}_peak_mib": size >> 20 for name, size in peaks.items()},
         **summary.counts,
     }
     print(json.dumps({name: round(value, 4) if isinstance(value, float) else value for name, value in figures.items()}))
 
 
 def _watch(peaks: dict[str, int]) -> None:
-    """Note the most that a worker of Ray's holds by itself, and that the object store holds."""
+    """Note the most that a worker of Ray's holds by itself while it is what it says, and that the object store holds."""
     import ray
 
     while True:
         for status in Path("/proc").glob("[0-9]*/status"):
             try:
-                if not (status.parent / "cmdline").read_bytes().startswith(b"ray::"):
+                title = (status.parent / "cmdline").read_bytes()
+                kind = next((kind for mark, kind in _KINDS.items() if title.startswith(b"ray::") and mark in title), None)
+                if kind is None:
                     continue
                 lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
                 own = int(lines["RssAnon"].split()[0]) << 10  # what it shares with the object store left out
-                peaks["worker"] = max(peaks["worker"], own)
+                peaks[kind] = max(peaks[kind], own)
             except (OSError, KeyError):
                 continue
         try:

@@ -26,12 +26,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from repaint_batch.config import ImagesConfig
 from repaint_batch.evaluate.memory import PeakMemory
 from repaint_batch.images.restoration import prepare
-from repaint_batch.inpainting import RePaintPipeline
+from repaint_batch.inpainting.engine import Engine
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.path import Move, Undo
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler
+from repaint_batch.sampler.slots import Chain
 
 DEPRECATED = "diffusers"
 """Name of the engine that others are compared with."""
@@ -235,7 +236,7 @@ class Contest:
     Attributes:
         windows: one batch.
         stretch: of the schedule.
-        engines: by name; each a pipeline around a `TimedNetwork`, and what runs it.
+        engines: by name; each a `TimedNetwork`, and what runs it with all that is around it.
     """
 
     windows: Windows
@@ -257,12 +258,14 @@ class Contest:
         self.engines[DEPRECATED] = timed, lambda: pipeline(self.windows.known, keep, **settings)
 
     def add(self, name: str, prior: LoadedPrior, sampler: Sampler | None = None) -> None:
-        """Enter the pipeline of this package around `prior`, with the stretch or a sampler of its own."""
-        timed = TimedNetwork(prior.network)
-        pipeline = RePaintPipeline.from_prior(replace(prior, network=timed))
-        chosen, batch = sampler or self.stretch, len(self.windows.keys)
-        known, keep, keys = self.windows.known, self.windows.keep_mask, self.windows.keys
-        self.engines[name] = timed, lambda: pipeline.restore(known, keep, keys, sampler=chosen, batch_windows=batch)
+        """Enter the engine of this package around `prior`, with the stretch or a sampler of its own."""
+        timed, known = TimedNetwork(prior.network), self.windows.known.cpu()
+        windows = list(zip(self.windows.keys, known, self.windows.keep_mask.cpu(), strict=True))
+        # Launched one by one, since a recorded step does not call the network, and its stopwatch would stand still.
+        size_px = known.shape[2], known.shape[3]
+        prior = replace(prior, network=timed)
+        engine = Engine(prior, sampler or self.stretch, len(windows), size_px=size_px, recorded=False)
+        self.engines[name] = timed, lambda: engine.run([Chain(*window) for window in windows])
 
     def run(self, rounds: int, report: Callable[[str], None] = lambda line: None) -> dict[str, EngineCost]:
         """Return the cost of every engine, measured in `rounds` turns; a first one warms them up and does not count."""

@@ -1,12 +1,13 @@
 """Slots fed from a queue: as long as chains wait, no slot is empty.
 
-The queue is ordered by age of the picture, so that pictures come out as they came in. Where memory runs out and the owner
+The queue is ordered by whoever fills it, see `restorer`. Where memory runs out and the owner
 left the number of windows to the device, half the slots are given up and their chains go on from their states.
 """
 
 import heapq
 import itertools
 import logging
+import math
 from collections.abc import Sequence
 
 import torch
@@ -29,10 +30,12 @@ class Engine:
         size_px: (H, W) of windows; by default the prior's own.
         labelled: whether chains bring classes; otherwise all are of the prior's default one, if it has classes.
         may_shrink: go on with half the slots when memory runs out, instead of raising.
+        recorded: replay steps as CUDA graphs, where they can be; a network that counts its calls sees none of them.
 
     Attributes:
         calls: network calls so far.
         used: slots that held a chain, summed over calls.
+        fed: calls, and slots used, up to the last call beside which a chain waited for a slot.
 
     Raises:
         PriorError: the prior needs a class and has no default.
@@ -47,13 +50,15 @@ class Engine:
         size_px: tuple[int, int] | None = None,
         labelled: bool = False,
         may_shrink: bool = False,
+        recorded: bool = True,
     ) -> None:
-        self._prior, self._labelled, self._may_shrink = prior, labelled, may_shrink
+        self._prior, self._labelled, self._may_shrink, self._recorded = prior, labelled, may_shrink, recorded
         self._table = sampler.table(prior.schedule, fixed_large_variance=prior.fixed_large_variance)
         self._size_px = size_px or (prior.resolution_px, prior.resolution_px)
-        self._queue: list[tuple[int, int, Chain]] = []
+        self._queue: list[tuple[float, int, Chain]] = []
         self._numbers = itertools.count()
         self._calls = self._used = 0
+        self.fed = (0, 0)
         self._slots = self._made(batch_windows)
 
     def _made(self, count: int) -> Slots:
@@ -69,7 +74,7 @@ class Engine:
             labels=prior.labels,
             guidance=prior.guidance,
             compiled=prior.compiled,
-            recorded=True,
+            recorded=self._recorded,
         )
 
     @property
@@ -95,11 +100,15 @@ class Engine:
         """Whether nothing waits and nothing is under way."""
         return not self._queue and self._slots.is_empty
 
-    def enqueue(self, chain: Chain, age: int = 0) -> None:
-        """Take a chain; those of lower `age` first, then in order."""
+    def steps_of(self, *, drafted: bool) -> int:
+        """Return the steps of a chain, which are fewer where it starts from a draft."""
+        return len(self._table) - (self._table.entry if drafted else 0)
+
+    def enqueue(self, chain: Chain, rank: float = 0) -> None:
+        """Take a chain; those of lower `rank` first, then in order."""
         if not self._labelled:
             chain.label = self._label
-        heapq.heappush(self._queue, (age, next(self._numbers), chain))
+        heapq.heappush(self._queue, (rank, next(self._numbers), chain))
 
     def step(self) -> list[Chain]:
         """Fill free slots, take one step, and return the chains that have come out.
@@ -111,7 +120,10 @@ class Engine:
             self._fill()
             if all(chain is None for chain in self._slots.chains):
                 return self._slots.drain()
-            return self._slots.step()
+            done = self._slots.step()
+            if self._queue:
+                self.fed = self.calls, self.used
+            return done
         except RuntimeError as error:  # its traceback holds tensors: what fits shows only once that is gone
             if not ran_out(error):
                 raise
@@ -120,11 +132,11 @@ class Engine:
         return self._shrink()
 
     def _fill(self) -> None:
-        oldest = heapq.nsmallest(len(self._slots.free), self._queue)
-        if oldest:
-            self._slots.put([chain for _, _, chain in oldest])
+        first = heapq.nsmallest(len(self._slots.free), self._queue)
+        if first:
+            self._slots.put([chain for _, _, chain in first])
         # Only now: where memory runs out in between, they wait on.
-        for _ in oldest:
+        for _ in first:
             heapq.heappop(self._queue)
 
     def _shrink(self) -> list[Chain]:
@@ -136,7 +148,7 @@ class Engine:
             torch.cuda.empty_cache()  # blocks that are cached for the larger shape fit no smaller one
         self._slots = self._made(count // 2)
         for chain in taken:
-            heapq.heappush(self._queue, (-1, next(self._numbers), chain))
+            heapq.heappush(self._queue, (-math.inf, next(self._numbers), chain))
         return done
 
     def run(self, chains: Sequence[Chain]) -> None:

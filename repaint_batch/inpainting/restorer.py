@@ -2,11 +2,15 @@
 
 A window is ready as soon as those that it builds on have been restored: its draft, and the neighbours whose pixels it is given.
 So windows of any picture, round and candidate share the batch, and a picture's next ones need not wait for other pictures.
+
+Of windows that are ready those go first whose picture came early and that many steps follow, one after the other: by the call at
+which it came minus those steps. So long rows of windows are begun early, and none is left to run alone in the end; and a picture
+is not overtaken by those that come later than it takes by itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -58,7 +62,7 @@ class Saved:
     """What an interrupted restoration of a picture had done.
 
     Attributes:
-        restored: (R, R, 3) float32 of the windows that had ended, by number.
+        restored: (n, 3) float32 hole pixels of the windows that had ended, by number.
         states: position and (3, R, R) float32 state of those under way, by number.
     """
 
@@ -72,6 +76,30 @@ def nfe_of(plan: Sequence[Window], sampler: Sampler) -> int:
     return sampler.nfe * (len(plan) - late) + (sampler.entry_nfe * late if late else 0)
 
 
+def longest_paths(needs: Sequence[set[int]], steps: Sequence[int]) -> list[int]:
+    """Return, for every window, the steps from its start to the end of the last that cannot start before it ends.
+
+    Args:
+        needs: of every window those that end before it starts, see `needs_of`.
+        steps: of every window its own.
+    """
+    followers: list[list[int]] = [[] for _ in needs]
+    for number, need in enumerate(needs):
+        for earlier in need:
+            followers[earlier].append(number)
+    missing = [len(need) for need in needs]
+    order = [number for number, count in enumerate(missing) if not count]
+    for number in order:  # it grows meanwhile
+        for later in followers[number]:
+            missing[later] -= 1
+            if not missing[later]:
+                order.append(later)
+    paths = list(steps)
+    for number in reversed(order):
+        paths[number] += max((paths[later] for later in followers[number]), default=0)
+    return paths
+
+
 def needs_of(plan: Sequence[Window], given_by: Sequence[Sequence[int]]) -> list[set[int]]:
     """Return, for every window, the numbers of those that end before it starts: its draft, and its donors `given_by`."""
     needs = [set(others) for others in given_by]
@@ -81,38 +109,68 @@ def needs_of(plan: Sequence[Window], given_by: Sequence[Sequence[int]]) -> list[
     return needs
 
 
+class RestoredWindows(Sequence[np.ndarray | None]):
+    """Windows that have ended, of which the pixels of holes are kept: all others are the picture's.
+
+    Attributes:
+        pixels: (n, 3) float32 of every window that has ended, None of the others.
+    """
+
+    def __init__(self, picture: Unrestored) -> None:
+        self._picture = picture
+        self.pixels: list[np.ndarray | None] = [None] * len(picture.plan)
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, number: Any) -> Any:
+        pixels = self.pixels[number]
+        if pixels is None:
+            return None
+        window = np.array(self._picture.windows[number], np.float32)
+        window[~self._picture.keep_mask[number]] = pixels
+        return window
+
+
 class Underway:
     """A picture that is being restored.
 
     Args:
         picture: its windows.
-        age: pictures of lower age go first.
         saved: what an earlier, interrupted run had done.
 
     Attributes:
         restored: (R, R, 3) float32 in [-1, 1] of every window that has ended, None of the others.
     """
 
-    def __init__(self, picture: Unrestored, age: int, saved: Saved | None = None) -> None:
-        self.picture, self.age = picture, age
+    def __init__(self, picture: Unrestored, saved: Saved | None = None) -> None:
+        self.picture = picture
         self._saved = saved or Saved()
-        self.restored: list[np.ndarray | None] = [None] * len(picture.plan)
+        self.restored = RestoredWindows(picture)
         self._donors = donors(picture.plan, picture.keep_mask.shape[1])
         self._needs = needs_of(picture.plan, self._donors)
         self._unstarted = set(range(len(picture.plan)))
         self._missing = len(picture.plan)
         for number, pixels in self._saved.restored.items():
             self._unstarted.discard(number)
-            self.end(number, pixels)
+            self._end(number, pixels)
 
     @property
     def is_done(self) -> bool:
         """Whether every window has ended."""
         return self._missing == 0
 
-    def end(self, number: int, pixels: np.ndarray) -> None:
+    def paths(self, engine: Engine) -> list[int]:
+        """Return of every window how many steps follow one after the other from its start on."""
+        steps = [engine.steps_of(drafted=window.parent is not None) for window in self.picture.plan]
+        return longest_paths(self._needs, steps)
+
+    def end(self, number: int, window: np.ndarray) -> None:
         """Take a restored window, (R, R, 3) float32."""
-        self.restored[number] = pixels
+        self._end(number, window[~self.picture.keep_mask[number]])
+
+    def _end(self, number: int, pixels: np.ndarray) -> None:
+        self.restored.pixels[number] = pixels
         self._missing -= 1
         for need in self._needs:
             need.discard(number)
@@ -154,7 +212,7 @@ class Restorer:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._owners: dict[Chain, tuple[Underway, int]] = {}
-        self._ages = 0
+        self._ranks: dict[Underway, list[int]] = {}
         self._whole: list[Underway] = []
 
     @property
@@ -163,18 +221,19 @@ class Restorer:
         return not self._owners and not self._whole
 
     def add(self, picture: Unrestored, saved: Saved | None = None) -> Underway:
-        """Take a picture, and what an interrupted run had done of it; older ones go first."""
-        underway = Underway(picture, self._ages, saved)
-        self._ages += 1
+        """Take a picture, and what an interrupted run had done of it."""
+        underway = Underway(picture, saved)
         if underway.is_done:
             self._whole.append(underway)
-        self._start(underway)
+        else:
+            self._ranks[underway] = [self.engine.calls - path for path in underway.paths(self.engine)]
+            self._start(underway)
         return underway
 
     def _start(self, underway: Underway) -> None:
         for number, chain in underway.start():
             self._owners[chain] = underway, number
-            self.engine.enqueue(chain, underway.age)
+            self.engine.enqueue(chain, self._ranks[underway][number])
 
     def step(self) -> list[Underway]:
         """Take one step; return the pictures that were finished by it.
@@ -186,9 +245,10 @@ class Restorer:
         for chain in self.engine.step() if self._owners else []:
             underway, number = self._owners.pop(chain)
             assert chain.restored is not None  # it has come out
-            underway.end(number, np.ascontiguousarray(chain.restored.numpy().transpose(1, 2, 0)))
+            underway.end(number, chain.restored.numpy().transpose(1, 2, 0))
             self._start(underway)
             if underway.is_done:
+                del self._ranks[underway]
                 finished.append(underway)
         return finished
 

@@ -116,18 +116,17 @@ class Inpainter:
         if not rows:
             return work
         loop = self._engine_loop()
-        loop.wait_for_room()
-        sampled = {number: self._sampled(row) for number, row in rows.items()}
-        loop.restore(list(sampled.values()))
+        windows = self._job.config.sampler.candidates * sum(row["windows"] for row in rows.values())
+        sampled = loop.restore(lambda: [self._sampled(row) for row in rows.values()], windows)
         done = {
-            number: Done(one.underway, is_saved=one.state is not None and one.state.is_saved)
-            for number, one in sampled.items()
+            place: Done(one.underway, is_saved=one.state is not None and one.state.is_saved)
+            for place, one in zip(rows, sampled, strict=True)
         }
         return filled(work, rows, done, self._job, self._worker, loop.usage().evaluation_s)
 
     def _sampled(self, row: Row) -> Sampled:
         pictures = pictures_of(self._job, row)
         # Results of another number of windows in a call differ by rounding: a state is used where that is the same.
-        state = self._inflight.state_of(row["row"], fingerprint(row["work_key"], self._job.config.compute.batch_windows))
+        state = self._inflight.state_of(row["row"], fingerprint(row["work_key"], self._job.config.compute.batch_windows, "holes"))
         saved = self._inflight.load(state, len(pictures)) if row["__saved"] else None
         return Sampled(row["row"], pictures, state, saved)

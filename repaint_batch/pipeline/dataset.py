@@ -47,6 +47,7 @@ _CALLS = 16
 """Parcels that an actor works on at once: enough that windows wait for every slot, also where parcels are small."""
 _QUEUED = 8
 """Parcels that wait at an actor beyond those."""
+_STORE_SHARE = 0.9  # of Ray's object store, that parcels may take
 _FULL_QUEUE = 0.8  # share of an actor's parcels from which it counts as full
 
 
@@ -101,8 +102,7 @@ def read_unit(job: Job, unit: Unit, coordinator: Any) -> Iterator[pa.Table]:
     with told(job, unit.start, unit.stop, Ear(coordinator)):
         quarantined = job.quarantine.of_shard(unit.start // job.plan.shard_rows)
         rows = read_rows(job.plan.files, unit.start, unit.stop, job.storage)
-        for parcel in decode(rows, job, unit.start, quarantined, unit.saved):
-            yield packed(parcel)
+        yield from map(packed, decode(rows, job, unit.start, quarantined, unit.saved))
 
 
 class CommitSink(Datasink[list[int]]):  # type: ignore[misc]
@@ -174,6 +174,8 @@ def run_units(
     rows = sum(unit.stop - unit.start for unit in units)
     context = DataContext.get_current()
     context.target_max_block_size = 1  # every parcel is a block of its own
+    # By default half of the store stays empty, and large parcels wait outside of actors that have nothing else to do.
+    context.override_object_store_memory_limit_fraction = _STORE_SHARE
     context.enable_progress_bars = False
     context.execution_options.verbose_progress = False
     # The table says what came through. Ray's own retries would go on for ever with a parcel that kills its worker.

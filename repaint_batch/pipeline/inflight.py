@@ -93,7 +93,7 @@ class InFlight:
 
         Args:
             state: of the row.
-            ended: of every candidate all windows that have ended, (R, R, 3) float32, by number.
+            ended: of every candidate the (n, 3) float32 hole pixels of all windows that have ended, by number.
             chains: of every candidate position and state of the windows under way, by number.
         """
         new = {

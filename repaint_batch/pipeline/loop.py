@@ -58,6 +58,7 @@ _Snapshot = tuple[RowState, list[dict[int, np.ndarray]], list[dict[int, tuple[in
 @dataclass(eq=False)
 class _Call:
     rows: list[Sampled]
+    windows: int
     future: "Future[None]"
 
 
@@ -87,7 +88,7 @@ class EngineLoop:
         self._owners: dict[Underway, _Call] = {}
         self._restorer: Restorer | None = None
         self._busy_s = self._first_at = self._last_at = 0.0
-        self._fed = (0, 0)
+        self._announced = 0
         self._saved_at, self._told_at = time.monotonic(), -math.inf
         self._room = threading.Condition()
         self._saver = ThreadPoolExecutor(1, "saving")
@@ -95,28 +96,42 @@ class EngineLoop:
         self._telling: Future[None] | None = None
         threading.Thread(target=self._run, daemon=True, name="engine").start()
 
-    def wait_for_room(self) -> None:
-        """Return once there is use for more rows: so that those that would only wait stay where they are."""
-        with self._room:
-            self._room.wait_for(self._has_room, timeout=_PATIENCE_S)
-
     def _has_room(self) -> bool:
         engine = self._restorer.engine if self._restorer else None
-        return engine is None or self._to_stop() or engine.waiting < _QUEUED_BATCHES * engine.batch_windows
+        if engine is None or self._to_stop():
+            return not self._announced or self._to_stop()
+        return engine.waiting + self._announced < _QUEUED_BATCHES * engine.batch_windows
 
-    def restore(self, rows: list[Sampled]) -> None:
-        """Restore rows; returns when every window of them has ended, see `Sampled.underway`.
+    def restore(self, make: Callable[[], list[Sampled]], windows: int) -> list[Sampled]:
+        """Return rows when every window of them has ended, see `Sampled.underway`.
+
+        Args:
+            make: unpacks them; called once there is use for more, since those that would only wait take less memory packed.
+            windows: that they have, about.
 
         Raises:
             Stopped: told to stop; their states are saved.
         """
-        call = _Call(rows, Future())
+        with self._room:
+            self._room.wait_for(self._has_room, timeout=_PATIENCE_S)
+            self._announced += windows
+        try:
+            call = _Call(make(), windows, Future())
+        except BaseException:
+            self._let_in(windows)
+            raise
         self._inbox.put(call)
         call.future.result()
         # A save under way may be about these rows, whose states are deleted soon; and nothing is written after the last call.
         for writing in (self._saving, self._telling):
             if writing is not None:
                 writing.exception()
+        return call.rows
+
+    def _let_in(self, windows: int) -> None:
+        with self._room:
+            self._announced -= windows
+            self._room.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -128,6 +143,8 @@ class EngineLoop:
                 for call in self._calls:
                     call.future.set_exception(error)
                 self._calls, self._owners, self._restorer = [], {}, None
+                with self._room:
+                    self._room.notify_all()
 
     def _turn(self) -> None:
         self._take_in(wait=not self._calls)
@@ -146,8 +163,6 @@ class EngineLoop:
             self._room.notify_all()
         self._last_at = time.perf_counter()
         self._busy_s += self._last_at - started
-        if restorer.engine.waiting:
-            self._fed = restorer.engine.calls, restorer.engine.used
         owners = {self._owners.pop(underway): None for underway in finished}
         ended = [call for call in owners if all(row.is_done for row in call.rows)]
         for call in ended:
@@ -172,13 +187,19 @@ class EngineLoop:
                 return
             wait = False
             self._calls.append(call)
-            if self._restorer is None:
-                self._restorer = self._make()
-            for row in call.rows:
-                saved: list[Saved] | list[None] = row.saved or [None] * len(row.pictures)
-                row.underway = [self._restorer.add(picture, one) for picture, one in zip(row.pictures, saved, strict=True)]
-                for underway in row.underway:
-                    self._owners[underway] = call
+            try:
+                self._take_up(call)
+            finally:
+                self._let_in(call.windows)
+
+    def _take_up(self, call: _Call) -> None:
+        if self._restorer is None:
+            self._restorer = self._make()
+        for row in call.rows:
+            saved: list[Saved] | list[None] = row.saved or [None] * len(row.pictures)
+            row.underway = [self._restorer.add(picture, one) for picture, one in zip(row.pictures, saved, strict=True)]
+            for underway in row.underway:
+                self._owners[underway] = call
 
     def _save(self) -> None:
         """Begin to save where every row under way stands; the engine does not wait for the store."""
@@ -192,7 +213,7 @@ class EngineLoop:
         for row in (row for call in self._calls for row in call.rows):
             if row.state is not None and not row.is_done:
                 ended = [
-                    {number: pixels for number, pixels in enumerate(underway.restored) if pixels is not None}
+                    {number: pixels for number, pixels in enumerate(underway.restored.pixels) if pixels is not None}
                     for underway in row.underway
                 ]
                 chains = [states.get(underway, {}) for underway in row.underway]
@@ -212,4 +233,4 @@ class EngineLoop:
             return Usage(0, 0, 0, 0.0, 0.0, 0, 0)
         span_s = self._last_at - self._first_at
         counted = engine.calls, engine.used, engine.batch_windows, self._busy_s, span_s
-        return Usage(*counted, engine.waiting, len(self._calls), *self._fed)
+        return Usage(*counted, engine.waiting, len(self._calls), *engine.fed)

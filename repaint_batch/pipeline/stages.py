@@ -55,15 +55,25 @@ def decode(
             taken = sum(len(row.get(name) or b"") for name in ("__image", "__mask", "__windows", "__keep"))
             if parcel and size + taken > PARCEL_BYTES:
                 yield _parcel(parcel, job)
-                parcel, size = [], 0
+                size = 0
             parcel.append(row)
             size += taken
-    yield _parcel(parcel, job)
+            if size > PARCEL_BYTES:  # at once: while the next row is decoded nothing of this one is held
+                del row
+                yield _parcel(parcel, job)
+                size = 0
+    if parcel:
+        yield _parcel(parcel, job)
 
 
 def _parcel(rows: list[Row], job: Job) -> pa.Table:
+    """Return rows as a parcel, and leave none in the list."""
     attempt = uuid.uuid4().hex[:12]  # its own for every parcel: names of what is written hold it
-    return pa.Table.from_pylist([{**row, "attempt": attempt} for row in rows], schema=job.work_schema)
+    for row in rows:
+        row["attempt"] = attempt
+    parcel = pa.Table.from_pylist(rows, schema=job.work_schema)
+    rows.clear()
+    return parcel
 
 
 def _ahead(
@@ -72,11 +82,10 @@ def _ahead(
     """Yield rows with their sources, in order, while the next few are being read."""
     waiting = [pool.submit(reader.read, values, quarantined.get(number)) for number, values in rows[:_FETCHES]]
     for at, (number, _) in enumerate(rows):
-        row = waiting.pop(0).result()
         if at + _FETCHES < len(rows):
             later, values = rows[at + _FETCHES]
             waiting.append(pool.submit(reader.read, values, quarantined.get(later)))
-        yield number, row
+        yield number, waiting.pop(0).result()
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """Windows played through an engine's slots without a network: how many calls they take.
 
 A call takes every window that holds a slot one step further. A window waits for those it builds on, then for a free slot;
-those of earlier pictures go first. What happens between two ends of windows is skipped over, so it costs a heap operation a
-window, whatever the number of steps.
+those go first that most steps follow, as in `repaint_batch.inpainting.restorer`. What happens between two ends of windows is
+skipped over, so it costs a heap operation a window, whatever the number of steps.
 """
 
 import heapq
 from collections.abc import Sequence
 
 from repaint_batch.images.windows import Window, donors
-from repaint_batch.inpainting.restorer import needs_of
+from repaint_batch.inpainting.restorer import longest_paths, needs_of
 from repaint_batch.sampler.sampler import Sampler
 
 
@@ -23,15 +23,17 @@ def calls_of(pictures: Sequence[Sequence[Window]], sampler: Sampler, slots: int,
         resolution_px: side of the prior's input.
     """
     needs = [needs_of(plan, donors(plan, resolution_px)) for plan in pictures]
-    waiting = [(age, number) for age, of_one in enumerate(needs) for number, need in enumerate(of_one) if not need]
+    steps = [[sampler.nfe if window.parent is None else sampler.entry_nfe for window in plan] for plan in pictures]
+    paths = [longest_paths(*of_one) for of_one in zip(needs, steps, strict=True)]
+    ready = [(age, number) for age, of_one in enumerate(needs) for number, need in enumerate(of_one) if not need]
+    waiting = [(-paths[age][number], age, number) for age, number in ready]
     under_way: list[tuple[int, int, int]] = []  # (call after which it ends, picture, window)
     calls, free = 0, slots
     heapq.heapify(waiting)
     while waiting or under_way:
         while waiting and free:
-            age, number = heapq.heappop(waiting)
-            steps = sampler.nfe if pictures[age][number].parent is None else sampler.entry_nfe
-            heapq.heappush(under_way, (calls + steps, age, number))
+            _, age, number = heapq.heappop(waiting)
+            heapq.heappush(under_way, (calls + steps[age][number], age, number))
             free -= 1
         calls = under_way[0][0]
         while under_way and under_way[0][0] == calls:
@@ -41,5 +43,5 @@ def calls_of(pictures: Sequence[Sequence[Window]], sampler: Sampler, slots: int,
                 if ended in need:
                     need.remove(ended)
                     if not need:
-                        heapq.heappush(waiting, (age, number))
+                        heapq.heappush(waiting, (-paths[age][number], age, number))
     return calls

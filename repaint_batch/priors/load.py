@@ -112,7 +112,9 @@ def _read(source: str, revision: str | None, config: PriorConfig, storage: Stora
 
 
 def _frozen(network: nn.Module, device: torch.device | str) -> nn.Module:
-    # channels_last: what convolutions compute in, on CPUs and on GPUs.
+    # channels_last: what convolutions compute in, on CPUs and on GPUs. CUDA's own GroupNorm answers in the other layout, so there
+    # an eager network pays two transposes a norm, a compiled one none. By rule and not by measuring as it is loaded: layouts
+    # round differently, and a job's bytes are not to depend on what else ran that minute.
     return network.to(device=device, memory_format=torch.channels_last).eval().requires_grad_(False)  # type: ignore[call-overload,no-any-return]
 
 

@@ -64,7 +64,7 @@ PARTS = (
     Part(steps_faces, 100),
     Part(rival, 60),
     Part(steps_photo, 60),
-    Part(independence_compiled, 60),
+    Part(independence_compiled, 80),
     Part(profiled, 30),
     Part(steps_guided, 40),
     Part(layouts, 30),
@@ -77,7 +77,7 @@ PARTS = (
 )
 """In order of worth."""
 
-_BEFOREHAND = (("faces", 16), ("faces", 64), ("photo", 64), ("guided", 16))
+_BEFOREHAND = (("faces", 16), ("photo", 4), ("photo", 64), ("faces", 64), ("guided", 16))
 """What other processes compile into the cache meanwhile, so that few seconds of the parts go into it."""
 
 

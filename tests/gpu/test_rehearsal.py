@@ -19,10 +19,14 @@ runpy.run_module("tests.gpu", run_name="__main__", alter_sys=False)
 """
 
 
-def _rehearsed(folder: Path, *more: str) -> dict[str, list[dict[str, object]]]:
-    command = [sys.executable, "-c", _BLOCKED, "--device", "cpu", "--tiny", "--minutes", "14", "--output", str(folder), *more]
+def _run(*more: str) -> None:
+    command = [sys.executable, "-c", _BLOCKED, "--device", "cpu", "--tiny", *more]
     done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=870)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+def _rehearsed(folder: Path, *more: str) -> dict[str, list[dict[str, object]]]:
+    _run("--minutes", "14", "--output", str(folder), *more)
     lines = [json.loads(line) for line in (folder / "results.jsonl").read_text().splitlines()]
     return {part: [line for line in lines if line["part"] == part] for part in {line["part"] for line in lines}}
 
@@ -40,6 +44,7 @@ def test_every_part_runs_without_what_may_be_missing(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_part_that_compiles_runs(tmp_path: Path) -> None:
+    _run("--child", "compile:faces:2")
     parts = ["independence_compiled", "steps_faces", "rival", "steps_guided_compiled", "layouts_compiled", "profiled"]
     found = _rehearsed(tmp_path, "--only", *parts)
     assert set(found) == set(parts)

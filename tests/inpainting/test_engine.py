@@ -39,11 +39,11 @@ def results(chains: Sequence[Chain]) -> Tensor:
     return torch.stack([one.restored for one in chains if one.restored is not None])
 
 
-def test_older_pictures_go_first_and_those_of_one_age_in_order() -> None:
+def test_lower_ranks_go_first_and_those_of_one_rank_in_order() -> None:
     engine = Engine(prior_of(tiny_unet()), SAMPLER, 1)
-    ages = {0: 2, 2: 0, 4: 1, 6: 0}
-    for name, age in ages.items():
-        engine.enqueue(chain(name), age)
+    ranks = {0: 2, 2: -3, 4: 1, 6: -3}
+    for name, rank in ranks.items():
+        engine.enqueue(chain(name), rank)
     assert engine.waiting == 4
     out: list[int] = []
     while not engine.is_idle:
@@ -54,11 +54,11 @@ def test_older_pictures_go_first_and_those_of_one_age_in_order() -> None:
 def test_what_comes_later_waits_for_a_slot_and_no_longer() -> None:
     engine = Engine(prior_of(tiny_unet()), SAMPLER, 2)
     for name in (0, 2):
-        engine.enqueue(chain(name), age=5)
+        engine.enqueue(chain(name), rank=5)
     engine.step()
-    engine.enqueue(chain(4), age=9)
-    engine.enqueue(chain(6), age=0)
-    assert engine.waiting == 2, "whoever is under way stays, however old the others are"
+    engine.enqueue(chain(4), rank=9)
+    engine.enqueue(chain(6), rank=0)
+    assert engine.waiting == 2, "whoever is under way stays, whatever waits"
     assert [[one.key for one in engine.step()] for _ in range(5)] == [[], [0, 2], [], [], [6, 4]]
 
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.images.restoration import Prepared, compose, prepare
-from repaint_batch.images.windows import leaves
+from repaint_batch.images.windows import Window, leaves
 from repaint_batch.inpainting.engine import Engine
-from repaint_batch.inpainting.restorer import Restorer, Saved, Underway, Unrestored, nfe_of, restore_pictures
+from repaint_batch.inpainting.restorer import Restorer, Saved, Underway, Unrestored, longest_paths, nfe_of, restore_pictures
+from repaint_batch.preflight.playing import calls_of
 from repaint_batch.priors.analytic import GaussianMixture
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
@@ -167,7 +168,7 @@ def alone(prior: LoadedPrior, pictures: list[Unrestored]) -> list[np.ndarray]:
 
 def what_is_done(restorer: Restorer, underway: Underway) -> Saved:
     """Return what a process that is told to stop keeps of a picture."""
-    ended = {number: window for number, window in enumerate(underway.restored) if window is not None}
+    ended = {number: pixels for number, pixels in enumerate(underway.restored.pixels) if pixels is not None}
     return Saved(ended, restorer.states().get(underway, {}))
 
 
@@ -240,8 +241,24 @@ def test_a_picture_without_windows_and_one_that_was_done_come_out_at_once(
 ) -> None:
     restorer = Restorer(Engine(prior, SHORT, SLOTS))
     empty = Unrestored(np.zeros((0, R, R, 3), np.float32), np.zeros((0, R, R), bool), (), 1, [])
-    first, second = restorer.add(empty), restorer.add(pictures[0], Saved(dict(enumerate(alone[0]))))
+    ended = {number: window[~pictures[0].keep_mask[number]] for number, window in enumerate(alone[0])}
+    first, second = restorer.add(empty), restorer.add(pictures[0], Saved(ended))
     assert restorer.step() == [first, second]
     assert restorer.is_idle
     assert restorer.engine.calls == 0
     assert np.array_equal(np.stack(second.restored), alone[0])
+
+
+def test_the_longest_row_of_windows_that_follow_each_other() -> None:
+    #  0 -> 1 -> 3,  0 -> 2,  4 alone
+    assert longest_paths([set(), {0}, {0}, {1, 0}, set()], [30, 8, 8, 5, 30]) == [43, 13, 8, 5, 30]
+
+
+def test_long_rows_of_windows_are_begun_before_short_ones() -> None:
+    """Pictures with many rounds beside pictures of one window: no slot is empty until hardly anything is left."""
+    alone = (Window(0, 0, R, (0, 0, R, R)),)
+    row = (alone[0], *(Window(0, 0, R, (0, 0, R, R), parent=number) for number in range(9)))
+    sampler = PRESETS["draft"]
+    longest = sampler.nfe + 9 * sampler.entry_nfe
+    windows = 6 * (longest // sampler.nfe)
+    assert calls_of([alone] * windows + [row], sampler, 7, R) <= longest + sampler.nfe

@@ -37,7 +37,7 @@ def restorer(wrap: Callable[[torch.nn.Module], torch.nn.Module] = lambda network
 
 def restored(loop: EngineLoop, name: int) -> np.ndarray:
     row = Sampled(name, [picture(name)])
-    loop.restore([row])
+    loop.restore(lambda: [row], 1)
     (window,) = row.underway[0].restored
     assert window is not None
     return window
@@ -97,7 +97,7 @@ def test_told_to_stop_every_call_ends() -> None:
 def test_rows_of_one_call_that_end_in_the_same_step_end_it_once() -> None:
     loop = EngineLoop(restorer, None, 60)
     rows = [Sampled(name, [picture(name), picture(name + 10)]) for name in range(2)]
-    loop.restore(rows)
+    loop.restore(lambda: rows, 4)
     assert all(row.is_done for row in rows)
     assert restored(loop, 5).shape == (R, R, 3), "and the loop goes on"
 
