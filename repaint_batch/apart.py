@@ -6,6 +6,7 @@ nothing else, so that keys to a store are not there to be found. Requests are pi
 and a line of JSON, because a child that has been taken over writes what it likes.
 """
 
+import contextlib
 import json
 import os
 import pickle
@@ -57,12 +58,13 @@ class Apart:
             WorkerKilled: it has ended its process, or did not come back.
         """
         request = pickle.dumps((function.__module__, function.__qualname__, arguments))
-        child = self._free.get() or _started()
-        answer = None
+        child, answer = self._free.get(), None
         try:
+            if child is None or child.poll() is not None:  # ended while it was idle, by whoever needed memory
+                child = _started()
             answer = _asked(child, request)
         finally:
-            if answer is None:
+            if answer is None and child is not None:
                 _ended(child)
             self._free.put(None if answer is None else child)
         if answer is None:
@@ -70,9 +72,8 @@ class Apart:
         return _parts(*answer)
 
     def close(self) -> None:
-        """End the children that are idle."""
-        for _ in range(self.processes):
-            child = self._free.get()
+        """End the children, each as soon as it is idle."""
+        for child in [self._free.get() for _ in range(self.processes)]:
             if child is not None:
                 _ended(child)
             self._free.put(None)
@@ -148,8 +149,10 @@ def _received(pipe: IO[bytes]) -> bytes | None:
 
 def serve() -> None:
     """Answer requests until there are no more: what a child does."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _, most = resource.getrlimit(resource.RLIMIT_AS)
+    cap = _MEMORY_BYTES if most == resource.RLIM_INFINITY else min(most, _MEMORY_BYTES)
+    with contextlib.suppress(ValueError, OSError):  # not every system can
+        resource.setrlimit(resource.RLIMIT_AS, (cap, cap))
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # some decoders print
     while (request := _received(sys.stdin.buffer)) is not None:

@@ -68,3 +68,9 @@ def test_a_child_that_ends_costs_one_answer(apart: Apart, number: int) -> None:
 def test_threads_share_children(apart: Apart) -> None:
     with ThreadPoolExecutor(4) as pool:
         assert list(pool.map(lambda n: apart(echo, b"%d" % n), range(20))) == [[b"%d" % n] for n in range(20)]
+
+
+def test_no_child_is_left_behind() -> None:
+    with Apart(2) as made, ThreadPoolExecutor(2) as pool:
+        pids = {int(pid or b"0") for pid, *_ in pool.map(lambda _: made(process), range(8))}
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
