@@ -10,8 +10,8 @@ from repaint_batch.cli.masks import find
 from repaint_batch.config import ImagesConfig
 from repaint_batch.manifest import open_manifest, read_rows
 from repaint_batch.pipeline.replay import replay
-from repaint_batch.report.sources import Sources
 from repaint_batch.results.plan import load_plans
+from repaint_batch.results.sources import Sources
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.results.verify import verify
 
