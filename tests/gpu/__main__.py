@@ -21,6 +21,7 @@ from .checks import (
     neighbours,
     no_waits,
     noise,
+    rounding,
     second_device,
 )
 from .figures import (
@@ -58,6 +59,7 @@ PARTS = (
     Part(golden, 30),
     Part(independence, 40),
     Part(no_waits, 20),
+    Part(rounding, 30),
     Part(memory, 40),
     Part(compilers, 90),
     Part(steps_eager, 60),

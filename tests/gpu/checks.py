@@ -20,8 +20,10 @@ from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.arithmetic import exact_arithmetic
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.noise import key_words, keyed_normal, sample_key
+from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.prior import Prediction
 from repaint_batch.sampler.recording import record
+from repaint_batch.sampler.sampler import Sampler
 
 from ..golden_vectors import replayed
 from .clock import memory_for, no_waiting, wait
@@ -55,17 +57,23 @@ def noise(setting: Setting) -> Iterator[Found]:
 
 
 def restored(
-    prior: LoadedPrior, numbers: Sequence[int], setting: Setting, *, recorded: bool = True, stop_after: int | None = None
+    prior: LoadedPrior,
+    numbers: Sequence[int],
+    setting: Setting,
+    *,
+    sampler: Sampler = _SHORT,
+    recorded: bool = True,
+    stop_after: int | None = None,
 ) -> dict[int, Tensor]:
     """Return restored windows by number, from `_SLOTS` slots that are filled in this order.
 
     Args:
-        prior, numbers, setting: what, which, where.
+        prior, numbers, setting, sampler: what, which, where, how.
         recorded: replay steps as a graph.
         stop_after: take all chains out after so many steps and go on with them in other slots.
     """
     waiting = [(number, chain(prior, number)) for number in numbers]
-    every, slots, steps = dict(waiting), slots_of(prior, _SLOTS, setting, _SHORT, recorded=recorded), 0
+    every, slots, steps = dict(waiting), slots_of(prior, _SLOTS, setting, sampler, recorded=recorded), 0
     while waiting or not slots.is_empty:
         free = len(slots.free)
         if waiting and free:
@@ -76,7 +84,7 @@ def restored(
         if steps == stop_after:
             slots.drain()
             taken = slots.take_out()
-            slots = slots_of(prior, _SLOTS, setting, _SHORT, recorded=recorded)
+            slots = slots_of(prior, _SLOTS, setting, sampler, recorded=recorded)
             slots.put(taken[::-1])
         if all(one is None for one in slots.chains):
             slots.drain()
@@ -105,15 +113,22 @@ def _independent(prior: LoadedPrior, name: str, setting: Setting) -> Iterator[Fo
 
 
 def independence(setting: Setting) -> Iterator[Found]:
-    """A window's bytes depend on nothing but itself, in any precision, and rounding stays small."""
-    exact = restored(prior_named("photo", setting, "float32"), range(7), setting)
+    """A window's bytes depend on nothing but itself, in any precision."""
     for precision in PRECISIONS:
-        prior = prior_named("photo", setting, precision)
-        yield from _independent(prior, precision, setting)
-        if precision != "float32":
-            yield from _told(f"{precision} beside float32", restored(prior, range(7), setting), exact)
-    with_tf32 = replace(prior_named("photo", setting, "float32"), network=_Tf32(prior_named("photo", setting, "float32").network))
-    yield from _told("TF32 beside float32", restored(with_tf32, range(7), setting), exact)
+        yield from _independent(prior_named("photo", setting, precision), precision, setting)
+
+
+def _fast(prior: LoadedPrior, setting: Setting) -> dict[int, Tensor]:
+    return restored(prior, range(7), setting, sampler=_SHORT if setting.tiny else PRESETS["fast"])
+
+
+def rounding(setting: Setting) -> Iterator[Found]:
+    """What lower precision changes in a restoration."""
+    exact = prior_named("photo", setting, "float32")
+    expected = _fast(exact, setting)
+    for precision in PRECISIONS[1:]:
+        yield from _told(f"{precision} beside float32", _fast(prior_named("photo", setting, precision), setting), expected)
+    yield from _told("TF32 beside float32", _fast(replace(exact, network=_Tf32(exact.network)), setting), expected)
 
 
 def independence_compiled(setting: Setting) -> Iterator[Found]:
@@ -123,15 +138,15 @@ def independence_compiled(setting: Setting) -> Iterator[Found]:
         return
     for precision in ("bfloat16",) if setting.is_cuda else ("float32",):
         chosen: Precision = precision  # type: ignore[assignment]
-        eager = restored(prior_named("photo", setting, chosen), range(7), setting)
+        eager = _fast(prior_named("photo", setting, chosen), setting)
         prior = compiled(prior_named("photo", setting, chosen))
         yield from _independent(prior, f"compiled {precision}", setting)
-        yield from _told(f"compiled beside eager, {precision}", restored(prior, range(7), setting), eager)
+        yield from _told(f"compiled beside eager, {precision}", _fast(prior, setting), eager)
 
 
 def _told(name: str, found: dict[int, Tensor], expected: dict[int, Tensor]) -> Iterator[Found]:
     mean, most = _levels(found, expected)
-    yield Found(f"{name}: mean difference after {_SHORT.nfe} steps", mean, "levels of 255")
+    yield Found(f"{name}: mean difference", mean, "levels of 255")
     yield Found(f"{name}: largest", most, "levels of 255")
 
 
@@ -154,7 +169,7 @@ class _Tf32(torch.nn.Module):
 
 def golden(setting: Setting) -> Iterator[Found]:
     """The authors' recorded trajectories on the device."""
-    for name in ("uncond", "start_resampling", "guided"):
+    for name in ("start_resampling",) if setting.tiny else ("uncond", "start_resampling", "guided"):
         worst = max(replayed(name, setting.device).values())
         yield Found(f"recorded trajectory {name}, largest difference", worst, ok=worst < 1e-3)
 

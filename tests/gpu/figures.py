@@ -13,13 +13,15 @@ import torch._inductor.config
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.profiler import ProfilerActivity, profile
 
+from repaint_batch.config import PriorConfig
 from repaint_batch.evaluate.bench import DEPRECATED, Contest, Stretch, Windows, count_flops
 from repaint_batch.inpainting.device import missing_compiler
-from repaint_batch.priors.load import Precision
+from repaint_batch.priors.load import Precision, load_prior
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.arithmetic import exact_arithmetic
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.recording import record
+from repaint_batch.storage import Storage
 
 from .clock import peak_bytes, seconds_of, wait
 from .networks import chain, compiled, full_slots, prior_named
@@ -40,6 +42,8 @@ def machine(setting: Setting) -> Iterator[Found]:
         yield Found("device", about.name)
         yield Found("memory", about.total_memory / 2**30, "GiB")
         yield Found("cudnn", str(torch.backends.cudnn.version()))
+    bundled = load_prior(PriorConfig(source="bundled:photo"), Storage(), device=setting.device, precision="bfloat16")
+    yield Found("parameters of the bundled prior", sum(one.numel() for one in bundled.network.parameters()), ok=True)
     side = setting.of(8192, 64)
     a, b = (torch.randn(side, side, device=setting.device, dtype=torch.bfloat16) for _ in range(2))
     yield Found("bfloat16 product, FLOP/s", 2 * side**3 / seconds_of(lambda: a @ b, setting, each=3))

@@ -63,13 +63,12 @@ NETWORKS = {"faces": faces, "guided": guided}
 
 def prior_named(name: str, setting: Setting, precision: Precision = "bfloat16", *, channels_last: bool = True) -> LoadedPrior:
     """Return ``photo``, the bundled prior of photographs, or one of `NETWORKS`, on the device."""
-    if name == "photo":
-        source = "bundled:emoji" if setting.tiny else "bundled:photo"
-        prior = load_prior(PriorConfig(source=source), Storage(), device=setting.device, precision=precision)
+    if name == "photo" and not setting.tiny:
+        prior = load_prior(PriorConfig(source="bundled:photo"), Storage(), device=setting.device, precision=precision)
     else:
         torch.manual_seed(0)
         with setting.device:
-            network: nn.Module = NETWORKS[name](setting.tiny)
+            network: nn.Module = NETWORKS["faces" if name == "photo" else name](setting.tiny)
         layout = torch.channels_last if channels_last else torch.contiguous_format
         network = network.eval().requires_grad_(False).to(memory_format=layout)  # type: ignore[call-overload]
         for parameter in network.parameters():  # whole, as priors are loaded; diffusers' own `to` warns
