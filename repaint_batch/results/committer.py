@@ -30,6 +30,7 @@ from repaint_batch.errors import (
     CommitUnknown,
     ConfigError,
     Fenced,
+    NoSpace,
     RepaintBatchError,
     StorageError,
     StoreUnavailable,
@@ -264,8 +265,8 @@ class Committer:
                 if self._log.write(self._ledger.version + 1, actions):
                     self._take(self._ledger.version + 1, actions)
                     break
-            except StoreUnavailable:
-                raise  # it was waited for long enough
+            except (StoreUnavailable, NoSpace):
+                raise  # it was waited for long enough, or is not worth it
             except StorageError as error:
                 trouble = error
             before = self._ledger.version

@@ -4,6 +4,7 @@ import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
@@ -13,40 +14,78 @@ from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.manifest import absolute_uri, read_rows, result_id
 from repaint_batch.results.plan import Plan, load_plan
+from repaint_batch.results.standing import retried
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, join, normalise
 
 _LAST = {"last_error_class": "error_class", "last_message": "reason", "last_attempt": "attempt"}
 
 
-def retry_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]:
+def retry_configs(output: str, storage: Storage, settings: JobConfig | None = None) -> list[tuple[JobConfig, Plan]]:
     """Write the failed rows of an output as manifests and return, for each job they come from, how to run them again.
 
     A manifest is named by the rows and the attempts that failed, so that asking twice before anything has run again gives
     the same job.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it.
+        settings: under which they run; None: those of their jobs.
     """
     configs = []
     for job_id, rows in _failed(output, storage, ("attempt",)).items():
         plan = load_plan(output, job_id, storage)
         attempts = hashlib.sha256("\n".join(f"{row['sample_id']}\0{row['attempt']}" for row in rows).encode())
-        again = retry_config(output, plan, manifest_rows(plan, rows, storage), attempts.hexdigest()[:16], storage)
+        letters = manifest_rows(plan, rows, storage)
+        again = retry_config(output, plan, letters, attempts.hexdigest()[:16], storage, settings)
         configs.append((again, plan))
     return configs
 
 
-def retry_config(output: str, plan: Plan, rows: pa.Table, name: str, storage: Storage) -> JobConfig:
-    """Write manifest rows of a job to the output, under `name`; return the job's config with them as its manifest."""
+def retry_config(
+    output: str, plan: Plan, rows: pa.Table, name: str, storage: Storage, settings: JobConfig | None = None
+) -> JobConfig:
+    """Write manifest rows of a job to the output, under `name`; return its config, or `settings`, with them as its manifest."""
     uri = join(normalise(output), "dead-letters", f"{name}.parquet")
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, write_page_checksum=True)
     storage.write(uri, buffer.getvalue())
-    config = plan.job_config()
+    config = plan.job_config() if settings is None else retried(output, plan, settings)[0]
     allow = (*config.storage.allow, plan.base)
     update = {
         "input": config.input.model_copy(update={"manifest": uri}),
         "storage": config.storage.model_copy(update={"allow": tuple(dict.fromkeys(allow))}),
     }
     return config.model_copy(update=update)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """Rows that failed alike.
+
+    Attributes:
+        error_class: how.
+        rows: how many there are.
+        sample_id: one of them.
+        reason: why that one did.
+    """
+
+    error_class: str
+    rows: int
+    sample_id: str
+    reason: str
+
+
+def failures(output: str, storage: Storage) -> list[Failures]:
+    """Return the failed rows of an output by class of error, most first, with the first of each by name."""
+    kinds: dict[str, list[Any]] = {}
+    table = ResultsTable(output, storage)
+    for row in table.rows(("sample_id", "error_class", "reason"), [("status", "=", "failed")]):
+        found = kinds.setdefault(row["error_class"], [0, row])
+        found[0] += 1
+        found[1] = min(found[1], row, key=lambda one: str(one["sample_id"]))
+    told = [Failures(name, rows, row["sample_id"], row["reason"] or "") for name, (rows, row) in kinds.items()]
+    return sorted(told, key=lambda kind: (-kind.rows, kind.error_class))
 
 
 def write_dead_letters(output: str, to: str, storage: Storage) -> int:

@@ -38,7 +38,7 @@ class Plan:
         sampler: name and settings of the sampler.
         retry_of: the job whose rows this one runs again, or supersedes.
         config: the whole JobConfig, as it was.
-        listed: of a night's job: rows that the output holds once it is done.
+        listed: of a night's job, or of rows that a manifest has grown by: rows that the output holds once it is done.
     """
 
     job_id: str

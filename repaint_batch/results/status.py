@@ -166,9 +166,11 @@ class StatusFeed:
         done = [self._ledger.done(plan.job_id) for plan in plans]
         jobs = tuple(JobStatus(plan, len(shards_within(plan, rows)), len(rows)) for plan, rows in zip(plans, done, strict=True))
         rows = plans[0].rows
-        if plans[-1].listed is not None:  # a night's: what it listed, less what a later night has removed once all is done
+        # Of a night, or a manifest that has grown: what it listed, less what a later night has removed once all is done.
+        listed = next((plan.listed for plan in reversed(plans) if plan.listed is not None), None)
+        if listed is not None:
             unfinished = any(job.rows_done < job.plan.rows for job in jobs)
-            rows = plans[-1].listed if unfinished else self._counts.total()
+            rows = listed if unfinished else self._counts.total()
         return OutputStatus(jobs, self._counts["ok"], self._counts["skipped"], self._counts["failed"], rows)
 
     def _count(self) -> None:
