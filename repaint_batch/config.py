@@ -8,8 +8,9 @@ Relative paths are taken from the current directory, which for ``ray job submit 
 
 import hashlib
 import json
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -75,6 +76,11 @@ class PriorConfig(Model):
 class SamplerConfig(Model):
     preset: PresetName = "fast"
     """How many network evaluations a window may cost; `repaint-batch schedule` explains them."""
+    num_steps: PositiveInt | None = None
+    """Steps in place of the preset's own."""
+    own: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    """A sampler of your own in place of a preset: ``module:name``, importable on every node. See
+    `help(repaint_batch.sampler.sampler.Sampler)`."""
     seed: int = Field(default=0, ge=0)
     """Seed of the job; noise depends on it, the sample_id and the window alone. A row's own seed wins."""
     candidates: int = Field(default=1, ge=1, le=16)
@@ -179,6 +185,17 @@ class ComputeConfig(Model):
         return (self.actors[1] if isinstance(self.actors, tuple) else self.actors) or 1
 
 
+def checked_endpoint(url: str) -> str:
+    """Return the URL of a store if it is one.
+
+    Raises:
+        ValueError: it has no scheme, or another than http and https.
+    """
+    if not re.fullmatch(r"https?://[^/\s]\S*", url):
+        raise ValueError("an endpoint is https://HOST or http://HOST:PORT, with its scheme")
+    return url
+
+
 class StorageConfig(Model):
     endpoint_url: str | None = None
     """S3 endpoint other than AWS's own."""
@@ -194,7 +211,7 @@ class StorageConfig(Model):
     def _no_credentials(cls, value: str | None) -> str | None:
         if value is not None and "@" in value:
             raise ValueError("an endpoint must not carry credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
-        return value
+        return value if value is None else checked_endpoint(value)
 
 
 class JobConfig(Model):
@@ -323,9 +340,23 @@ def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
             section = annotation
         known = f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
         return f"{key}: unknown key{known}"
+    if fault["type"] in ("model_type", "model_attributes_type"):
+        keys = _keys_of(model, fault["loc"])
+        own = key.rpartition(".")[2]
+        return f"{key}: expected a section{keys}; `{own}: {{}}` takes its defaults (got {fault['input']!r:.80})"
     if fault["type"] == "missing":
         return f"{key}: missing, and there is no default; `repaint-batch config` says what it is"
     return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {redact(repr(fault['input']))[:80]})"
+
+
+def _keys_of(model: type[Model], path: tuple[Any, ...]) -> str:
+    """Return in words the keys of the section at a path of settings."""
+    section: Any = model
+    for part in path:
+        field = getattr(section, "model_fields", {}).get(part)
+        kinds = () if field is None else (field.annotation, *get_args(field.annotation))
+        section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Model)), None)
+    return f" with the keys {', '.join(section.model_fields)}" if section is not None else ""
 
 
 def fingerprint(*parts: Any) -> str:

@@ -2,80 +2,131 @@
 
 import io
 import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
 import torch
 from PIL import Image
+from tqdm.auto import tqdm
 
 from repaint_batch.config import ComputeConfig, ImagesConfig, PriorConfig, parse_config
-from repaint_batch.errors import ImageInvalid, MaskInvalid
+from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
 from repaint_batch.images.restoration import Prepared, compose, prepare
+from repaint_batch.images.shades import travelled
 from repaint_batch.images.windows import leaves
 from repaint_batch.inpainting.device import precision_of
 from repaint_batch.inpainting.fit import PLACES, fit_of
 from repaint_batch.inpainting.pipeline import RePaintPipeline
-from repaint_batch.inpainting.restorer import Unrestored, restore_pictures
+from repaint_batch.inpainting.restorer import Restorer, Unrestored, nfe_of, restore_pictures
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS, sampler_named
 from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage
 
-PictureT = TypeVar("PictureT", Image.Image, np.ndarray)
-
+_MOST_WINDOWS = 8
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
-_BATCH_WINDOWS = 8
 _TRIED: WeakSet[RePaintPipeline] = WeakSet()
 
 
 def inpaint(
-    image: PictureT,
-    mask: Image.Image | np.ndarray,
+    image: Any,
+    mask: Any,
     *,
     prior: str | PriorConfig | RePaintPipeline = "bundled:photo",
     preset: str | Sampler = "fast",
-    seed: int = 0,
-    hole: str = "white",
-) -> PictureT:
-    """Return `image` with its hole restored and every other pixel as it was, in the type it came in.
+    seed: int | Sequence[int] = 0,
+    hole: str | None = None,
+    sample_id: str | Sequence[str] = "",
+    images: ImagesConfig | Mapping[str, Any] | None = None,
+    batch_windows: int | None = None,
+    progress: bool | None = None,
+) -> Any:
+    """Return `image` with its hole restored and every other pixel as it was, in the type it came in; a list for a list.
 
-    The picture may have any size: windows of the prior's size are cut around the holes, as a job does it.
+    The picture may have any size: windows of the prior's size are cut around the holes, as a job does it. A job's row comes out
+    as in its table with the row's ``sample_id`` and ``seed``, and the job's prior, preset, image settings and batch:
+    ``inpaint(image, mask, prior=..., preset="fast", sample_id="a.png", seed=0, images={...}, batch_windows=16)``.
+    `repaint_batch.replay` finds all of them in the job's record.
 
     Args:
-        image: PIL image, or array (H, W), (H, W, 3) or (H, W, 4), uint8 or float in [0, 1].
-        mask: PIL image, or array (H, W) of bool, uint8 or float in [0, 1], as large as the picture.
+        image: PIL image, or array (H, W), (H, W, 3) or (H, W, 4), uint8 or float in [0, 1]; or a list of these, of any sizes,
+            whose windows share network calls.
+        mask: PIL image, or array (H, W) of bool, uint8 or float in [0, 1], as large as the picture; a list for a list. **White is
+            what is restored**, unless `hole` says otherwise.
         prior: where the network is, as in a job's config, or a pipeline that holds one.
         preset: a name in `repaint_batch.sampler.presets.PRESETS`: ``paper``, ``balanced``, ``fast`` and others; or a sampler,
             such as one of your own, see `repaint_batch.sampler.sampler.Sampler`.
-        seed: another seed gives another restoration.
-        hole: which pixels of the mask to restore: ``white`` (True, 1, 255) or ``black``.
+        seed: another seed gives another restoration; one for all, or one for each picture.
+        hole: which pixels of the mask to restore: ``white`` (True, 1, 255), ``black``, or what else a job's images.hole takes.
+        sample_id: names the noise beside the seed, as a row's id does in a job; one for each picture. Pictures of a list that are
+            given none are called by their place in it from the second on.
+        images: a job's settings of pictures and masks, such as ``{"mask_grow_px": 2}``.
+        batch_windows: windows in a network call; another number rounds differently. By default as few as it takes, at most 8.
+        progress: whether to draw a bar of network evaluations; by default where standard error is a terminal.
 
     Raises:
-        ImageInvalid, MaskInvalid: the picture or mask cannot be used; PriorError: the prior cannot.
+        ImageInvalid, MaskInvalid: the picture or mask cannot be used; PriorError: the prior cannot; ConfigError: a setting.
 
     Example:
         >>> restored = inpaint(Image.open("scratched.png"), Image.open("scratches.png"))
     """
+    is_list = isinstance(image, list | tuple)
+    pictures, masks = (list(image), list(mask)) if is_list else ([image], [mask])
+    if len(pictures) != len(masks):
+        raise MaskInvalid(f"{len(masks)} masks for {len(pictures)} pictures; give one for each")
+    ids = [sample_id if number == 0 or sample_id else str(number) for number in range(len(pictures))] if isinstance(
+        sample_id, str) else list(sample_id)  # fmt: skip
+    seeds = [seed] * len(pictures) if isinstance(seed, int) else list(seed)
+    if not len(ids) == len(seeds) == len(pictures):
+        raise ConfigError(f"{len(ids)} sample_ids and {len(seeds)} seeds for {len(pictures)} pictures")
     sampler = sampler_named(preset)
     pipeline = prior if isinstance(prior, RePaintPipeline) else _pipeline(prior)
-    config = parse_config({"hole": hole}, ImagesConfig, "inpaint")
+    config = _images(images, hole)
     resolution_px = pipeline.prior.resolution_px
-    picture, marks = _picture_bytes(image), _mask_bytes(mask)
-    prepared = prepare(picture, marks, config, resolution_px)
-    if prepared.hole_fraction in (0, 1):
-        what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
-        raise MaskInvalid(f"the mask {what}; {hole} pixels are the ones to restore")
-    _say_if_unfit(pipeline, prepared)
-    keys = [sample_key(seed, "", window) for window in range(len(prepared.windows))]
-    engine = pipeline.engine(sampler, min(_BATCH_WINDOWS, len(prepared.windows)))
-    (restored,) = restore_pictures(engine, [Unrestored.of(prepared, keys)])
-    done = compose(picture, marks, restored, config, resolution_px, "source")
-    result = Image.open(io.BytesIO(done.data))
+    data = [(_picture_bytes(one), _mask_bytes(its)) for one, its in zip(pictures, masks, strict=True)]
+    unrestored = []
+    for (picture, marks), name, own_seed in zip(data, ids, seeds, strict=True):
+        prepared = prepare(picture, marks, config, resolution_px)
+        if prepared.hole_fraction in (0, 1):
+            what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
+            raise MaskInvalid(f"the mask {what}; {config.hole} pixels are the ones to restore")
+        _say_if_unfit(pipeline, prepared)
+        keys = [sample_key(own_seed, name, window) for window in range(len(prepared.windows))]
+        as_in_jobs = [travelled(pixels, keep) for pixels, keep in zip(prepared.windows, prepared.keep_mask, strict=True)]
+        unrestored.append(replace(Unrestored.of(prepared, keys), windows=np.stack(as_in_jobs)))
+    windows = sum(len(one.plan) for one in unrestored)
+    engine = pipeline.engine(sampler, batch_windows or min(_MOST_WINDOWS, windows))
+    before = engine.used
+    total = sum(nfe_of(one.plan, sampler) for one in unrestored)
+    with tqdm(total=total, unit=" evaluations", disable=None if progress is None else not progress, leave=False) as bar:
+
+        def moved(_: Restorer) -> None:
+            bar.update(engine.used - before - bar.n)
+
+        all_windows = restore_pictures(engine, unrestored, moved)
+    done = [
+        compose(picture, marks, restored, config, resolution_px, "source")
+        for (picture, marks), restored in zip(data, all_windows, strict=True)
+    ]
+    results = [_as_given(one.data, given) for one, given in zip(done, pictures, strict=True)]
+    return results if is_list else results[0]
+
+
+def _images(images: ImagesConfig | Mapping[str, Any] | None, hole: str | None) -> ImagesConfig:
+    """Return a job's settings of pictures; `hole` goes before theirs."""
+    values = images.model_dump() if isinstance(images, ImagesConfig) else dict(images or {})
+    return parse_config(values | ({} if hole is None else {"hole": hole}), ImagesConfig, "inpaint")
+
+
+def _as_given(data: bytes, given: Any) -> Any:
+    result = Image.open(io.BytesIO(data))
     result.load()
-    return result if isinstance(image, Image.Image) else _as_array(result, image)
+    return result if isinstance(given, Image.Image) else _as_array(result, given)
 
 
 def _say_if_unfit(pipeline: RePaintPipeline, prepared: Prepared) -> None:

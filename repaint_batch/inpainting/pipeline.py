@@ -28,6 +28,10 @@ Generators = torch.Generator | Sequence[torch.Generator] | None
 StepCallback = Callable[["RePaintPipeline", int, int, dict[str, Tensor]], dict[str, Tensor] | None]
 
 
+_MOST_WORDS = 300
+_TENSORS = ("latents", "x_t")  # names of the state: that of diffusers, and the equations'
+
+
 class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
     """Restores pictures with a pixel diffusion model.
 
@@ -80,7 +84,14 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         if not folder.is_dir():
             names = ("cache_dir", "force_download", "local_files_only", "proxies", "revision", "token", "use_safetensors")
             download = {name: kwargs[name] for name in names if name in kwargs}
-            folder = Path(cls.download(pretrained_model_name_or_path, **download))
+            try:
+                folder = Path(cls.download(pretrained_model_name_or_path, **download))
+            except Exception as error:  # the hub's client has some twenty kinds; each is the same refusal here
+                words = " ".join(str(error).split())[:_MOST_WORDS]
+                raise PriorError(
+                    f"from_pretrained: {str(pretrained_model_name_or_path)!r} is no folder here, and could not be fetched from "
+                    f"the Hugging Face hub: {words}; check the name, or fetch it where there is a network and name the folder"
+                ) from error
         dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.float32
         pickled = not kwargs["use_safetensors"]
         if "unet" not in kwargs:
@@ -205,7 +216,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         classifier_scale: float | None = None,
         keys: Sequence[int] | None = None,
         callback_on_step_end: StepCallback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("x_t",),
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> ImagePipelineOutput | tuple[Any]:
         """Return the pictures with their holes restored.
 
@@ -214,30 +225,38 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             mask_image: one mask for each picture, or one for all. As in the pipeline that diffusers deprecated, **dark
                 pixels (0) are restored** and light ones (1, 255, True) kept.
             num_inference_steps: steps of the respaced process, by default 250 of those the network was trained with.
-            eta: 1 is the paper's ancestral step and the default, 0 is DDIM.
+            eta: 0 is DDIM and the default, as in diffusers; 1 is the paper's ancestral step, as in the preset ``paper``, and the
+                default where a classifier guides, which takes noise to act by.
             jump_length: j of the paper, 10 by default.
             jump_n_sample: r of the paper, 10 by default; 1 never jumps.
             generator: one for all pictures or one for each; gives every picture the key of its noise.
-            output_type: ``pil``, ``np`` or ``pt``; the latter two in [0, 1].
+            output_type: ``pil``, ``np`` (or ``numpy``), or ``pt``; the latter two in [0, 1].
             return_dict: whether an `ImagePipelineOutput` comes back, or a tuple of its images.
-            preset: settings by name instead of the four above, see `repaint_batch.sampler.presets.PRESETS`; ``paper`` is the
-                one with these defaults. Or a sampler, such as one of your own.
+            preset: settings by name instead of the four above, see `repaint_batch.sampler.presets.PRESETS`. Or a sampler, such as
+                one of your own.
             class_labels: class of each picture, or one for all, where the network or a classifier has classes.
             classifier: guides this call, in place of the pipeline's own.
             classifier_scale: strength of guidance, by default the pipeline's own.
-            keys: 64-bit noise keys, one a picture, in place of generators.
+            keys: 64-bit noise keys, one a picture, in place of generators: ``sample_key(seed, sample_id)`` of
+                `repaint_batch.sampler.noise` is that of a job's row of one window, which `restore` brings byte for byte where its
+                batch_windows is the job's; for rows of any size there are `repaint_batch.inpaint` and `repaint_batch.replay`.
             callback_on_step_end: called as ``f(pipeline, step, t, tensors)`` after each network evaluation; may return
-                ``{"x_t": ...}`` to put another state in its place.
-            callback_on_step_end_tensor_inputs: which of ``x_t`` and ``pred_x0`` it is given.
+                ``{"latents": ...}`` to put another state in its place.
+            callback_on_step_end_tensor_inputs: which of ``latents`` (the state, of pixels here; ``x_t`` is the same) and
+                ``pred_x0`` it is given.
 
         Raises:
             ConfigError: settings that contradict each other or are out of range.
             PriorError: the network or label does not fit; ImageInvalid, MaskInvalid: the picture or mask does not.
         """
+        output_type = {"numpy": "np", "np.array": "np"}.get(output_type, output_type)
         if output_type not in ("pil", "np", "pt"):
             raise ConfigError(f"output_type {output_type!r} is not one of pil, np, pt")
+        if unknown := set(callback_on_step_end_tensor_inputs) - {*_TENSORS, "pred_x0"}:
+            raise ConfigError(f"callback_on_step_end_tensor_inputs: {', '.join(sorted(unknown))}: latents and pred_x0 can be had")
         scale = self.config.classifier_scale if classifier_scale is None else classifier_scale
         prior = self._prior(classifier or self.classifier, scale)
+        eta = _eta(eta, prior, preset)
         sampler = _sampler(preset, num_inference_steps, eta, jump_length, jump_n_sample, len(prior.schedule))
         known = to_known(image, prior.channels)
         prior.check_size(known.shape)
@@ -274,12 +293,19 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             bar.update()
             if callback is not None:
                 step = state.position - 1
-                tensors = {name: getattr(state, name) for name in names}
+                tensors = {name: getattr(state, "x_t" if name in _TENSORS else name) for name in names}
                 changed = callback(self, step, times[step], tensors)
-                if changed and "x_t" in changed:
-                    state.x_t.copy_(changed["x_t"])
+                for name in set(_TENSORS) & set(changed or {}):
+                    state.x_t.copy_(changed[name])  # type: ignore[index]
 
         return on_step
+
+
+def _eta(eta: float | None, prior: LoadedPrior, preset: str | Sampler | None) -> float | None:
+    """Return eta as it was given; else diffusers' 0, or 1 where a classifier guides: by the noise that eta = 0 has not."""
+    if eta is not None or preset is not None:
+        return eta
+    return 0.0 if prior.classifier is None else 1.0
 
 
 def _sampler(

@@ -25,7 +25,6 @@ from repaint_batch.pipeline.stopping import Listener
 from repaint_batch.pipeline.telemetry import used
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.usage import Usage, write_usage
-from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 
 
@@ -49,7 +48,7 @@ def restorer_for(job: Job, prior: LoadedPrior, threads: int) -> Restorer:
     compute = job.config.compute
     prior = compiled(prior) if compute.compile else prior
     batch = batch_windows_of(job.config, prior)
-    engine = Engine(prior, PRESETS[job.config.sampler.preset], batch, may_shrink=compute.batch_windows == "auto")
+    engine = Engine(prior, job.sampler, batch, may_shrink=compute.batch_windows == "auto")
     return Restorer(engine)
 
 

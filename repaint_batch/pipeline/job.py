@@ -6,7 +6,7 @@ what is committed together. Its table has the columns of the results, of which a
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -15,6 +15,9 @@ from repaint_batch.results.plan import Plan, job_uri
 from repaint_batch.results.quarantine import Quarantine
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
+
+if TYPE_CHECKING:
+    from repaint_batch.sampler.sampler import Sampler
 
 PARCEL_BYTES = 8 << 20
 """What the rows of a parcel may take together; one row at least, whatever it takes."""
@@ -53,6 +56,14 @@ class Job:
     def config(self) -> JobConfig:
         """The job's config."""
         return self.plan.job_config()
+
+    @cached_property
+    def sampler(self) -> "Sampler":
+        """What its windows are sampled with."""
+        from repaint_batch.sampler.presets import sampler_of  # and torch, which workers that only read do without
+
+        asked = self.config.sampler
+        return sampler_of(asked.preset, asked.num_steps, asked.own)
 
     @property
     def storage(self) -> Storage:

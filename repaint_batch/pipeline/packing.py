@@ -13,21 +13,20 @@ from typing import Any
 import numpy as np
 
 from repaint_batch.images.restoration import Prepared
+from repaint_batch.images.shades import SHADES, shades_of
 from repaint_batch.images.windows import Window, leaves
 from repaint_batch.pipeline.job import Row
 
 _DTYPES: dict[str, Any] = {"u": np.dtype(np.uint8), "f": np.dtype(np.float16)}
-_SHADES = np.arange(256, dtype=np.float32) * np.float32(2 / 255) - 1  # as pictures of 8 bits are read
 
 
 def put_windows(row: Row, prepared: Prepared) -> None:
     """Write a picture's windows, masks and plan into its row."""
     parts, kinds = [], []
     for pixels, keep in zip(prepared.windows, prepared.keep_mask, strict=True):
-        shades = np.clip(np.rint((pixels + 1) * 127.5), 0, 255).astype(np.uint8)
-        is_exact = bool((_SHADES[shades] == pixels)[keep].all())
-        parts.append(shades.tobytes() if is_exact else pixels.astype(np.float16).tobytes())
-        kinds.append("u" if is_exact else "f")
+        shades = shades_of(pixels, keep)
+        parts.append(pixels.astype(np.float16).tobytes() if shades is None else shades.tobytes())
+        kinds.append("f" if shades is None else "u")
     row["windows"] = len(prepared.windows)
     row["__windows"], row["__keep"] = b"".join(parts), np.packbits(prepared.keep_mask).tobytes()
     row["__plan"] = json.dumps([prepared.orientation, [astuple(window) for window in prepared.plan], "".join(kinds)])
@@ -54,7 +53,7 @@ class PackedWindows:
         kind = self._kinds[number]
         size = self._shape[0] ** 2 * 3
         part = np.frombuffer(self._data, _DTYPES[kind], size, self._starts[number]).reshape(self._shape)
-        pixels: np.ndarray = _SHADES[part] if kind == "u" else part.astype(np.float32)
+        pixels: np.ndarray = SHADES[part] if kind == "u" else part.astype(np.float32)
         return pixels
 
 

@@ -5,12 +5,14 @@ bytes as one that shared its batches, on the same kind of machine with the same 
 of torch rounds differently.
 """
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import torch
+from PIL import Image
 
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.inpainting.restorer import Restorer, Underway
@@ -21,7 +23,6 @@ from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.table import ResultsTable
-from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.run import ChainState, OnStep
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
@@ -44,6 +45,16 @@ class Replay:
         """Whether it came out byte for byte as recorded."""
         names = ("status", "output_sha256", "output_bytes")
         return all(self.row[name] == self.again[name] for name in names)
+
+    @property
+    def picture(self) -> Image.Image | None:
+        """The picture as it came out now; None of a row without a hole, or one that fails."""
+        data = self.again["output"]
+        if not data:
+            return None
+        found = Image.open(io.BytesIO(data))
+        found.load()
+        return found
 
     @property
     def difference(self) -> str | None:
@@ -91,19 +102,20 @@ class _Watcher:
         self._on_step(ChainState(self._position, x_t, x_t))
 
 
-def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = None) -> Replay:
+def replay(output: str, sample_id: str, storage: Storage | None = None, watch: Watch | None = None) -> Replay:
     """Return a row as recorded and as it comes out of its manifest, prior and settings now; nothing is written.
 
     Args:
         output: folder or prefix of the output.
         sample_id: the row.
-        storage: how to reach it.
+        storage: how to reach it; by default as the environment says.
         watch: who wants to see the restoration; not asked where there is none to see.
 
     Raises:
         NothingToResume: the table has no such row.
         ConfigError: the row failed, so that there is nothing to compare with, or the prior is another one now.
     """
+    storage = storage or Storage()
     row = _recorded(output, sample_id, storage)
     if row["status"] == "failed":
         raise ConfigError(f"{sample_id} failed ({row['error_class']}): no picture to compare with; `retry-failed` runs it again")
@@ -120,7 +132,7 @@ def replay(output: str, sample_id: str, storage: Storage, watch: Watch | None = 
     job = Job(plan, normalise(output), tuple(passthrough(manifest.schema)), prior.resolution_px)
     (work,) = decode(manifest, job, row["row"])
     restorer = restorer_for(job, prior, max(1, round(compute.num_cpus or 1)))
-    watcher = _Watcher(restorer, PRESETS[plan.job_config().sampler.preset].nfe, watch) if watch else None
+    watcher = _Watcher(restorer, job.sampler.nfe, watch) if watch else None
 
     def on_step(done: dict[int, Any]) -> None:
         if watcher is not None:

@@ -10,7 +10,6 @@ from repaint_batch.inpainting.restorer import Restorer, Underway, Unrestored, nf
 from repaint_batch.pipeline.job import Job, Row
 from repaint_batch.pipeline.packing import PackedWindows, keep_masks_of, plan_of, restored_bytes
 from repaint_batch.sampler.noise import candidate_seed, sample_key
-from repaint_batch.sampler.presets import PRESETS
 
 _NEEDED = ("sample_id", "row", "seed", "windows", "work_key", "__plan", "__saved")
 
@@ -66,7 +65,7 @@ def filled(
         worker: who sampled them.
         evaluation_s: what one evaluation of one window took, its share of empty slots included.
     """
-    sampler = PRESETS[job.config.sampler.preset]
+    sampler = job.sampler
     columns: dict[str, list[Any]] = {name: work[name].to_pylist() for name in ("nfe", "inpaint_s", "worker", "__saved")}
     restored: list[bytes | None] = [None] * len(work)
     for place, row in rows.items():

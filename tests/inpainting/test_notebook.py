@@ -1,7 +1,9 @@
 """One picture, one mask, one line."""
 
+import io
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,12 +11,16 @@ import pytest
 from diffusers import DDPMScheduler
 from PIL import Image
 
-from repaint_batch import RePaintPipeline, inpaint
+from repaint_batch import RePaintPipeline, inpaint, replay
+from repaint_batch.config import StorageConfig
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
+from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 
-from ..corpus import picture
+from ..conftest import Place
+from ..corpus import encoded, hole, job, picture, rows, save_tiny_prior, write_manifest
+from ..restored import restore_here
 from ..tiny_networks import tiny_unet
 
 
@@ -78,6 +84,38 @@ def test_seed_polarity_and_mask_types(prior: RePaintPipeline) -> None:
     assert np.array_equal(first, inpaint(image, hole.astype(np.float32), prior=prior, seed=1))
     assert np.array_equal(first, inpaint(image, ~hole, prior=prior, seed=1, hole="black"))
     assert not np.array_equal(first, inpaint(image, hole, prior=prior, seed=2))
+
+
+def test_a_list_comes_back_as_one_and_each_as_if_it_were_alone(prior: RePaintPipeline) -> None:
+    pictures, holes = [picture(0, 20), picture(1, 24)], [scratch(20, 20), scratch(24, 24)]
+    both = inpaint(pictures, holes, prior=prior, sample_id=["a", "b"], seed=[1, 2], batch_windows=4)
+    alone = [
+        inpaint(one, hole, prior=prior, sample_id=name, seed=seed, batch_windows=4)
+        for one, hole, name, seed in zip(pictures, holes, "ab", (1, 2), strict=True)
+    ]
+    assert all(np.array_equal(one, other) for one, other in zip(both, alone, strict=True))
+    with pytest.raises(MaskInvalid, match="1 masks for 2 pictures"):
+        inpaint(pictures, holes[:1], prior=prior)
+    with pytest.raises(ConfigError, match="1 sample_ids and 2 seeds for 2"):
+        inpaint(pictures, holes, prior=prior, sample_id=["a"])
+
+
+def test_a_row_of_a_job_comes_out_as_in_its_table(tmp_path: Path) -> None:
+    tiny_prior = save_tiny_prior(tmp_path / "prior")
+    place = Place(str(tmp_path), StorageConfig())
+    corpus = [{**row, "image": {"bytes": encoded(picture(number, 24)), "path": None},
+               "mask": {"bytes": encoded(hole(number, 24)), "path": None}} for number, row in enumerate(rows(2))]  # fmt: skip
+    settings = {"mask_grow_px": 1}
+    config = job(place, write_manifest(place, corpus), tiny_prior, images=settings)
+    restore_here(config)
+    restored = replay(config.output.uri, "picture-0001").picture
+    assert restored is not None
+    again = inpaint(
+        picture(1, 24), hole(1, 24), prior=tiny_prior, preset="draft", sample_id="picture-0001", images=settings, batch_windows=4
+    )
+    assert np.array_equal(again, np.asarray(restored))
+    (row,) = ResultsTable(config.output.uri, place.storage).rows(where=[("sample_id", "=", "picture-0001")])
+    assert np.array_equal(again, np.asarray(Image.open(io.BytesIO(row["output"]))))
 
 
 def test_bad_input_is_named(prior: RePaintPipeline) -> None:

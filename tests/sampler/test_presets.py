@@ -1,16 +1,17 @@
 """Presets and samplers: their price, their description, and that each runs as its table says."""
 
 import json
+from dataclasses import replace
 from typing import get_args
 
 import pytest
 import torch
 
 from repaint_batch.config import PresetName
-from repaint_batch.errors import PriorError
+from repaint_batch.errors import ConfigError, PriorError
 from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.sampler.langevin import AnnealedLangevin
-from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.presets import PRESETS, sampler_of
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.run import sample
 from repaint_batch.sampler.sampler import Sampler
@@ -82,3 +83,21 @@ def test_more_steps_than_the_prior_has_are_refused():
 def test_presets_enter_where_signal_and_noise_are_about_equal(name):
     table = PRESETS[name].table(PRIOR.schedule)
     assert 0.4 < float(table.signal[table.entry] ** 2) < 0.6
+
+
+OWN = replace(PRESETS["draft"], pull=10.0)  # type: ignore[type-var]
+
+
+def test_a_job_takes_other_steps_or_a_sampler_of_ones_own() -> None:
+    assert sampler_of("fast") is PRESETS["fast"]
+    assert sampler_of("fast", 7).nfe == 7
+    assert sampler_of("fast", None, f"{__name__}:OWN") is OWN
+    assert sampler_of("fast", 5, "repaint_batch.sampler.langevin:AnnealedLangevin").nfe == 5
+
+
+@pytest.mark.parametrize(
+    ("own", "words"), [("nowhere:it", "cannot be imported"), (f"{__name__}:gone", "cannot be imported"), ("os:sep", "is a str")]
+)
+def test_what_is_no_sampler_is_refused(own: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        sampler_of("fast", None, own)
