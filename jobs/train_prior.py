@@ -1,12 +1,15 @@
 """Train a prior on your own pictures: ``python jobs/train_prior.py --config configs/prior-emoji.yaml``.
 
-A run that was stopped goes on from its last checkpoint when it is started again. `--set` changes keys of the file for one run,
+Ctrl-C or SIGTERM writes what there is, a prior that can be used and a checkpoint, and ends the run; started again, it goes on
+from there. A run that was killed goes on from its last checkpoint. `--set` changes keys of the file for one run,
 such as an hour on a GPU that goes on from the weights that ship:
 
     python jobs/train_prior.py --config configs/prior-photo.yaml --set batch_size=1024 --set learning_rate=1e-3 \\
         --set ema_decay=0.9995 --set compile=true --set minutes=60 --set output=data/prior-photo-gpu
 """
 
+import signal
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -26,11 +29,20 @@ def main(
         asked = load_config(config, TrainConfig)
         changed = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes or [])}
         asked = parse_config({**asked.model_dump(exclude_unset=True), **changed}, TrainConfig, "--set")
-        folder = Trainer(asked, typer.echo).run()
+        trainer = Trainer(asked, typer.echo)
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            typer.echo("stopping: the checkpoint and the prior are being written")
+            trainer.stop()
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # who insists is obeyed
+
+        signal.signal(signal.SIGINT, stop)
+        signal.signal(signal.SIGTERM, stop)
+        folder = trainer.run()
     except RepaintBatchError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    typer.echo(f"prior written to {folder}")
+    typer.echo(f"prior written to {folder}, step {trainer.step} of {trainer.config.steps}; the same command goes on from there")
 
 
 if __name__ == "__main__":

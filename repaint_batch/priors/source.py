@@ -41,7 +41,21 @@ def locate(source: str, revision: str | None, storage: Storage, *, allow_pickle:
         return path
     if _HUB_ID.fullmatch(source) and not source.startswith("file:"):
         return _from_hub(source, revision, suffixes)
-    raise PriorError(f"prior.source: {source!r} is no folder, file, s3:// prefix or hub id (owner/name)")
+    raise PriorError(
+        f"prior.source: there is no folder or file {path.absolute()}; check the path. A prior is also "
+        "bundled:photo, an s3:// prefix, or a hub id owner/name with its prior.revision"
+    )
+
+
+def check_named(source: str, revision: str | None) -> None:
+    """Refuse what names no prior, as far as that shows without asking a store or the hub.
+
+    Raises:
+        PriorError: there is nothing of that name here, or a hub id lacks a commit hash.
+    """
+    is_pinned_id = bool(_HUB_ID.fullmatch(source) and revision and _COMMIT.fullmatch(revision))
+    if not source.startswith("s3://") and not is_pinned_id:
+        locate(source, revision, Storage())
 
 
 def _fetched(uri: str, storage: Storage, suffixes: tuple[str, ...]) -> Path:
@@ -79,8 +93,10 @@ def cache_folder() -> Path:
 
 def _from_hub(repo: str, revision: str | None, suffixes: tuple[str, ...]) -> Path:
     if revision is None or not _COMMIT.fullmatch(revision):
+        given = f"prior.revision {revision!r} is none; branches and tags move" if revision else "prior.revision is not set"
         raise PriorError(
-            f"prior.revision: hub id {repo} needs a commit of 40 hex digits (got {revision!r}); branches and tags move"
+            f"prior.source: there is no folder or file {Path(repo).absolute()}; check the path. If {repo} is meant as an id of "
+            f"the Hugging Face hub, it needs a commit of 40 hex digits: {given}"
         )
     from huggingface_hub import snapshot_download  # slow to import, and most priors are not on the hub
 

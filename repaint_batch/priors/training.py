@@ -13,6 +13,8 @@ import copy
 import json
 import math
 import os
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -98,6 +100,7 @@ class Trainer:
         self._alpha_bar = self.scheduler.alphas_cumprod.to(self.device)
         self.step, self.loss = 0, torch.full((), math.nan, device=self.device)
         self._levels, self._count = _LossByLevel(self.device), 0
+        self._stopping = threading.Event()
         self._resume()
 
     def _first_network(self) -> UNet2DModel:
@@ -128,6 +131,10 @@ class Trainer:
         self._advance(pictures, self.config.steps, unseen)
         return self.output / "prior"
 
+    def stop(self) -> None:
+        """Let `run` write what it has after the step that is under way, and return; from any thread or signal handler."""
+        self._stopping.set()
+
     def _advance(self, pictures: Pictures, stop: int, unseen: Pictures | None = None) -> None:
         started, first = time.monotonic(), self.step
         end = started + 60 * (self.config.minutes or math.inf)
@@ -136,7 +143,7 @@ class Trainer:
             self.loss = torch.where(self.loss.isnan(), loss, 0.99 * self.loss + 0.01 * loss)
             self.step += 1
             # A kernel that was only launched is not done: now and then the clock is read after waiting for it.
-            late = self.step % _CLOCK_EVERY == 0 and self._now() >= end
+            late = (self.step % _CLOCK_EVERY == 0 and self._now() >= end) or self._stopping.is_set()
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps or late:
                 self._checkpoint(self._now() - started, self.step - first, unseen)
             if late:
@@ -248,14 +255,20 @@ class Trainer:
         return Image.fromarray(grid.numpy())
 
     def export(self) -> Path:
-        """Write the averaged network as float16 safetensors with a model card; return its folder."""
-        folder = self.output / "prior"
+        """Write the averaged network as float16 safetensors with a model card; return its folder, which is never half written."""
+        folder, old, whole = (self.output / name for name in ("prior.part", "prior.old", "prior"))
+        shutil.rmtree(folder, ignore_errors=True)
         copy.deepcopy(self.average).half().save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
         index = {"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
         (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
         (folder / "README.md").write_text(self._card(), encoding="utf-8")
-        return folder
+        shutil.rmtree(old, ignore_errors=True)
+        if whole.exists():
+            whole.rename(old)
+        folder.rename(whole)
+        shutil.rmtree(old, ignore_errors=True)
+        return whole
 
     def _card(self) -> str:
         config = self.config
