@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from repaint_batch.cli.flags import flags
 from repaint_batch.config import PriorConfig, StorageConfig, TrainConfig, load_config
 from repaint_batch.damage.drawing import DAMAGE, DamageName
 from repaint_batch.errors import ConfigError
@@ -41,6 +42,8 @@ COMPARED: dict[str, Sampler] = {
 }
 """Samplers that no preset uses, for comparison."""
 _SHEET_PICTURES = 12
+_QUICK_PRESETS = ("preview", "fast")
+_QUICK_MASKS: tuple[MaskName, ...] = ("wide", "half")
 _WINDOWS_ACROSS = 4
 """Windows that would lie side by side in a crop of --damage."""
 
@@ -63,7 +66,7 @@ def evaluate(
     training: Annotated[Path | None, typer.Option(help="With --damage: what trained the prior; says what is held out.")] = None,
     rival: Annotated[list[str] | None, typer.Option(help="With --damage: telea, navier-stokes, biharmonic; all three.")] = None,
     skip_laws: Annotated[bool, typer.Option(help="Leave out the part on exact posteriors.")] = False,
-    quick: Annotated[bool, typer.Option(help="Few pictures and samples, presets alone: all laws within two minutes.")] = False,
+    quick: Annotated[bool, typer.Option(help="In two minutes: presets fast and preview, two masks, few pictures.")] = False,
 ) -> None:
     """Judge samplers: distance to exact posteriors, and quality on held-out pictures under the paper's six masks.
 
@@ -76,6 +79,8 @@ def evaluate(
     samplers, masks, laws = _chosen(sampler, quick), () if damage else _masks(mask), _laws(law)
     if quick:
         count, samples, seeds = min(count, 4), min(samples, 16), 2
+        masks = masks if mask else masks and _QUICK_MASKS
+        laws = laws if law or pictures is None else laws[:1]
     settings = {
         "laws": [] if skip_laws else laws,
         "count": count,
@@ -120,6 +125,8 @@ def evaluate(
         def show(name: str, mask: MaskName, found: Tensor) -> None:
             shown.setdefault(mask, []).append((name, found[0, :_SHEET_PICTURES]))
 
+        if filler := _classical(console):
+            take(restored.evaluate_filler(*filler, run, show))
         take(restored.evaluate_pictures(samplers, run, report=console.print, show=show))
         output.mkdir(parents=True, exist_ok=True)
         sheets = [_sheet(output, run, mask, rows) for mask, rows in shown.items()]
@@ -133,10 +140,19 @@ def evaluate(
     Console().print(f"written: {output / 'evaluation.html'}")
 
 
+def _classical(console: Console) -> tuple[str, rivals.Filler] | None:
+    """Return what a prior must beat to be worth its time, where it is installed."""
+    try:
+        return next(iter(rivals.checked(("telea",)).items()))
+    except ConfigError as error:
+        console.print(f"no classical baseline: {error}")
+        return None
+
+
 def _chosen(names: list[str] | None, quick: bool) -> Mapping[str, Sampler]:
     known = PRESETS | COMPARED
     if not names:
-        return PRESETS if quick else known
+        return {name: PRESETS[name] for name in _QUICK_PRESETS} if quick else known
     unknown = [name for name in names if name not in known]
     if unknown:
         raise ConfigError(f"--sampler {unknown[0]}: not one of {', '.join(known)}")
@@ -212,7 +228,8 @@ def _engines(source: str, batch_windows: int, console: Console) -> dict[str, Cal
 
 def _prior(source: str, precision: Precision) -> LoadedPrior:
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return load_prior(PriorConfig(source=source), Storage(StorageConfig()), device=device, precision=precision)
+    with flags(source="--prior"):
+        return load_prior(PriorConfig(source=source), Storage(StorageConfig()), device=device, precision=precision)
 
 
 def _sheet(output: Path, run: restored.PictureRun, mask: MaskName, rows: list[tuple[str, Tensor]]) -> Sheet:

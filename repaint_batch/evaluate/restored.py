@@ -20,6 +20,7 @@ from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import metrics
 from repaint_batch.evaluate.features import Features, bottleneck, random_convolutions
 from repaint_batch.evaluate.masks import MASKS, MaskName, paper_mask
+from repaint_batch.evaluate.rivals import Filler
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score, summarise
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.priors.loaded import LoadedPrior
@@ -137,6 +138,31 @@ def evaluate_pictures(
             yield from summarise("pictures", name, sampler.nfe, metric, by_mask)
         for metric, by_mask_sets in sets.items():
             yield from _over_seeds(name, sampler.nfe, metric, by_mask_sets)
+
+
+def evaluate_filler(
+    name: str, fill: Filler, run: PictureRun, show: Callable[[str, MaskName, Tensor], None] | None = None
+) -> Iterable[Score]:
+    """Yield the scores of what fills holes without a network, and always in the same way."""
+    values: dict[str, dict[str, Tensor]] = {}
+    pixels = ((run.pictures + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    for mask in run.masks:
+        keep, started = run.keep_masks(mask), time.perf_counter()
+        filled = np.stack([fill(one, ~kept[0].numpy()) for one, kept in zip(pixels, keep, strict=True)])
+        seconds = (time.perf_counter() - started) / len(filled)
+        restored = torch.from_numpy(filled).permute(0, 3, 1, 2).float()[None] / 127.5 - 1
+        if show is not None:
+            show(name, mask, restored)
+        found = {
+            "psnr": metrics.hole_psnr(restored[0], run.pictures, keep),
+            "ssim": metrics.hole_ssim(restored[0], run.pictures, keep),
+            "seam": metrics.seam(restored[0], run.pictures, keep),
+            "seconds": torch.full((len(filled),), seconds),
+        }
+        for metric, of_mask in found.items():
+            values.setdefault(metric, {})[mask] = of_mask
+    for metric, by_mask in values.items():
+        yield from summarise("pictures", name, 0, metric, by_mask)
 
 
 @torch.inference_mode()
