@@ -1,12 +1,18 @@
 """The command over a corpus that changes: night."""
 
+import contextlib
+
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch.cli.jobs import ConfigPath, progress
 from repaint_batch.cli.report import offer_report
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import load_config
+from repaint_batch.priors.source import check_named
+from repaint_batch.report.progress import Progress
+from repaint_batch.results.plan import Plan
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -19,11 +25,21 @@ def night(config: ConfigPath) -> None:
 
     Example: repaint-batch night configs/nightly-local.yaml
     """
-    # Ray and torch take seconds to import: only those who run a night wait for them.
     from repaint_batch.nights.config import NightConfig
-    from repaint_batch.nights.night import run_night
 
-    done = run_night(load_config(config, NightConfig), progress, offer_report)
+    asked = load_config(config, NightConfig)  # before what takes seconds to import
+    check_named(asked.prior.source, asked.prior.revision)
+    with waiting("loading Ray and torch"):
+        from repaint_batch.nights.night import NAMED, run_night
+
+    with contextlib.ExitStack() as quiet:
+        quiet.enter_context(waiting("holding the corpus against its results"))
+
+        def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
+            quiet.close()
+            return progress(plan, rows_done, shards_done)
+
+        done = run_night(asked, begun, offer_report)
     ran, skipped = (_words(counts) or "nothing" for counts in (done.ran, done.skipped))
     console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
     lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}
@@ -34,6 +50,10 @@ def night(config: ConfigPath) -> None:
         cost = "" if done.cost is None else f", cost {done.cost:,.2f}"
         spent = f"{done.nfe:,} network evaluations, {done.actor_hours:.3f} actor-hours{cost}"
         console.print(f"ran: {_words(done.rows)}; {spent}; {done.seconds:.0f} s")
+    for why, names in done.named.items():
+        console.print(f"{escape(why)}: {escape(', '.join(names))}{', ...' if len(names) == NAMED else ''}")
+    for file in filter(None, (done.left_out, done.failed)):
+        console.print(f"all by name: {escape(file)}")
     if done.error:
         console.print(escape(done.error))
     if done.ended == "deadline":

@@ -176,6 +176,16 @@ class FolderPairs:
         masks, named_masks = self._counted("path", "from masks where key not in (select key from pictures)")
         return Unpaired(pictures, masks, named_pictures, named_masks)
 
+    def lone(self) -> Iterator[tuple[str, str]]:
+        """Yield (what is the matter, path below its folder) of everything without a counterpart."""
+        yield from self._db.execute(
+            "select 'picture without a mask', path from pictures where key not in (select key from masks) order by path"
+        )
+        if self._images != self._masks:
+            yield from self._db.execute(
+                "select 'mask without a picture', path from masks where key not in (select key from pictures) order by path"
+            )
+
     def close(self) -> None:
         """Let go of the table."""
         self._db.close()

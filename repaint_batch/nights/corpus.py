@@ -126,6 +126,7 @@ class Comparison:
             f"create table known ({', '.join(_KNOWN)}, primary key (sample_id)) without rowid;"
             "create table to_run (sample_id text primary key, earlier_failures int) without rowid;"
             f"create table touched (sample_id text primary key, {', '.join(own)}) without rowid;"
+            "create table left_out (why text, name text);"
         )
         if corpus.masks is None:
             self._unpaired = Unpaired()
@@ -150,6 +151,10 @@ class Comparison:
         rows = self._db.execute("select sample_id from known where sample_id not in (select sample_id from listed)")
         return pa.table({"sample_id": pa.array([row[0] for row in rows], pa.string())})
 
+    def left_out(self) -> Iterator[tuple[str, str]]:
+        """Yield (why, name) of every picture and mask of the corpus that is in no row which runs or has run well."""
+        yield from (tuple(row) for row in self._db.execute("select why, name from left_out order by why, name"))
+
     def touched(self) -> pa.Table:
         """Return ids and new identities of rows whose bytes are what they were."""
         rows = [dict(row) for row in self._db.execute("select * from touched")]
@@ -160,6 +165,8 @@ class Comparison:
         pairs = FolderPairs(images, masks, pattern, self._storage, scratch)
         try:
             self._unpaired = pairs.unpaired()
+            self._db.executemany("insert into left_out values (?, ?)", pairs.lone())
+            self._leave_out_refused(pairs.aside)
             self._list(pairs.identified())
         finally:
             pairs.close()
@@ -169,9 +176,13 @@ class Comparison:
         aside = Aside()
         pictures = identified_pictures(images, self._storage, aside)
         self._list((path, uri, None, identity, None) for path, uri, identity in pictures)
+        self._leave_out_refused(aside)
         _warn_of(aside)
         if not self._db.execute("select 1 from listed limit 1").fetchone():
             raise ManifestError(f"{images}: no pictures there; check corpus.images")
+
+    def _leave_out_refused(self, aside: Aside) -> None:
+        self._db.executemany("insert into left_out values ('refused name', ?)", ((name,) for name in aside.refused))
 
     def _list(self, rows: Iterable[tuple[str | None, ...]]) -> None:
         self._db.executemany("insert into listed values (?, ?, ?, ?, ?)", rows)
@@ -210,6 +221,8 @@ class Comparison:
                         self._db.execute("insert into to_run values (?, ?)", (row["sample_id"], failures))
                     else:
                         skipped[why] += 1
+                        if why == "quarantined":
+                            self._db.execute("insert into left_out values (?, ?)", ("failed too often", row["sample_id"]))
         (held,) = self._db.execute("select count(*) from known").fetchone()
         (deleted,) = self._db.execute(
             "select count(*) from known where sample_id not in (select sample_id from listed)"

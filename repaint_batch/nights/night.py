@@ -1,6 +1,7 @@
 """One night, from listing to summary."""
 
 import contextlib
+import csv
 import json
 import os
 import tempfile
@@ -9,7 +10,7 @@ import urllib.error
 import urllib.request
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ from repaint_batch.storage import Storage, join, normalise
 
 WEBHOOK_VARIABLE = "REPAINT_BATCH_WEBHOOK"
 """Environment variable of a webhook whose address is a secret, in place of night.webhook."""
+NAMED = 10
+"""Names of each kind in a summary."""
 _POST_S = 10.0
 
 Report = Callable[[str, Storage], str | None]
@@ -56,6 +59,9 @@ class Summary:
         skipped: rows that were not, by reason.
         unpaired_pictures: pictures without a mask.
         unpaired_masks: masks without a picture.
+        named: the first of what is left out, by why, and of the rows that failed, by class of error.
+        left_out: file with everything that is left out; None where nothing is.
+        failed: file with every row that failed; None where none did.
         removed: rows taken out since their picture or mask is gone.
         withdrawn: jobs of earlier nights that were given up, since something else is asked for now.
         jobs: jobs that it ran.
@@ -81,6 +87,9 @@ class Summary:
     skipped: dict[str, int] = field(default_factory=dict)
     unpaired_pictures: int = 0
     unpaired_masks: int = 0
+    named: dict[str, list[str]] = field(default_factory=dict)
+    left_out: str | None = None
+    failed: str | None = None
     removed: int = 0
     withdrawn: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
@@ -155,6 +164,7 @@ class _Night:
             comparison = Comparison(self._config.corpus, self._table, job, asked, tries, Path(scratch))
             with contextlib.closing(comparison):
                 self._count(comparison.found)
+                self._summary.left_out = self._name("left-out.csv", ("why", "name"), comparison.left_out(), Path(scratch))
                 self._remove(comparison)
                 if comparison.found.skipped["touched"]:
                     self._table.update(comparison.touched(), {"touched": str(comparison.found.skipped["touched"])})
@@ -198,6 +208,22 @@ class _Night:
         summary = self._summary
         summary.listed, summary.ran, summary.skipped = found.listed, dict(found.to_run), dict(found.skipped)
         summary.unpaired_pictures, summary.unpaired_masks = found.unpaired.pictures, found.unpaired.masks
+
+    def _name(self, file: str, heading: Sequence[str], rows: Iterable[Sequence[str]], scratch: Path) -> str | None:
+        """Write rows, which begin with why and a name, beside the summary, and the first names of each kind into it."""
+        path, found = scratch / file, 0
+        with open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as opened:
+            writer = csv.writer(opened)
+            writer.writerow(heading)
+            for row in rows:
+                writer.writerow(row)
+                names = self._summary.named.setdefault(row[0], [])
+                names += [row[1]] if len(names) < NAMED else []
+                found += 1
+        if not found:
+            return None
+        self._storage.upload(uri := join(self._folder, file), path)
+        return uri
 
     def _remove(self, comparison: Comparison) -> None:
         deleted, held = comparison.found.deleted, comparison.found.held
@@ -268,6 +294,12 @@ class _Night:
             if group["error_class"]:
                 failures[group["error_class"]] += group["count_all"]
         self._summary.failures = dict(failures)
+        if failures:
+            columns = ("error_class", "sample_id", "reason")
+            rows = self._table.snapshot().read(columns, [*of_night, ("status", "=", "failed")]).to_pylist()
+            told = sorted([row[name] or "" for name in columns] for row in rows)
+            with tempfile.TemporaryDirectory(prefix="repaint-batch-") as scratch:
+                self._summary.failed = self._name("failed.csv", columns, told, Path(scratch))
 
 
 @contextlib.contextmanager

@@ -134,9 +134,14 @@ def test_a_row_that_fails_is_left_alone_in_the_end(
     config = small(night={"tries": 2, "most_failed": 0.2})
     first = run_night(config, recorder)
     assert (first.rows, first.failures) == ({"ok": 3, "skipped": 0, "failed": 1}, {"ImageInvalid": 1})
+    assert first.named == {"ImageInvalid": ["0002.png"]}
     assert first.exit_code == 3, "a quarter failed, a fifth may"
     assert run_night(config, recorder).ran == {"failed before": 1}
-    assert run_night(config, recorder).skipped == {"unchanged": 3, "quarantined": 1}
+    last = run_night(config, recorder)
+    assert last.skipped == {"unchanged": 3, "quarantined": 1}
+    assert last.named == {"failed too often": ["0002.png"]}
+    assert last.left_out is not None
+    assert local_place.storage.read(last.left_out).decode().splitlines() == ["why,name", "failed too often,0002.png"]
     put(local_place, 2)
     mended = run_night(config, recorder)
     assert (mended.ran, mended.exit_code) == ({"changed": 1}, 0)
