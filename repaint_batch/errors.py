@@ -15,6 +15,7 @@
     │   └── WorkerKilled     whatever this row does, it ends the process that works on it
     ├── ShardFailed          a shard whose attempts all raised; the last error is told
     ├── StorageError         the object store refused, or failed
+    │   ├── NoSpace          a disk of ours is full; nothing was written, and waiting would not help
     │   └── StoreUnavailable it was waited for in vain: silent, or no longer accepts this client; no row's fault
     ├── CommitFailed         the results table certainly does not hold the rows
     ├── CommitUnknown        the results table may or may not hold the rows; committing them again finds out
@@ -107,6 +108,10 @@ class ShardFailed(RepaintBatchError):
 
 class StorageError(RepaintBatchError):
     """The object store refused, or failed."""
+
+
+class NoSpace(StorageError):
+    """A disk that is full."""
 
 
 class StoreUnavailable(StorageError):

@@ -16,6 +16,7 @@ from repaint_batch.store_errors import Kind, Trouble
 _FIRST_S, _LONGEST_S = 1.0, 60.0
 _FIRST_SHARE, _LONGEST_SHARE = 1 / 60, 1 / 10  # of all patience, where that is short
 _STRANGER_S = 5.0
+_SILENT_S = 5.0  # of one request, from which on it is said what is waited for
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -66,15 +67,60 @@ def pauses(total_s: float) -> Iterator[float]:
         pause_s = min(2 * pause_s, longest_s)
 
 
+class Silence:
+    """Says of calls that take long what is being waited for, from one thread for all of them: once a minute and store."""
+
+    def __init__(self, after_s: float = _SILENT_S) -> None:
+        self._after_s, self._lock = after_s, threading.Lock()
+        self._calls: dict[object, tuple[float, str, str]] = {}
+        self._told: dict[str, float] = {}
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def over(self, store: str, what: str) -> Iterator[None]:
+        """Make a call; it is told of if it lasts."""
+        call = object()
+        with self._lock:
+            self._calls[call] = time.monotonic(), store, what
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._watch, daemon=True, name="silence")
+                self._thread.start()
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._calls[call]
+
+    def overdue(self, now: float) -> list[str]:
+        """Return what is to be said at a time, in seconds of `time.monotonic`."""
+        said = []
+        with self._lock:
+            for began, store, what in self._calls.values():
+                if now - began >= self._after_s and now - self._told.get(store, -_LONGEST_S) >= _LONGEST_S:
+                    self._told[store] = now
+                    said.append(f"{what}: {store} has not answered for {now - began:.0f} s; still waiting")
+        return said
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(1)
+            for line in self.overdue(time.monotonic()):
+                _log.warning("%s", line)
+
+
+_SILENCE = Silence()
+
+
 class Patience:
     """Waits for one store on behalf of all threads of a process, and says so once an outage.
 
     Args:
         store: what to call it in messages.
+        client: says who asks it.
     """
 
-    def __init__(self, store: str) -> None:
-        self.store = store
+    def __init__(self, store: str, client: Callable[[], str] = lambda: "this client") -> None:
+        self.store, self._client = store, client
         self._lock, self._waiting = threading.Lock(), 0
 
     def wait_for(self, call: Callable[[], _T], total_s: float, what: str) -> _T:
@@ -90,7 +136,8 @@ class Patience:
             Stopped: `STOP` was set.
         """
         try:
-            return call()
+            with _SILENCE.over(self.store, what):
+                return call()
         except Unanswered as error:
             first = error
         total_s = min(total_s, _STRANGER_S) if first.is_stranger else total_s
@@ -109,7 +156,8 @@ class Patience:
                 if STOP.wait(min(pause_s * random.uniform(0.75, 1), left_s)):
                     raise Stopped(f"{what}: told to stop while waiting for {self.store} ({last.trouble.words})")
                 try:
-                    return call()
+                    with _SILENCE.over(self.store, what):
+                        return call()
                 except Unanswered as error:
                     last = error
         raise self._unavailable(what, last.trouble, total_s) from last.cause
@@ -134,7 +182,7 @@ class Patience:
     def _unavailable(self, what: str, trouble: Trouble, waited_s: float) -> StoreUnavailable:
         does = {
             Kind.SILENT: "does not answer as it should",
-            Kind.UNTRUSTED: "does not accept this client",
+            Kind.UNTRUSTED: f"does not accept {self._client()}",
             Kind.REFUSED: "refuses what it allowed before",
         }[trouble.kind]
         return StoreUnavailable(

@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any, TypeVar
 
+import botocore.session
 import pyarrow as pa
 import pyarrow.fs
-from botocore.exceptions import FlexibleChecksumError
+from botocore.exceptions import BotoCoreError, FlexibleChecksumError
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 from s3fs.core import S3File
@@ -66,7 +67,7 @@ class Client:
         self._served: dict[str, dict[str, None]] = {}  # last objects read, or known to have been read, by bucket
         self._done: set[tuple[str, str]] = set()  # (action, bucket)
         self.is_stranger = True
-        self.patience = Patience(endpoint_url or "S3")
+        self.patience = Patience(endpoint_url or "S3", self._identity)
 
     @property
     def filesystem(self) -> S3FileSystem:
@@ -87,6 +88,17 @@ class Client:
                 )
                 self._filesystem.retries = 1
             return self._filesystem
+
+    def _identity(self) -> str:
+        """Return who asks, for messages: the access key's id, which is no secret, and where it was found."""
+        try:
+            found = botocore.session.get_session().get_credentials()
+        except BotoCoreError:
+            return "this client"
+        if found is None:
+            return "this client, which has no credentials (AWS_ACCESS_KEY_ID is not set, and the AWS chain has none)"
+        where = {"env": "the environment"}.get(found.method, found.method)
+        return f"this client (access key {found.access_key}, of {where})"
 
     def renew(self, failed: S3FileSystem) -> None:
         """Look for credentials again at the next request, unless that was done since `failed` was current."""
@@ -194,6 +206,8 @@ class S3Objects:
             return once()
         except Unanswered as error:
             last = error
+        if last.trouble.code.isdecimal() and client.is_stranger and not by_words:
+            last = Unanswered(_explained(filesystem, path, last.trouble), last.cause)
         if last.trouble.kind is Kind.REFUSED:
             revoked = self._revoked(filesystem, action, path.partition("/")[0], last.trouble)
             if revoked is not None:
@@ -364,6 +378,16 @@ def _certain(fetch: Callable[[S3FileSystem], tuple[bytes, bool]]) -> Callable[[S
         raise Damaged("what arrives is not what was stored, and never the same")
 
     return fetched
+
+
+def _explained(filesystem: S3FileSystem, path: str, trouble: Trouble) -> Trouble:
+    """Return what a mere status meant, which is all that HEAD tells: asked for a list, the store says more."""
+    try:
+        filesystem.call_s3("list_objects_v2", Bucket=path.partition("/")[0], MaxKeys=1)
+    except Exception as error:
+        said = trouble_of(error)
+        return trouble if said is None or said.code.isdecimal() or said.kind is Kind.SILENT else said
+    return trouble
 
 
 def _first_byte(filesystem: S3FileSystem, path: str) -> None:

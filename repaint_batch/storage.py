@@ -26,8 +26,8 @@ from urllib.parse import quote, unquote_to_bytes
 import fsspec
 import pyarrow.fs
 
-from repaint_batch.config import StorageConfig
-from repaint_batch.errors import ConfigError, SourceMissing, StorageError, UriRefused
+from repaint_batch.config import StorageConfig, checked_endpoint
+from repaint_batch.errors import ConfigError, NoSpace, SourceMissing, StorageError, UriRefused, redact
 
 if TYPE_CHECKING:
     from repaint_batch.s3 import S3Objects
@@ -42,6 +42,7 @@ _NO_FILE = {
     errno.ENAMETOOLONG: "its path is too long",
     errno.ELOOP: "it is a link to itself",
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OPEN_FILES = "/proc/self/fd"
 _T = TypeVar("_T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
@@ -199,8 +200,18 @@ class Storage:
 
     @property
     def endpoint_url(self) -> str | None:
-        """S3 endpoint: the config's, otherwise AWS_ENDPOINT_URL, otherwise AWS's own."""
-        return self.config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        """S3 endpoint: the config's, otherwise AWS_ENDPOINT_URL, otherwise AWS's own.
+
+        Raises:
+            ConfigError: the variable holds no URL.
+        """
+        if self.config.endpoint_url:
+            return self.config.endpoint_url
+        url = os.environ.get("AWS_ENDPOINT_URL") or None
+        try:
+            return url if url is None else checked_endpoint(url)
+        except ValueError as error:
+            raise ConfigError(f"AWS_ENDPOINT_URL: {error} (got {redact(url or '')!r:.80})") from error
 
     def __reduce__(self) -> tuple[type["Storage"], tuple[StorageConfig, tuple[str, ...]]]:
         # What this process was served vouches for the store where the copy goes.
@@ -276,13 +287,7 @@ class Storage:
             if _is_s3(uri):
                 self._s3.write(path, data)
                 return
-            os.makedirs(posixpath.dirname(path), exist_ok=True)
-            part = f"{path}.{uuid.uuid4().hex[:12]}.part"
-            with open(part, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
+            _put(path, lambda part: _filled(part, data), lambda part: os.replace(part, path))
 
     def upload(self, uri: str, path: str | Path) -> None:
         """Put the local file `path` at `uri`, whatever its size; a reader sees all of it or nothing."""
@@ -291,10 +296,7 @@ class Storage:
             if _is_s3(uri):
                 self._s3.upload(target, str(path))
                 return
-            os.makedirs(posixpath.dirname(target), exist_ok=True)
-            part = f"{target}.{uuid.uuid4().hex[:12]}.part"
-            shutil.copyfile(path, part)
-            os.replace(part, target)
+            _put(target, lambda part: _copied(path, part), lambda part: os.replace(part, target))
 
     def create(self, uri: str, data: bytes) -> bool:
         """Put `data` at `uri` unless something is there; return whether it was this call that did.
@@ -308,19 +310,10 @@ class Storage:
         with _telling(uri, "write"):
             if _is_s3(uri):
                 return self._s3.create(path, data)
-            os.makedirs(posixpath.dirname(path), exist_ok=True)
-            # A link to a finished file, so that nobody sees it half-written.
-            part = f"{path}.{uuid.uuid4().hex[:12]}.part"
-            with open(part, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(part, path)
+            try:  # a link to a finished file, so that nobody sees it half-written
+                _put(path, lambda part: _filled(part, data), lambda part: os.link(part, path))
             except FileExistsError:
                 return False
-            finally:
-                os.unlink(part)
             return True
 
     def exists(self, uri: str) -> bool:
@@ -346,7 +339,7 @@ class Storage:
         if not _is_s3(uri):
             yield from _walk_local(_path(uri))
             return
-        with _telling(uri, "listing"), contextlib.suppress(FileNotFoundError):  # no such bucket
+        with _telling(uri, "listing"):
             for found in self._s3.walk(_path(uri), markers):
                 yield f"s3://{found['name']}", found
 
@@ -397,7 +390,47 @@ def _telling(uri: str, action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if _is_s3(uri) and "NoSuchBucket" in str(error):
+            bucket = _path(uri).partition("/")[0]
+            raise StorageError(f"{uri}: the store has no bucket {bucket}; check its name and the endpoint, or make it") from error
+        if error.errno in _FULL and not _is_s3(uri):
+            raise NoSpace(no_space(uri)) from error
         raise StorageError(f"{uri}: {action} failed: {error}") from error
+
+
+def no_space(uri: str) -> str:
+    """Return what to say where the disk that holds `uri` is full."""
+    folder = Path(_path(uri))
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free / 2**20
+    return (
+        f"no space left for {uri}: {free:,.1f} MiB are free on the disk of {folder}; make room there. Nothing is lost: "
+        "`repaint-batch resume`, or the same command again, goes on"
+    )
+
+
+def _put(path: str, fill: Callable[[str], None], publish: Callable[[str], None]) -> None:
+    """Fill a file beside `path` and publish it, and leave nothing of one that could not be filled."""
+    os.makedirs(posixpath.dirname(path), exist_ok=True)
+    part = f"{path}.{uuid.uuid4().hex[:12]}.part"
+    try:
+        fill(part)
+        publish(part)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(part)
+
+
+def _copied(path: str | Path, part: str) -> None:
+    shutil.copyfile(path, part)
+
+
+def _filled(part: str, data: bytes) -> None:
+    with open(part, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _walk_local(path: str) -> Iterator[tuple[str, dict[str, Any]]]:

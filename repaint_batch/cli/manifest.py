@@ -34,7 +34,7 @@ def build(
     image_column: Annotated[str, typer.Option(help="Column of pictures in a CSV or Parquet.")] = "image",
     mask_column: Annotated[str, typer.Option(help="Column of masks.")] = "mask",
     id_column: Annotated[str, typer.Option(help="Column of ids.")] = "sample_id",
-    boxes_column: Annotated[str | None, typer.Option(help="Column of lists of [left, top, right, bottom].")] = None,
+    boxes_column: Annotated[str | None, typer.Option(help="Column of lists of \\[left, top, right, bottom].")] = None,
     polygons_column: Annotated[str | None, typer.Option(help="Column of polygons, likewise.")] = None,
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Pictures alone: a job with images.masks finds theirs.")] = False,
     allow_unpaired: Annotated[bool, typer.Option("--allow-unpaired", help="Leave out what has no counterpart.")] = False,

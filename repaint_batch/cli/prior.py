@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from repaint_batch.cli.flags import flags
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import PriorError
 from repaint_batch.storage import Storage
 
@@ -35,6 +37,34 @@ def inspect(source: Source, revision: Revision = None, allow_pickle: AllowPickle
 
 
 @app.command()
+def fetch(
+    name: Annotated[str | None, typer.Argument(help="Hub id, such as google/ddpm-celebahq-256; without one: a table.")] = None,
+    target: Annotated[Path | None, typer.Argument(help="New folder for it, which prior.source then names.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit hash, of a hub id that is not in the table.")] = None,
+) -> None:
+    """Fetch a published prior from the Hugging Face hub, at a commit that is pinned, as a folder of safetensors.
+
+    Example: repaint-batch prior fetch google/ddpm-celebahq-256 priors/faces
+    """
+    from repaint_batch.priors.published import PUBLISHED, published
+
+    if name is None:
+        for hub_id, one in PUBLISHED.items():
+            facts = f"{one.size_px:>3} px  {one.megabytes} MB  {one.licence}  {one.revision[:12]}"
+            console.print(f"{hub_id:<26}{one.domain:<24}{facts}")
+        return
+    if target is None:
+        raise PriorError(f"prior fetch {name}: name the folder too, such as priors/{name.rpartition('/')[2]}")
+    commit = published(name, revision)
+    with waiting(f"fetching {name} at {commit[:12]}"):
+        from repaint_batch.priors.export import export
+
+        # Weights are read as tensors alone, whatever file they come in.
+        note = export(_read(name, commit, True), target)
+    console.print(f"wrote {escape(str(target))}: {escape(note)}; prior.source: {escape(str(target))}")
+
+
+@app.command()
 def convert(
     source: Source,
     target: Annotated[Path, typer.Argument(help="New folder, in diffusers' layout with safetensors.")],
@@ -58,8 +88,9 @@ def _read(source: str, revision: str | None, allow_pickle: bool) -> "ReadNetwork
     from repaint_batch.priors.load import read_network
     from repaint_batch.priors.source import locate
 
-    path = locate(source, revision, Storage(), allow_pickle=allow_pickle)
-    return read_network(path, allow_pickle=allow_pickle)
+    with flags(source="SOURCE", revision="--revision", allow_pickle="--allow-pickle"):
+        path = locate(source, revision, Storage(), allow_pickle=allow_pickle)
+        return read_network(path, allow_pickle=allow_pickle)
 
 
 def _facts(read: "ReadNetwork") -> dict[str, Any]:

@@ -1,5 +1,8 @@
 """Commands that show: report and schedule."""
 
+import contextlib
+import http.server
+import webbrowser
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import ConfigError, NothingToResume, RepaintBatchError, redact
 from repaint_batch.storage import Storage, join, normalise
 
@@ -23,16 +27,42 @@ def report(
     to: Annotated[str | None, typer.Option(help="Where the page goes; by default report.html in the output.")] = None,
     price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one worker, to state the cost.")] = None,
     currency: Annotated[str, typer.Option(help="Put before an amount.")] = "$",
+    serve: Annotated[bool, typer.Option("--serve", help="Show it in a browser, from S3 too, until Ctrl-C.")] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Write one HTML page that shows what a job did: figures, every picture before and after, failed rows.
 
-    Example: repaint-batch report ./restored --to report.html
+    Example: repaint-batch report ./restored --serve
     """
     storage = reached(output, endpoint_url, region)
-    where, size = write_output_report(output, storage, to, price_per_hour=price_per_hour, currency=currency)
+    with waiting("reading rows and pictures"):
+        where, size = write_output_report(output, storage, to, price_per_hour=price_per_hour, currency=currency)
     console.print(f"{escape(where)} ({size / 1e6:.1f} MB)")
+    if serve:
+        with page_server(storage.read(where)) as server:
+            url = f"http://127.0.0.1:{server.server_address[1]}/"
+            console.print(f"{url} until Ctrl-C")
+            webbrowser.open(url)
+            with contextlib.suppress(KeyboardInterrupt):
+                server.serve_forever()
+
+
+def page_server(page: bytes) -> http.server.ThreadingHTTPServer:
+    """Return a server on loopback that answers every question with one page."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Length", str(len(page)))
+            self.end_headers()
+            self.wfile.write(page)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Say nothing of every question."""
+
+    return http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
 
 
 def write_output_report(

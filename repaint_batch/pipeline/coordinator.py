@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
-from repaint_batch.errors import CommitFailed, CommitUnknown, StorageError
+from repaint_batch.errors import CommitFailed, CommitUnknown, NoSpace, StorageError
 from repaint_batch.patience import pauses
 from repaint_batch.pipeline.devices import Devices, Failure
 from repaint_batch.pipeline.guarding import DEVICE_ERROR, Heard, Raised
@@ -60,6 +60,8 @@ class Coordinator:
         for pause_s in pauses(self._patience_s):
             try:
                 return await asyncio.wrap_future(self._committer.submit(entry))
+            except NoSpace:
+                raise
             except (StorageError, CommitFailed, CommitUnknown):
                 if time.monotonic() + pause_s > until:
                     raise

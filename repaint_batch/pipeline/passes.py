@@ -48,6 +48,7 @@ _FATAL: dict[str, type[RepaintBatchError]] = {
     "LeaseHeld": LeaseHeld,
     "Fenced": LeaseHeld,
     "StorageError": StorageError,
+    "NoSpace": StorageError,
     "StoreUnavailable": StorageError,
     "CommitFailed": CommitFailed,
     "CommitUnknown": CommitUnknown,

@@ -7,6 +7,7 @@ home is pending again. So a new run, a resumed one and a retry are the same thin
 import contextlib
 import logging
 import os
+import secrets
 import sys
 import threading
 import time
@@ -16,11 +17,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
+import torch
 from deltalake.exceptions import DeltaError
 from ray import LoggingConfig
 
 from repaint_batch.config import ComputeConfig, JobConfig
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, StorageError
 from repaint_batch.inpainting.device import precision_of
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.pipeline.dataset import ActorResources
@@ -28,17 +30,21 @@ from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stopping import Stop, stoppable
+from repaint_batch.pipeline.telemetry import planned as planned_rows
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
 from repaint_batch.results.status import exit_code
 from repaint_batch.results.table import CommitFeed, ResultsTable
-from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.results.usage import read_usage
+from repaint_batch.sampler.presets import sampler_of
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
 
 _LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0
+_MOST_WORDS = 300
+_WORK_S = 5.0  # between two looks at what actors say of themselves
 _MOST_ACTORS = 1000  # of a cluster that grows; its own limits come first
 _LEAST_STAGE_CPUS = 0.25  # decoding and encoding mostly wait for the store
 _HOPELESS_ROWS = 100  # after which a job is judged by the rows that failed
@@ -47,10 +53,12 @@ _HOPELESS_ROWS = 100  # after which a job is judged by the rows that failed
 class Watcher(Protocol):
     """Whoever is told how far a job is."""
 
-    def update(self, rows_done: int, shards_done: int, failed: int) -> None:
-        """Take the totals committed so far."""
+    def update(self, rows_done: int, shards_done: int, failed: int, work: str) -> None:
+        """Take the totals committed so far, and in words what the actors are at."""
 
 
+Planned = tuple[Plan, Manifest, LoadedPrior]
+"""A job's plan, its manifest, and its prior."""
 Watch = Callable[[Plan, int, int], contextlib.AbstractContextManager[Watcher]]
 """Makes a watcher of a plan of which some (rows, shards) are already done."""
 
@@ -62,6 +70,7 @@ class Summary:
     Attributes:
         plan: the job.
         shards_run: shards that this run committed.
+        rows_run: rows that it committed.
         counts: rows of the whole table by status.
         nfe: network evaluations spent by this run.
         seconds: wall-clock time of this run, Ray's start included.
@@ -70,6 +79,7 @@ class Summary:
 
     plan: Plan
     shards_run: int
+    rows_run: int
     counts: dict[str, int]
     nfe: int
     seconds: float
@@ -82,11 +92,16 @@ class Summary:
 
 
 def plan_job(
-    config: JobConfig, storage: Storage, *, retry_of: str | None = None, listed: int | None = None
-) -> tuple[Plan, Manifest, LoadedPrior]:
-    """Return what `config` would do, after reading the manifest's ids and the prior; nothing is written or run."""
+    config: JobConfig,
+    storage: Storage,
+    *,
+    retry_of: str | None = None,
+    listed: int | None = None,
+    manifest: Manifest | None = None,
+) -> Planned:
+    """Return what `config` would do, after reading its manifest, unless that was done, and its prior; nothing is written."""
     config, sampler = honoured(config)
-    manifest = open_manifest(config.input.manifest, storage)
+    manifest = manifest or open_manifest(config.input.manifest, storage)
     # In the job's precision: an actor holds its own fingerprint against this one's.
     prior = load_prior(config.prior, storage, precision=precision_of(config.compute))
     return make_plan(config, manifest, prior.fingerprint, sampler, retry_of=retry_of, listed=listed), manifest, prior
@@ -98,11 +113,9 @@ def honoured(config: JobConfig) -> tuple[JobConfig, dict[str, Any]]:
     Raises:
         ConfigError: there is no such sampler.
     """
-    if config.sampler.preset not in PRESETS:
-        raise ConfigError(f"sampler.preset: {config.sampler.preset} is not one of {', '.join(PRESETS)}")
     compute = config.compute.model_copy(update={"precision": precision_of(config.compute)})
     config = config.model_copy(update={"compute": compute})
-    sampler = PRESETS[config.sampler.preset].describe()
+    sampler = sampler_of(config.sampler.preset, config.sampler.num_steps, config.sampler.own).describe()
     if config.sampler.candidates > 1:  # a setting that says nothing new is left out, so that the job keeps its id
         sampler["candidates"] = config.sampler.candidates
     return config, sampler
@@ -115,6 +128,7 @@ def run_job(
     retry_of: str | None = None,
     listed: int | None = None,
     until: float | None = None,
+    planned: Planned | None = None,
 ) -> Summary:
     """Run a job, or what is left of it, until the table holds every shard of it.
 
@@ -124,13 +138,15 @@ def run_job(
         retry_of: the job whose rows it runs again, or supersedes.
         listed: rows that the output holds once it is done, see `Plan`.
         until: when to stop, on the clock of `time.monotonic`.
+        planned: what `plan_job` has made of it, by whoever has looked already.
 
     Raises:
         Stopped: it was stopped, by SIGTERM or at `until`; what is committed stays, and the next run goes on.
     """
     started = time.perf_counter()
     storage = Storage(config.storage)
-    plan, manifest, prior = plan_job(config, storage, retry_of=retry_of, listed=listed)
+    plan, manifest, prior = planned or plan_job(config, storage, retry_of=retry_of, listed=listed)
+    del planned
     with contextlib.ExitStack() as session:
         resources: ActorResources | None = None
         if not load_plans(config.output.uri, storage):  # what goes on, or runs again, has been looked at
@@ -141,15 +157,18 @@ def run_job(
         own_columns = tuple(passthrough(manifest.schema))
         table.create(own_columns)
         feed = CommitFeed(table, plan)
+        before = feed.rows
         pending = [shard for shard in range(plan.shards) if shard not in feed.shards]
         if pending:
             job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
             del prior
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))
             resources = resources or session.enter_context(ray_session(config.compute))
-            with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop)):
+            planned_rows(plan.job_id, job.output, plan.rows)
+            with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop), Work(job)):
                 restore(job, table, resources, lease.check, stop, lease.epoch)
-    return Summary(plan, len(pending), table.counts(), feed.nfe, time.perf_counter() - started, manifest.notes)
+    spent = feed.nfe, time.perf_counter() - started
+    return Summary(plan, len(pending), feed.rows - before, table.counts(), *spent, manifest.notes)
 
 
 @contextlib.contextmanager
@@ -163,13 +182,18 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
         # "local": without it Ray would join whatever cluster it finds on this machine.
         local = {} if address else {"object_store_memory": _LOCAL_OBJECT_STORE_BYTES, "include_dashboard": False}
         lines = {"logging_config": LoggingConfig(encoding="JSON")} if compute.log == "json" else {}
+        # What the core of this process would say at every start, of actors' arguments, alarms and means nothing.
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+        if local:
+            _use_own_token()
         try:
             with _quiet_core() if local else contextlib.nullcontext():
                 ray.init(address=address or "local", log_to_driver=False, logging_level="ERROR", **lines, **local)
         except Exception as error:  # Ray raises bare ones too
+            words = " ".join(str(error).split())[:_MOST_WORDS]
             if address:
-                raise ConfigError(f"compute.address: cannot join Ray at {address}: {error}; check it and RAY_ADDRESS") from error
-            raise ConfigError(f"Ray did not start on this machine, which may be too busy; try again: {error}") from error
+                raise ConfigError(f"compute.address: cannot join Ray at {address}: {words}; check it and RAY_ADDRESS") from error
+            raise ConfigError(f"Ray did not start on this machine, which may be too busy; try again: {words}") from error
     try:
         yield actor_resources(compute, ray.cluster_resources(), may_grow=bool(address) or not own)
     finally:
@@ -177,10 +201,19 @@ def ray_session(compute: ComputeConfig) -> Iterator[ActorResources]:
             ray.shutdown()
 
 
+def _use_own_token() -> None:
+    """Give a local cluster a token of its own.
+
+    Ray would leave one in the home folder, for which `ray start --head` would then ask everybody who submits a job.
+    """
+    home = os.path.join(os.path.expanduser("~"), ".ray", "auth_token")
+    if not any(name.startswith("RAY_AUTH_") for name in os.environ) and not os.path.exists(home):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # the mode is Ray's own default
+
+
 @contextlib.contextmanager
 def _quiet_core() -> Iterator[None]:
     """Start Ray without what its C++ core says of itself on standard error; what goes wrong is raised in Python."""
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "wb") as nowhere:
@@ -190,6 +223,18 @@ def _quiet_core() -> Iterator[None]:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+
+
+def resources_here(compute: ComputeConfig) -> ActorResources | None:
+    """Return what actors take where a job runs on this machine alone; None where it joins a cluster.
+
+    Raises:
+        ConfigError: there is no room for an actor.
+    """
+    if compute.address or os.environ.get("RAY_ADDRESS"):
+        return None
+    here = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return actor_resources(compute, here, may_grow=False)
 
 
 def actor_resources(compute: ComputeConfig, cluster: dict[str, float], *, may_grow: bool) -> ActorResources:
@@ -251,17 +296,40 @@ def hopeless(compute: ComputeConfig, feed: CommitFeed, stop: Stop) -> Callable[[
     return look
 
 
+class Work:
+    """What the actors of a job are at, between two commits, by what they say of themselves.
+
+    Args:
+        job: the job.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._words, self._asked = job, "", -_WORK_S
+        self._before: int | None = None
+
+    def words(self) -> str:
+        """Return it, asking the store now and then."""
+        if time.monotonic() - self._asked >= _WORK_S:
+            usages = read_usage(self._job.output, self._job.plan.job_id, self._job.storage.impatient)
+            used = sum(usage.used for usage in usages)
+            self._before = used if self._before is None else self._before
+            waiting = sum(usage.waiting for usage in usages)
+            self._words = f"{used - self._before:,} evaluations, {waiting:,} windows waiting" if used > self._before else ""
+            self._asked = time.monotonic()
+        return self._words
+
+
 @contextlib.contextmanager
-def watched(watch: Watch, plan: Plan, feed: CommitFeed, after: Callable[[], None]) -> Iterator[None]:
+def watched(watch: Watch, plan: Plan, feed: CommitFeed, after: Callable[[], None], work: Work) -> Iterator[None]:
     """Tell a watcher of every commit while the block runs, by looking at the table as anybody could."""
     finished = threading.Event()
     with watch(plan, feed.rows, len(feed.shards)) as watcher:
 
         def look() -> None:
             # Who watches does not end a job, whatever the store answers.
-            with contextlib.suppress(DeltaError, OSError, ValueError):
+            with contextlib.suppress(DeltaError, OSError, ValueError, StorageError):
                 feed.poll()
-                watcher.update(feed.rows, len(feed.shards), feed.failed)
+                watcher.update(feed.rows, len(feed.shards), feed.failed, work.words())
                 after()
 
         def poll() -> None:

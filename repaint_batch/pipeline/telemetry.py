@@ -33,6 +33,7 @@ GAUGES = {
 }
 """Gauges of every actor by name."""
 
+
 @cache
 def _counter(name: str) -> Counter:
     description, tags = COUNTERS[name]
@@ -66,6 +67,12 @@ def committed(job_id: str, start: int, rows: pa.Table, commit_s: float) -> None:
     logger.info("parcel committed", extra={**ids, "rows": len(rows), "failed": len(failed)})
     for row in failed:
         logger.warning("row failed", extra={**ids, **row})
+
+
+def planned(job_id: str, output: str, rows: int) -> None:
+    """Note the rows that a job has planned and the output they go to: by it, all that has the job's id is an output's."""
+    gauge = Gauge("repaint_rows_planned", "Rows of a job.", tag_keys=("repaint_job", "repaint_output"))
+    gauge.set(rows, {"repaint_job": job_id, "repaint_output": output})
 
 
 def used(job_id: str, usage: Usage) -> None:

@@ -1,4 +1,4 @@
-"""What a job will take: network evaluations, network calls, GPU-hours, an end, money.
+"""What a job will take: network evaluations, network calls, actor-hours, an end, money.
 
 With B slots a call, W_k windows that row k starts from noise, D_k that it starts from drafts:
 
@@ -27,7 +27,8 @@ from repaint_batch.preflight.findings import Findings
 from repaint_batch.preflight.playing import calls_of
 from repaint_batch.priors.load import load_prior
 from repaint_batch.sampler.langevin import AnnealedLangevin
-from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.presets import sampler_of
+from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.sampler.slots import Chain
 from repaint_batch.storage import Storage
 
@@ -50,13 +51,17 @@ class Speed:
     @classmethod
     def of_window(cls, seconds: float, config: JobConfig) -> "Speed":
         """Return the speed at which a window that starts from noise takes `seconds` while every slot is in use."""
-        return cls.of_evaluation(seconds / PRESETS[config.sampler.preset].nfe, config)
+        return cls.of_evaluation(seconds / _sampler(config).nfe, config)
 
     @classmethod
     def of_evaluation(cls, seconds: float, config: JobConfig) -> "Speed":
         """Return the speed at which a window's network evaluation takes `seconds` while every slot is in use."""
         slots = _slots(config)
         return cls(seconds * slots, slots)
+
+
+def _sampler(config: JobConfig) -> Sampler:
+    return sampler_of(config.sampler.preset, config.sampler.num_steps, config.sampler.own)
 
 
 def _slots(config: JobConfig) -> int:
@@ -74,7 +79,7 @@ class Cost:
         nfe: network evaluations.
         calls: network calls of all actors together.
         slots_used: share of the slots of these calls that hold a window.
-        gpu_hours: hours of all actors together; None if nobody knows how fast they are.
+        actor_hours: hours of all actors together; None if nobody knows how fast they are.
         wall_hours: hours from start to end with the most actors that the config asks for.
         money: in the currency of compute.price_per_gpu_hour; None if there is no price.
     """
@@ -83,7 +88,7 @@ class Cost:
     nfe: float
     calls: float
     slots_used: float
-    gpu_hours: float | None
+    actor_hours: float | None
     wall_hours: float | None
     money: float | None
 
@@ -106,7 +111,7 @@ class Cost:
         if self.money > budget:
             raise ConfigError(
                 f"the job would cost about {self.money:,.2f}, more than compute.budget = {budget:,.2f}: "
-                f"{self.nfe:,.0f} network evaluations in {self.gpu_hours:,.1f} GPU-hours; "
+                f"{self.nfe:,.0f} network evaluations in {self.actor_hours:,.1f} actor-hours; "
                 "choose a cheaper sampler.preset, fewer rows, or raise the budget"
             )
 
@@ -130,7 +135,7 @@ def cost_of(findings: Findings, config: JobConfig, speed: Speed | None, resoluti
         nfe=nfe,
         calls=calls,
         slots_used=nfe / (calls * slots) if calls else 1.0,
-        gpu_hours=hours,
+        actor_hours=hours,
         wall_hours=None if hours is None else hours / actors,
         money=None if hours is None or price is None else hours * price,
     )
@@ -138,7 +143,7 @@ def cost_of(findings: Findings, config: JobConfig, speed: Speed | None, resoluti
 
 def _calls(findings: Findings, config: JobConfig, slots: int, rows: int, nfe: float, resolution_px: int) -> float:
     """Return the network calls in which an actor makes `nfe` evaluations of `rows` rows."""
-    sampler, candidates = PRESETS[config.sampler.preset], config.sampler.candidates
+    sampler, candidates = _sampler(config), config.sampler.candidates
     plans = [plan for plan in findings.plans if plan]
     sampled = round(rows * len(plans) / max(1, len(findings.plans)))
     played: list[tuple[Window, ...]] = []
@@ -151,8 +156,23 @@ def _calls(findings: Findings, config: JobConfig, slots: int, rows: int, nfe: fl
     return max(nfe / slots, calls_of(pictures, sampler, slots, resolution_px) + (nfe - played_nfe) / slots)
 
 
-def probe(config: JobConfig, storage: Storage) -> Speed:
-    """Return how fast an actor on this machine is, from a few network calls of the engine that it runs."""
+def probe(config: JobConfig, storage: Storage, threads: int | None = None) -> Speed:
+    """Return how fast an actor on this machine is, from a few network calls of the engine that it runs.
+
+    Args:
+        config: the job.
+        storage: how to reach its prior.
+        threads: CPU threads of an actor; None: as many as this process has.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        return _probed(config, storage)
+    finally:
+        torch.set_num_threads(before)
+
+
+def _probed(config: JobConfig, storage: Storage) -> Speed:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     prior = load_prior(config.prior, storage, device=device, precision=precision_of(config.compute))
     prior = compiled(prior) if config.compute.compile else prior

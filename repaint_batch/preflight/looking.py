@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,8 @@ from repaint_batch.inpainting.restorer import nfe_of
 from repaint_batch.manifest import Manifest, check_id, image_bytes_or_uri, read_rows, result_id
 from repaint_batch.preflight.contact_sheet import thumbnail
 from repaint_batch.preflight.findings import Findings, Look, Place
-from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.sampler.presets import sampler_of
+from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
 SAMPLED_ROWS = 50
@@ -39,6 +41,12 @@ class _Looker:
     storage: Storage
     policy: UriPolicy
     resolution_px: int | None
+
+    @cached_property
+    def sampler(self) -> Sampler:
+        """The job's."""
+        asked = self.config.sampler
+        return sampler_of(asked.preset, asked.num_steps, asked.own)
 
     def look(self, row: int, values: dict[str, Any], *, draw: bool, cut: bool) -> Look:
         """Return what a row is; a store that does not answer raises, a bad row does not."""
@@ -71,7 +79,7 @@ class _Looker:
             row,
             hole_fraction=1 - sum(int(keep.sum()) for keep in keep_masks) / sum(keep.size for keep in keep_masks),
             plan=plan,
-            nfe=nfe_of(plan, PRESETS[self.config.sampler.preset]),
+            nfe=nfe_of(plan, self.sampler),
             digest=int.from_bytes(hashlib.blake2b(_sized(image) + mask, digest_size=8).digest()),
             thumbnail=thumbnail(picture, keep_masks[0]) if draw else None,
             place=self._place(list(zip(pages, keep_masks, strict=True)), plan) if cut and plan else None,

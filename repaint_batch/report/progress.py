@@ -30,7 +30,7 @@ class Progress:
         done_rows: rows that were committed before this run; they count as done and not towards the rate.
         done_shards: shards that were.
         console: where to draw; by default standard output.
-        interval_s: least time between two plain lines.
+        interval_s: least time between two plain lines; it grows with the time that a job takes, to a minute.
         clock: seconds from any origin, for tests.
     """
 
@@ -42,7 +42,7 @@ class Progress:
         done_rows: int = 0,
         done_shards: int = 0,
         console: Console | None = None,
-        interval_s: float = 10.0,
+        interval_s: float = 4.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total_rows, self.total_shards = total_rows, total_shards
@@ -51,7 +51,8 @@ class Progress:
         self._interval_s, self._clock = interval_s, clock
         self._samples: deque[tuple[float, int]] = deque(maxlen=RATE_SAMPLES)
         self._started = self._last_line = clock()
-        self._printed: tuple[int, int, int] | None = None
+        self._work = ""
+        self._printed: tuple[int, int, int, str] | None = None
         self._bar: RichProgress | None = None
 
     def __enter__(self) -> "Progress":
@@ -73,15 +74,20 @@ class Progress:
         elif self._printed != self._state():
             self._print_line()
 
-    def update(self, rows_done: int, shards_done: int, failed: int = 0) -> None:
-        """Say where the job stands: totals since it was planned, not differences."""
+    def update(self, rows_done: int, shards_done: int, failed: int = 0, work: str = "") -> None:
+        """Say where the job stands: totals since it was planned, not differences; and in words what is under way."""
         if rows_done != self.rows_done:
             self._samples.append((self._clock(), rows_done))
-        self.rows_done, self.shards_done, self.failed = rows_done, shards_done, failed
+        self.rows_done, self.shards_done, self.failed, self._work = rows_done, shards_done, failed, work
         if self._bar is not None:
             self._bar.update(self._bar.task_ids[0], completed=self._bar_at())
-        elif self._printed != self._state() and self._clock() - self._last_line >= self._interval_s:
+        elif self._clock() - self._last_line >= self._quiet_s(self._printed != self._state()):
             self._print_line()
+
+    def _quiet_s(self, is_news: bool) -> float:
+        """Return the seconds for which nothing is printed: fewer at first, and fewer where there is something to say."""
+        elapsed = self._clock() - self._started
+        return max(self._interval_s, min(60.0, elapsed / (12 if is_news else 4)))
 
     @property
     def images_per_s(self) -> float | None:
@@ -108,6 +114,8 @@ class Progress:
         ]
         if self.failed:
             parts.append(f"{self.failed:,} failed")
+        if self._work and self.rows_done < self.total_rows:
+            parts.append(self._work)
         rate, left = self.images_per_s, self.left_s
         if rate is not None:
             parts.append(_rate(rate))
@@ -117,14 +125,14 @@ class Progress:
         elif left is None:
             parts.append(f"{elapsed} so far, first shard under way")
         else:
-            parts.append(f"{duration(left)} left")
+            parts.append(f"{elapsed} so far, {duration(left)} left")
         return " · ".join(parts)
 
     def _bar_at(self) -> int:
         return self.rows_done if self.total_rows else 1
 
-    def _state(self) -> tuple[int, int, int]:
-        return self.rows_done, self.shards_done, self.failed
+    def _state(self) -> tuple[int, int, int, str]:
+        return self.rows_done, self.shards_done, self.failed, self._work
 
     def _print_line(self) -> None:
         self._last_line, self._printed = self._clock(), self._state()

@@ -116,6 +116,9 @@ def test_a_short_outage_fails_nothing(stocked: Faulty, refusal: Refusal | None) 
     assert len(trouble.harmed) == 40
 
 
+CLIENT = "does not accept this client (access key test-key, of the environment)"
+
+
 def test_a_long_one_is_told_as_what_it_is(stocked: Faulty) -> None:
     Trouble(EXPIRED).befall(stocked)
 
@@ -128,17 +131,17 @@ def test_a_long_one_is_told_as_what_it_is(stocked: Faulty) -> None:
         found = list(pool.map(told, ACTIONS))
     for said in found:
         assert said.startswith(stocked.place.uri)
-        assert f"failed: {stocked.proxy.url} does not accept this client, and 1 s of patience are over: " in said
+        assert f"failed: {stocked.proxy.url} {CLIENT}, and 1 s of patience are over: " in said
         assert said.endswith("; renew the credentials, then start this again: what is done stays done")
 
 
 def test_the_stores_own_words_and_what_to_do(stocked: Faulty) -> None:
     uri = f"{stocked.place.uri}/other"
     for refusal, does, words, advice in (
-        (EXPIRED, "does not accept this client", 'ExpiredToken, "The provided token has expired."', "renew the credentials"),
+        (EXPIRED, CLIENT, 'ExpiredToken, "The provided token has expired."', "renew the credentials"),
         (
             SKEWED,
-            "does not accept this client",
+            CLIENT,
             'RequestTimeTooSkewed, "The clocks differ."',
             "set the clock of this machine right",
         ),

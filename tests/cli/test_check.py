@@ -9,17 +9,24 @@ import yaml
 from PIL import Image
 
 from repaint_batch.cli.check import check, export
-from repaint_batch.config import StorageConfig
+from repaint_batch.cli.jobs import plan
+from repaint_batch.cli.jobs import run as run_job
+from repaint_batch.config import JobConfig, StorageConfig, load_config
 from repaint_batch.errors import ConfigError, ManifestError
+from repaint_batch.preflight import check_writable
 from repaint_batch.sampler.presets import PRESETS
+from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import job, rows, save_tiny_prior, write_manifest
+from ..restored import restore_here
 from ..results.test_export import kept, output
 
 app = typer.Typer()
 app.command()(check)
 app.command()(export)
+app.command()(plan)
+app.command("run")(run_job)
 
 
 def config_of(tmp_path: Path, corpus: list[dict[str, Any]], **sections: Any) -> str:
@@ -42,7 +49,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> str:
 def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = rows(4)
     corpus[1]["image"] = {"bytes": b"broken", "path": None}
-    config, sheet = config_of(tmp_path, corpus, compute={"price_per_gpu_hour": 10.0}), tmp_path / "sheet.png"
+    config, sheet = config_of(tmp_path, corpus, compute={"price_per_gpu_hour": 10.0, "actors": 1}), tmp_path / "sheet.png"
     assert run("check", config, "--all", "--seconds-per-window", "1200", "--contact-sheet", str(sheet)) == 3
     said = printed(capsys)
     assert "all 4 rows looked at: 3 can be restored, 1 would fail" in said
@@ -50,7 +57,7 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     assert f"network evaluations {3 * PRESETS['draft'].nfe} (draft)" in said
     # Three windows take as long as the four that a call has slots for.
     assert f"network calls {PRESETS['draft'].nfe}, 75% of their slots in use" in said
-    assert "GPU-hours 1.33 at 160 s a call of 4" in said
+    assert "actor-hours 1.3 at 160 s a call of 4" in said
     assert "money 13.33 at 10 an hour" in said
     with Image.open(sheet) as image:
         assert image.width > 300
@@ -67,6 +74,31 @@ def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:
     corpus = [{**row, "image": {"bytes": b"broken", "path": None}} for row in rows(2)]
     with pytest.raises(ManifestError, match="every one of the 2 rows that were looked at would fail: unreadable picture"):
         run("check", config_of(tmp_path, corpus))
+
+
+def test_check_and_plan_say_what_run_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    corpus = rows(3)
+    corpus[1]["image"] = {"bytes": b"broken", "path": None}
+    path = config_of(tmp_path, corpus)
+    restore_here(load_config(path, JobConfig))
+    assert run("check", path) == 3
+    other = config_of(tmp_path, corpus, sampler={"preset": "preview"})
+    for command in ("check", "plan", "run"):
+        with pytest.raises(ConfigError, match=r"sampler\.preset: preview \(was draft\).*retry-failed .* runs its 1 failed rows"):
+            run(command, other)
+    grown = config_of(tmp_path, [*corpus, *rows(5)[3:]])
+    for command, code in (("check", 3), ("plan", 0)):
+        capsys.readouterr()
+        assert run(command, grown) == code
+        assert "the manifest has 2 rows that it has not: `repaint-batch run" in printed(capsys)
+
+
+def test_an_output_that_may_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(ConfigError, match=r"output\.uri: .*cannot be written: .*file is no folder"):
+        check_writable(str(tmp_path / "file" / "out"), Storage())
+    check_writable(str(tmp_path / "new" / "out"), Storage())
+    assert not (tmp_path / "new").exists()
 
 
 def test_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from rich.text import Text
 
 from repaint_batch import cli
 
@@ -33,7 +34,10 @@ def test_every_command_has_an_example_that_it_takes() -> None:
             # Raises where an option or a value is none of the command's.
             command.make_context(name, shlex.split(example.removeprefix(name)))
         for parameter in command.params:
-            assert getattr(parameter, "help", None), f"{name}: {parameter.name} has no help"
+            words = getattr(parameter, "help", None)
+            assert words, f"{name}: {parameter.name} has no help"
+            shown = Text.from_markup(words).plain
+            assert shown == words.replace("\\[", "["), f"{name}: rich eats a part of the help of {parameter.name}"
         seen += 1
     assert seen > 20
 

@@ -18,6 +18,7 @@ from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, job, rows, save_tiny_prior, write_manifest
+from ..restored import restore_here
 
 SECOND_NS = 1_700_000_000_123_456_789
 OWN = {
@@ -52,6 +53,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> str:
     return " ".join((captured.out + captured.err).split())
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = str(tmp_path / "out")
     assert run(["plan", config_path]) == 0
@@ -63,14 +65,16 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     (report := Path(output, "report.html")).mkdir(parents=True)  # where the page is to go
     assert run(["run", config_path]) == 3, "the job is done, with or without its page"
     said = printed(capsys)
-    assert "2 ok, 0 skipped, 1 failed" in said
+    assert "3 rows ran in" in said
+    assert f"{output} holds 2 ok, 0 skipped, 1 failed" in said
+    assert "failed: 1 ImageInvalid, of picture-0001: " in said, "which, and why"
+    assert f"then `repaint-batch retry-failed {output} --config {config_path}`" in said, "and what to type"
     assert NOTE in said
-    assert f"repaint-batch retry-failed {output}" in said
     assert "the report was not written" in said
     report.rmdir()
 
     assert run(["run", config_path]) == 3
-    assert "already finished: 2 ok, 0 skipped, 1 failed; 0 network evaluations" in printed(capsys)
+    assert f"already finished; 0 network evaluations; {output} holds 2 ok, 0 skipped, 1 failed" in printed(capsys)
 
     assert run(["status", output, "--json"]) == 3
     status = json.loads(capsys.readouterr().out)
@@ -93,8 +97,10 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert [row["parts"] for row in kept] == [[1], [], None]
     assert {row["taken at"].timestamp() for row in kept} == {SECOND_NS // 1000 / 1e6}
 
-    assert run(["retry-failed", output]) == 3
+    assert run(["retry-failed", output, "--config", config_path]) == 3
     said = printed(capsys)
+    assert f"no setting differs from those of job {job_id}: its 1 failed rows run again as they were" in said
+    assert "1 rows ran in" in said
     assert "2 ok, 0 skipped, 1 failed" in said
     assert f"report: {report}" in said
     assert report.stat().st_size > 20_000
@@ -110,6 +116,7 @@ def test_a_job_in_which_no_mask_has_a_hole_is_no_success(tmp_path: Path, capsys:
     path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
     assert run(["check", str(path)]) == 3
     assert "no hole: 2 of 2 masks have no hole" in printed(capsys)
+    restore_here(config)
     assert run(["run", str(path)]) == 3
     said = printed(capsys)
     assert "0 ok, 2 skipped, 0 failed" in said

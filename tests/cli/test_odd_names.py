@@ -78,7 +78,7 @@ def test_commands(
         assert "finished: 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
     else:
         restore_here(config)
-    assert "already finished: 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
+    assert "holds 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
     assert "9 ok, 0 skipped, 1 failed" in does("resume", output, code=3)
     assert "1 failed, 0 missing of 10 rows" in does("status", output, code=3)
     dead = join(place.uri, "dead #.parquet")

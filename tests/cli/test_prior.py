@@ -1,6 +1,7 @@
 """`repaint-batch prior` as a person meets it."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from repaint_batch.cli.prior import app
 from repaint_batch.config import PriorConfig
 from repaint_batch.errors import ConfigError, PriorError
 from repaint_batch.priors.load import load_prior
+from repaint_batch.priors.published import PUBLISHED
 from repaint_batch.storage import Storage
 
 from ..golden_vectors import GOLDEN, copy_checkpoint
@@ -73,3 +75,14 @@ def test_what_cannot_be_done_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PriorError, match="a pickle"):
         call("convert", tmp_path / "unet_a.pt", tmp_path / "new")
     assert "UNet2DModel" in call("convert", tmp_path / "unet_a.pt", tmp_path / "new", "--allow-pickle")
+
+
+def test_published_priors_are_pinned_and_told(tmp_path: Path) -> None:
+    said = call("fetch")
+    for name, one in PUBLISHED.items():
+        assert re.fullmatch("[0-9a-f]{40}", one.revision), name
+        assert f"{name} {one.domain} {one.size_px} px {one.megabytes} MB {one.licence}" in said
+    with pytest.raises(PriorError, match=r"owner/model is none of .*add --revision"):
+        call("fetch", "owner/model", tmp_path / "new")
+    with pytest.raises(PriorError, match="name the folder too, such as priors/ddpm-cat-256"):
+        call("fetch", "google/ddpm-cat-256")

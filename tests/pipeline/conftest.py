@@ -30,7 +30,7 @@ class Recorder:
         self.updates.append((rows_done, shards_done, 0))
         yield self
 
-    def update(self, rows_done: int, shards_done: int, failed: int) -> None:
+    def update(self, rows_done: int, shards_done: int, failed: int, work: str = "") -> None:
         self.updates.append((rows_done, shards_done, failed))
 
 

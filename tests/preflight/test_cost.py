@@ -49,14 +49,14 @@ def test_the_whole_sum() -> None:
     assert (cost.windows, cost.nfe) == (20_000, 20_000 * PRESETS["paper"].nfe)
     # Of so many windows the few calls at the end do not count.
     assert cost.calls == pytest.approx(4 * 5000 / 16 * PRESETS["paper"].nfe)
-    assert (cost.gpu_hours, cost.wall_hours, cost.money) == (pytest.approx(200.0), pytest.approx(50.0), pytest.approx(600.0))
+    assert (cost.actor_hours, cost.wall_hours, cost.money) == (pytest.approx(200.0), pytest.approx(50.0), pytest.approx(600.0))
     start = datetime(2026, 1, 1, tzinfo=UTC)
     assert cost.finish_at(start) == start + timedelta(hours=cost.wall_hours or 0)
     dearer = settings.model_copy(update={"compute": settings.compute.model_copy(update={"budget": 600.01})})
     cost.check_budget(dearer)
     best_of_three = settings.model_copy(update={"sampler": settings.sampler.model_copy(update={"candidates": 3})})
     tripled = cost_of(findings(10_000, 2), best_of_three, speed, SIZE_PX)
-    assert (tripled.windows, tripled.nfe, tripled.gpu_hours) == (20_000, 3 * cost.nfe, pytest.approx(600.0, rel=0.01))
+    assert (tripled.windows, tripled.nfe, tripled.actor_hours) == (20_000, 3 * cost.nfe, pytest.approx(600.0, rel=0.01))
     with pytest.raises(ConfigError, match=r"about 600.06, more than compute.budget = 600.00"):
         cost_of(findings(10_001, 2), settings, speed, SIZE_PX).check_budget(settings)
 
@@ -112,7 +112,7 @@ def test_a_job_takes_what_was_said(local_place: Place, tmp_path: Path, name: str
 
 def test_a_budget_needs_figures() -> None:
     unknown = cost_of(findings(10, 1), config(), None, SIZE_PX)
-    assert (unknown.gpu_hours, unknown.money, unknown.finish_at(datetime.now(UTC))) == (None, None, None)
+    assert (unknown.actor_hours, unknown.money, unknown.finish_at(datetime.now(UTC))) == (None, None, None)
     unknown.check_budget(config())
     with pytest.raises(ConfigError, match=r"without compute.price_per_gpu_hour nobody knows"):
         unknown.check_budget(config(budget=1.0))

@@ -1,6 +1,8 @@
 """The commands report and schedule."""
 
 import re
+import threading
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from repaint_batch.cli.report import offer_report, report, schedule, write_output_report
+from repaint_batch.cli.report import offer_report, page_server, report, schedule, write_output_report
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
@@ -98,3 +100,14 @@ def test_what_schedule_cannot_do_is_said(arguments: list[str], words: str) -> No
     answer = CliRunner().invoke(app, ["schedule", *arguments])
     assert isinstance(answer.exception, ConfigError)
     assert words in str(answer.exception)
+
+
+def test_a_report_is_served_on_loopback() -> None:
+    page = "<!doctype html><title>zwölf</title>".encode()
+    with page_server(page) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_address[1]}/") as answer:
+            assert (answer.read(), answer.headers["Content-Type"]) == (page, "text/html; charset=utf-8")
+        server.shutdown()
+        thread.join()

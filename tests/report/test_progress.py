@@ -72,13 +72,24 @@ def test_plain_output_is_few_whole_lines_without_control_codes() -> None:
     assert lines[-1].endswith("done in 1 min 40 s")
 
 
-def test_plain_output_says_nothing_twice() -> None:
+def test_plain_output_goes_on_while_nothing_changes_ever_more_rarely() -> None:
     clock, console = Clock(), plain()
-    with Progress(10, 1, console=console, clock=clock, interval_s=1) as progress:
-        for _ in range(50):
-            clock.now += 5
+    with Progress(10, 1, console=console, clock=clock) as progress:
+        for _ in range(300):
+            clock.now += 1
             progress.update(5, 0)
-    assert len(text(console).splitlines()) == 1
+    lines = text(console).splitlines()
+    assert 10 < len(lines) < 25
+    assert len(set(lines)) == len(lines), "and says how long it has taken or will take"
+
+
+def test_what_is_under_way_is_told_until_all_is_done() -> None:
+    console = plain()
+    with Progress(10, 1, console=console) as progress:
+        progress.update(5, 0, 0, "1,200 evaluations, 3 windows waiting")
+        assert "0/1 shards · 1,200 evaluations, 3 windows waiting · " in progress.line()
+        progress.update(10, 1, 0, "2,400 evaluations, 0 windows waiting")
+        assert "evaluations" not in progress.line()
 
 
 def test_a_run_that_raises_still_says_where_it_stood() -> None:
