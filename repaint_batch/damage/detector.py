@@ -24,7 +24,7 @@ from repaint_batch.damage.network import MULTIPLE, REACH_PX, Detector, bundled, 
 from repaint_batch.damage.synthetic import KINDS, grown
 
 SURE = 1.5
-_STRIP_PIXELS = 2 << 20
+_STRIP_PIXELS = 4 << 20
 _EVERYWHERE = np.ones((3, 3), dtype=int)  # 8-connected
 
 
