@@ -97,14 +97,15 @@ class FindConfig(Model):
     """``scratches``: thin lines, creases, hairs; ``dust``: specks and blotches; ``transport``: straight lines through the whole
     frame, however faint; ``overlay``: what stands at the same place in many pictures; ``edges``: torn corners, missing
     borders."""
-    false_marks_per_megapixel: float = Field(default=0.02, ge=0.005, le=10)
+    false_marks_per_megapixel: float = Field(default=0.02, ge=0.02, le=10)
     """Sensitivity to scratches and dust: marks that a megapixel of a photograph without damage gets; the more, the fainter the
     damage that is found too."""
 
 
 class ImagesConfig(Model):
     masks: FindConfig | None = None
-    """What is looked for in rows without a mask; by default such rows fail."""
+    """What is looked for in rows without a mask, such as {find: [scratches, dust], false_marks_per_megapixel: 0.02}: any of
+    scratches, dust, transport and edges. By default such rows fail. What is found is kept in the output."""
     hole: str = Field(default="white", pattern=r"^(white|black|transparent|opaque|#[0-9a-fA-F]{6})$")
     """What marks the pixels to restore in a mask: a shade, its alpha channel, or one colour as #rrggbb."""
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)

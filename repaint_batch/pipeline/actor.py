@@ -126,6 +126,9 @@ class Inpainter:
     def _sampled(self, row: Row) -> Sampled:
         pictures = pictures_of(self._job, row)
         # Results of another number of windows in a call differ by rounding: a state is used where that is the same.
-        state = self._inflight.state_of(row["row"], fingerprint(row["work_key"], self._job.config.compute.batch_windows, "holes"))
+        decides = [row["work_key"], self._job.config.compute.batch_windows, "holes"]
+        if self._job.config.images.masks is not None:
+            decides.append(row["mask_uri"])  # another machine may have found another mask
+        state = self._inflight.state_of(row["row"], fingerprint(*decides))
         saved = self._inflight.load(state, len(pictures)) if row["__saved"] else None
         return Sampled(row["row"], pictures, state, saved)

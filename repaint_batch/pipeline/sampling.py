@@ -11,7 +11,7 @@ from repaint_batch.pipeline.job import Job, Row
 from repaint_batch.pipeline.packing import PackedWindows, keep_masks_of, plan_of, restored_bytes
 from repaint_batch.sampler.noise import candidate_seed, sample_key
 
-_NEEDED = ("sample_id", "row", "seed", "windows", "work_key", "__plan", "__saved")
+_NEEDED = ("sample_id", "row", "seed", "windows", "work_key", "mask_uri", "__plan", "__saved")
 
 
 @dataclass(frozen=True)
