@@ -57,5 +57,5 @@ def completed(*words: str) -> list[str]:
 
 def test_the_shell_completes_commands_and_options() -> None:
     assert completed("repaint-batch", "re") == ["resume", "retry-failed", "report", "review", "replay"]
-    assert completed("repaint-batch", "retry-failed", "--re") == ["--rejected"]
+    assert completed("repaint-batch", "retry-failed", "--rej") == ["--rejected"]
     assert "--quick" in completed("repaint-batch", "bench", "--q"), "although its module is imported only when it is asked for"
