@@ -32,6 +32,8 @@ GAUGES = {
     "repaint_parcels": "Parcels that an actor works on.",
 }
 """Gauges of every actor by name."""
+PLANNED = "repaint_rows_planned"
+"""Gauge of a driver: the rows of its job, with the output that they go to."""
 
 
 @cache
@@ -71,7 +73,7 @@ def committed(job_id: str, start: int, rows: pa.Table, commit_s: float) -> None:
 
 def planned(job_id: str, output: str, rows: int) -> None:
     """Note the rows that a job has planned and the output they go to: by it, all that has the job's id is an output's."""
-    gauge = Gauge("repaint_rows_planned", "Rows of a job.", tag_keys=("repaint_job", "repaint_output"))
+    gauge = Gauge(PLANNED, "Rows of a job.", tag_keys=("repaint_job", "repaint_output"))
     gauge.set(rows, {"repaint_job": job_id, "repaint_output": output})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from repaint_batch.pipeline.telemetry import COUNTERS, GAUGES
+from repaint_batch.pipeline.telemetry import COUNTERS, GAUGES, PLANNED
 from repaint_batch.results.lease import NIGHT_LEASE, Generation, Lease
 from repaint_batch.results.plan import load_plans
 from repaint_batch.results.status import read_status
@@ -153,7 +153,7 @@ def test_a_night_is_stopped_and_the_next_goes_on(
 def test_the_metrics_of_these_jobs_are_on_the_prometheus_endpoint(head: Head, seen: set[str]) -> None:
     seen.update(scraped(head))
     exported = {name for name in seen if name.startswith("ray_repaint")}
-    assert exported == {*(f"ray_{name}_total" for name in COUNTERS), *(f"ray_{name}" for name in GAUGES)}
+    assert exported == {*(f"ray_{name}_total" for name in COUNTERS), *(f"ray_{name}" for name in (*GAUGES, PLANNED))}
 
 
 def test_the_dashboard_asks_for_metrics_that_exist(seen: set[str]) -> None:
