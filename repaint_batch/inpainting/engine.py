@@ -8,7 +8,7 @@ import heapq
 import itertools
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -18,6 +18,18 @@ from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.sampler.slots import Chain, Slots
 
 _log = logging.getLogger(__name__)
+
+
+class _Waiting:
+    """A chain, or what makes it: once, however often it is asked for."""
+
+    def __init__(self, chain: Chain | Callable[[], Chain]) -> None:
+        self._chain = chain
+
+    def made(self) -> Chain:
+        if not isinstance(self._chain, Chain):
+            self._chain = self._chain()
+        return self._chain
 
 
 class Engine:
@@ -55,7 +67,7 @@ class Engine:
         self._prior, self._labelled, self._may_shrink, self._recorded = prior, labelled, may_shrink, recorded
         self._table = sampler.table(prior.schedule, fixed_large_variance=prior.fixed_large_variance)
         self._size_px = size_px or (prior.resolution_px, prior.resolution_px)
-        self._queue: list[tuple[float, int, Chain]] = []
+        self._queue: list[tuple[float, int, _Waiting]] = []
         self._numbers = itertools.count()
         self._calls = self._used = 0
         self.fed = (0, 0)
@@ -104,11 +116,9 @@ class Engine:
         """Return the steps of a chain, which are fewer where it starts from a draft."""
         return len(self._table) - (self._table.entry if drafted else 0)
 
-    def enqueue(self, chain: Chain, rank: float = 0) -> None:
-        """Take a chain; those of lower `rank` first, then in order."""
-        if not self._labelled:
-            chain.label = self._label
-        heapq.heappush(self._queue, (rank, next(self._numbers), chain))
+    def enqueue(self, chain: Chain | Callable[[], Chain], rank: float = 0) -> None:
+        """Take a chain, or what makes it once there is a slot for it; those of lower `rank` first, then in order."""
+        heapq.heappush(self._queue, (rank, next(self._numbers), _Waiting(chain)))
 
     def step(self) -> list[Chain]:
         """Fill free slots, take one step, and return the chains that have come out.
@@ -134,10 +144,15 @@ class Engine:
     def _fill(self) -> None:
         first = heapq.nsmallest(len(self._slots.free), self._queue)
         if first:
-            self._slots.put([chain for _, _, chain in first])
+            self._slots.put([self._labelled_one(waiting.made()) for _, _, waiting in first])
         # Only now: where memory runs out in between, they wait on.
         for _ in first:
             heapq.heappop(self._queue)
+
+    def _labelled_one(self, chain: Chain) -> Chain:
+        if not self._labelled:
+            chain.label = self._label
+        return chain
 
     def _shrink(self) -> list[Chain]:
         done, taken, count = self._slots.drain(), self._slots.take_out(), self.batch_windows
@@ -148,7 +163,7 @@ class Engine:
             torch.cuda.empty_cache()  # blocks that are cached for the larger shape fit no smaller one
         self._slots = self._made(count // 2)
         for chain in taken:
-            heapq.heappush(self._queue, (-math.inf, next(self._numbers), chain))
+            heapq.heappush(self._queue, (-math.inf, next(self._numbers), _Waiting(chain)))
         return done
 
     def run(self, chains: Sequence[Chain]) -> None:

@@ -10,6 +10,7 @@ is not overtaken by those that come later than it takes by itself.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -175,13 +176,14 @@ class Underway:
         for need in self._needs:
             need.discard(number)
 
-    def start(self) -> list[tuple[int, Chain]]:
-        """Return the chains of windows that have become ready, with their numbers."""
+    def start(self) -> list[int]:
+        """Return the numbers of windows that have become ready."""
         ready = sorted(number for number in self._unstarted if not self._needs[number])
         self._unstarted -= set(ready)
-        return [(number, self._chain(number)) for number in ready]
+        return ready
 
-    def _chain(self, number: int) -> Chain:
+    def chain(self, number: int) -> Chain:
+        """Return the chain of a window that is ready."""
         picture = self.picture
         keep = picture.keep_mask[number]
         pixels, others = picture.windows[number], self._donors[number]
@@ -218,7 +220,7 @@ class Restorer:
     @property
     def is_idle(self) -> bool:
         """Whether every picture has come out."""
-        return not self._owners and not self._whole
+        return not self._ranks and not self._whole
 
     def add(self, picture: Unrestored, saved: Saved | None = None) -> Underway:
         """Take a picture, and what an interrupted run had done of it."""
@@ -231,9 +233,14 @@ class Restorer:
         return underway
 
     def _start(self, underway: Underway) -> None:
-        for number, chain in underway.start():
-            self._owners[chain] = underway, number
-            self.engine.enqueue(chain, self._ranks[underway][number])
+        for number in underway.start():
+            # Unpacked when there is a slot for it: a picture full of dust has hundreds that are ready.
+            self.engine.enqueue(partial(self._chain, underway, number), self._ranks[underway][number])
+
+    def _chain(self, underway: Underway, number: int) -> Chain:
+        chain = underway.chain(number)
+        self._owners[chain] = underway, number
+        return chain
 
     def step(self) -> list[Underway]:
         """Take one step; return the pictures that were finished by it.
@@ -242,7 +249,7 @@ class Restorer:
             PriorError, ConfigError: as `Engine.step` raises them.
         """
         finished, self._whole = self._whole, []
-        for chain in self.engine.step() if self._owners else []:
+        for chain in self.engine.step() if self._ranks else []:
             underway, number = self._owners.pop(chain)
             assert chain.restored is not None  # it has come out
             underway.end(number, chain.restored.numpy().transpose(1, 2, 0))
