@@ -139,6 +139,11 @@ def resume(output: OutputUri, endpoint_url: Endpoint = None, region: Region = No
             continue
         plan = job.plan
         code = max(code, _execute(_from_here(plan.job_config(), endpoint_url, region), plan.retry_of, listed=plan.listed))
+    if found.finished:
+        counts = {"ok": found.ok, "skipped": found.skipped, "failed": found.failed}
+        console.print(f"{escape(output)} holds {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+        if no_holes(counts):
+            console.print(no_holes_reason(found.jobs[-1].plan.job_config().images.hole))
     raise typer.Exit(code)
 
 

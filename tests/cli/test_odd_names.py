@@ -75,7 +75,7 @@ def test_commands(
     assert "1 would fail" in does("check", str(path), "--all", "--contact-sheet", str(tmp_path / "sheet.png"), code=3)
     assert "10 rows in 1 files" in does("plan", str(path))
     if with_ray:
-        assert "finished: 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
+        assert "holds 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
     else:
         restore_here(config)
     assert "holds 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
@@ -86,7 +86,7 @@ def test_commands(
     assert open_manifest(dead, place.storage).rows == 1
     place.storage.write(late, data)
     if with_ray:
-        assert "finished: 10 ok, 0 skipped, 0 failed" in does("retry-failed", output)
+        assert "holds 10 ok, 0 skipped, 0 failed" in does("retry-failed", output)
     else:
         for again, before in retry_configs(output, place.storage):
             restore_here(again, retry_of=before.job_id)
