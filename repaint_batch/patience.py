@@ -148,8 +148,8 @@ class Patience:
         with contextlib.ExitStack() as told:
             for tried, pause_s in enumerate(pauses(total_s)):
                 left_s = until - time.monotonic()
-                if left_s <= 0:
-                    break
+                if left_s <= 0:  # raised in here, where it does not look as if the store had answered
+                    raise self._unavailable(what, last.trouble, total_s) from last.cause
                 if tried == 1:  # not for a single request that went astray
                     told.enter_context(self._telling(what, total_s, last.trouble))
                 # Workers that lost the store together do not come back together.
@@ -160,7 +160,7 @@ class Patience:
                         return call()
                 except Unanswered as error:
                     last = error
-        raise self._unavailable(what, last.trouble, total_s) from last.cause
+        raise AssertionError("pauses have no end")
 
     @contextlib.contextmanager
     def _telling(self, what: str, total_s: float, trouble: Trouble) -> Iterator[None]:

@@ -68,12 +68,15 @@ def test_what_answers_in_time_is_returned(failures: int) -> None:
         (Trouble(Kind.SILENT, "x", "QuotaExceeded"), "make room in it, then start this again: what is done stays done$"),
     ],
 )
-def test_the_end_of_patience_says_what_and_where_and_what_to_do(trouble: Trouble, says: str) -> None:
+def test_the_end_of_patience_says_what_and_where_and_what_to_do(
+    trouble: Trouble, says: str, caplog: pytest.LogCaptureFixture
+) -> None:
     store = Store(float("inf"), trouble)
     with pytest.raises(StoreUnavailable, match=rf"^s3://b/k: read failed: .*{says}") as caught:
         Patience("it").wait_for(store.ask, 0.2, "s3://b/k: read")
     assert store.asked > 1
     assert str(caught.value.__cause__) == "so"
+    assert "answers again" not in caplog.text
 
 
 def test_without_patience_there_is_one_try() -> None:
