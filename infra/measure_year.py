@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
 DAY_S = 86400
 KEEP_DAYS = 45
-PICTURES = 200
+PICTURES = 100
 LIBRARY = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
 
@@ -181,6 +181,7 @@ class Year:
     def night(self) -> tuple[float, int]:
         """Run a night; return how long it took and how many rows it ran."""
         from repaint_batch.nights.night import run_night
+        from tests.restored import run_here
 
         begun = time.monotonic()
         done = run_night(self.config, quiet, run=run_here)
@@ -194,6 +195,7 @@ class Year:
         import pyarrow.parquet as pq
 
         from repaint_batch.results.reviews import Decision, Reviews, redo_configs
+        from tests.restored import run_here
 
         good = [row for row in self.table.rows(("sample_id", "output_sha256", "attempt", "status")) if row["status"] == "ok"]
         chosen = good[night % len(good) :][:2]
@@ -283,16 +285,6 @@ class Year:
 def quiet(plan: Any, rows_done: int, shards_done: int) -> Iterator[None]:
     """Watch a job and say nothing."""
     yield
-
-
-def run_here(job: Any, watch: Any, *, retry_of: str | None, listed: int | None = None, until: float | None = None) -> Any:
-    """Run a job in this process; the year's stand-in for `run_job`."""
-    from repaint_batch.pipeline.run import Summary
-    from tests.restored import restore_here
-
-    plan = restore_here(job, retry_of=retry_of, listed=listed)
-    watch(plan, 0, 0)
-    return Summary(plan, plan.shards, {}, 0, 0.0)
 
 
 def main() -> None:

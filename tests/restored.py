@@ -7,7 +7,7 @@ from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import restorer_for
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.passes import units_of
-from repaint_batch.pipeline.run import plan_job
+from repaint_batch.pipeline.run import Summary, Watch, plan_job
 from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.priors.loaded import LoadedPrior
@@ -44,3 +44,12 @@ def restore_here(
                 done = encode(sampled_here(parcel, job, restorer), job)
                 assert committer.commit(stage(table, plan, done, parcel["attempt"][0].as_py()))
     return plan
+
+
+def run_here(
+    config: JobConfig, watch: Watch, *, retry_of: str | None, listed: int | None = None, until: float | None = None
+) -> Summary:
+    """Run a job as `run_job` does, in this process and to its end."""
+    plan = restore_here(config, retry_of=retry_of, listed=listed)
+    with watch(plan, 0, 0):
+        return Summary(plan, plan.shards, {}, 0, 0.0)

@@ -75,6 +75,10 @@ class Log:
     def __init__(self, table_uri: str, storage: Storage) -> None:
         self.uri, self._storage = join(table_uri, "_delta_log"), storage
 
+    def exists(self) -> bool:
+        """Return whether there is one; deltalake, asked the same, lets no other thread of the process run meanwhile."""
+        return any(_ENTRY.search(uri) or _CHECKPOINT.search(uri) for uri, _ in self._storage.walk(self.uri))
+
     def read(self, version: int) -> list[Action] | None:
         """Return what made a version; None if there is no such version yet, or not any more.
 

@@ -26,6 +26,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from repaint_batch.config import JobConfig, PresetName
 from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.results.dead_letters import manifest_rows, retry_config
+from repaint_batch.results.log import Log
 from repaint_batch.results.plan import Plan, load_plan
 from repaint_batch.results.reading import Snapshot
 from repaint_batch.results.table import ResultsTable
@@ -88,7 +89,7 @@ class Reviews:
 
     def exists(self) -> bool:
         """Return whether anything was ever decided."""
-        return bool(DeltaTable.is_deltatable(self._delta_uri, storage_options=self._options))
+        return Log(self.uri, self._storage).exists()
 
     def record(self, session: str, number: int, decisions: Sequence[Decision]) -> bool:
         """Add decisions in one transaction; return False if this batch of the session is there already.

@@ -85,7 +85,7 @@ class ResultsTable:
 
     def exists(self) -> bool:
         """Return whether the table has been made."""
-        return bool(patiently(lambda: DeltaTable.is_deltatable(self._delta_uri, storage_options=self._options)))
+        return Log(self.uri, self.storage).exists()
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""

@@ -70,11 +70,12 @@ class Trouble:
 
     def befall(self, faulty: Faulty) -> "Trouble":
         """Begin."""
-        faulty.proxy.refuse = lambda exchange: self.refusal if self._harms(exchange) else None
-        faulty.proxy.watch = lambda exchange: self.refusal is None and not exchange.performed and self._harms(exchange)
+        faulty.proxy.refuse = lambda exchange: self.refusal if self.harms(exchange) else None
+        faulty.proxy.watch = lambda exchange: self.refusal is None and not exchange.performed and self.harms(exchange)
         return self
 
-    def _harms(self, exchange: Exchange) -> bool:
+    def harms(self, exchange: Exchange) -> bool:
+        """Return whether this request is one of them, and count it."""
         if len(self.harmed) >= self.left or not self.of(exchange):
             return False
         self.harmed.append(exchange)
