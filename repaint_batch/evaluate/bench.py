@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import torch
+from diffusers import RePaintPipeline as DeprecatedPipeline
 from diffusers import RePaintScheduler
-from diffusers.pipelines.deprecated.repaint.pipeline_repaint import RePaintPipeline as DeprecatedPipeline
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

@@ -6,12 +6,13 @@ and a batch that does not fit the device is an error that names one that does. O
 ``compute.batch_windows: auto`` gets another one.
 """
 
+import os
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from torch._inductor.cpp_builder import get_cpp_compiler
-from torch._inductor.exc import InvalidCxxCompiler
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import BatchTooLarge, ConfigError, PriorError
@@ -31,11 +32,9 @@ _OF_A_SHARE = 0.9
 
 def missing_compiler() -> str | None:
     """Return why networks cannot be compiled on this machine, in one line; None where they can."""
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "there is no C++ compiler (g++ or clang++)"
-    return None
+    # What torch looks for: see torch.compiler's documentation of CXX.
+    name = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    return None if shutil.which(name) else f"there is no C++ compiler ({name}, or what CXX names)"
 
 
 def compiled(prior: LoadedPrior) -> LoadedPrior:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler, RePaintScheduler, UNet2DModel
-from diffusers.pipelines.deprecated.repaint.pipeline_repaint import RePaintPipeline as DeprecatedPipeline
+from diffusers import RePaintPipeline as DeprecatedPipeline
 from PIL import Image
 from torch import Tensor
 

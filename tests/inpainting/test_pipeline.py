@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMPipeline, DDPMPipeline, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput
-from diffusers.pipelines.deprecated.repaint.pipeline_repaint import RePaintPipeline as DeprecatedPipeline
+from diffusers import RePaintPipeline as DeprecatedPipeline
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
