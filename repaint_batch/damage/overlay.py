@@ -7,6 +7,8 @@ left is integrated:
 
     laplacian W = divergence of the median gradient,   W ~ a (c - x) inside, 0 outside.
 
+It is taken to lie on every picture of that size: a single picture that lacks it is not told from one that has it.
+
 Source: the median of gradients is from Dekel et al., On the Effectiveness of Visible Watermarks, CVPR 2017, section 3.1.
 """
 

@@ -47,6 +47,11 @@ def _gauge(name: str) -> Gauge:
     return Gauge(name, GAUGES[name], tag_keys=("repaint_job",))
 
 
+@cache  # a gauge that is let go reports no more
+def _planned() -> Gauge:
+    return Gauge(PLANNED, "Rows of a job.", tag_keys=("repaint_job", "repaint_output"))
+
+
 def _count(name: str, value: float, *tags: str) -> None:
     if value:  # Ray refuses to count nothing
         _counter(name).inc(value, dict(zip(COUNTERS[name][1], tags, strict=True)))
@@ -73,8 +78,7 @@ def committed(job_id: str, start: int, rows: pa.Table, commit_s: float) -> None:
 
 def planned(job_id: str, output: str, rows: int) -> None:
     """Note the rows that a job has planned and the output they go to: by it, all that has the job's id is an output's."""
-    gauge = Gauge(PLANNED, "Rows of a job.", tag_keys=("repaint_job", "repaint_output"))
-    gauge.set(rows, {"repaint_job": job_id, "repaint_output": output})
+    _planned().set(rows, {"repaint_job": job_id, "repaint_output": output})
 
 
 def used(job_id: str, usage: Usage) -> None:

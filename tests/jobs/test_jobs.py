@@ -131,7 +131,9 @@ def test_a_night_is_stopped_and_the_next_goes_on(
     path = write(tmp_path / "night.yaml", config)
     assert head.submit("nightly_cleanup.py", path, "--no-wait", "--submission-id=to-be-stopped").returncode == 0
     wait_until(lambda: list(Path(output).glob("jobs/*/inflight/*")), "a saved state")
-    wait_until(lambda: "ray_repaint_slots_used" in scraped(head), "a metric of the work under way")
+    wait_until(
+        lambda: {"ray_repaint_slots_used", f"ray_{PLANNED}"} <= scraped(head).keys(), "metrics of the work under way"
+    )
     seen.update(scraped(head))
     stopped = head.ray("job", "stop", f"--address={head.address}", "to-be-stopped")
     assert "was stopped" in stopped.stdout + stopped.stderr

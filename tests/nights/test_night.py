@@ -216,7 +216,7 @@ def test_a_night_in_which_no_mask_has_a_hole_is_no_success(
 ) -> None:
     for number in range(4):
         local_place.storage.write(f"{local_place.uri}/masks/{number:04d}.png", encoded(hole(number) * 0))
-    done = run_night(small(local_place), recorder)
+    done = run_night(small(), recorder)
     assert (done.rows, done.exit_code) == ({"ok": 0, "skipped": 4, "failed": 0}, 3)
     assert done.error == (
         "nothing was restored: no mask has a hole, with images.hole white; `repaint-batch check` shows why"
