@@ -78,7 +78,8 @@ def committed(job_id: str, start: int, rows: pa.Table, commit_s: float) -> None:
 
 def planned(job_id: str, output: str, rows: int) -> None:
     """Note the rows that a job has planned and the output they go to: by it, all that has the job's id is an output's."""
-    _planned().set(rows, {"repaint_job": job_id, "repaint_output": output})
+    place = output.encode("ascii", "backslashreplace").decode()  # Ray's tags are ASCII
+    _planned().set(rows, {"repaint_job": job_id, "repaint_output": place})
 
 
 def used(job_id: str, usage: Usage) -> None:

@@ -104,7 +104,7 @@ def test_images_do_not_depend_on_shards_or_actors(local_place: Place, tiny_prior
     manifest = write_manifest(local_place, rows(20))
     found = []
     for shard_rows, actors, gpus in ((4, 1, 0), (64, 2, 0), (6, 2, 0.5)):
-        compute = {"shard_rows": shard_rows, "actors": actors, "batch_windows": 4, "num_gpus": gpus}
+        compute = {"shard_rows": shard_rows, "actors": actors, "batch_windows": 4, "num_gpus": gpus, "precision": "float32"}
         config = job(local_place, manifest, tiny_prior, f"out-{shard_rows}-{actors}", compute=compute)
         assert run_job(config, recorder).counts["ok"] == 20
         found.append(images(config, local_place))
