@@ -14,10 +14,9 @@ from repaint_batch.errors import MaskInvalid, SampleError, WorkerKilled
 
 @pytest.fixture(scope="module")
 def apart() -> Iterator[Apart]:
-    os.environ["AWS_SECRET_ACCESS_KEY"] = "a secret"
-    with Apart(1) as made:
+    with pytest.MonkeyPatch.context() as patch, Apart(1) as made:
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "a secret")
         yield made
-    del os.environ["AWS_SECRET_ACCESS_KEY"]
 
 
 def echo(*parts: bytes | None) -> tuple[bytes | None, ...]:
