@@ -36,7 +36,7 @@ def test_defaults_need_only_input_and_output(tmp_path: Path) -> None:
     ("text", "says"),
     [
         (GOOD + "smapler: {preset: fast}\n", "smapler: unknown key; known keys: input, output, prior"),
-        (GOOD + "sampler: {presett: fast}\n", "sampler.presett: unknown key; known keys: preset, seed"),
+        (GOOD + "sampler: {presett: fast}\n", "sampler.presett: unknown key; known keys: preset, num_steps, own, seed"),
         (GOOD + "sampler: {preset: fastest}\n", "sampler.preset: Input should be"),
         (GOOD + "compute: {shard_rows: many}\n", "compute.shard_rows: Input should be a valid integer"),
         (GOOD + "compute: {shard_rows: 0}\n", "compute.shard_rows: Input should be greater than 0"),

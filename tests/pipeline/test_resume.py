@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import yaml
 
 from repaint_batch.config import JobConfig
@@ -18,7 +19,6 @@ from ..corpus import job, rows, write_manifest
 from ..restored import restore_here
 
 ROOT = Path(__file__).parents[2]
-PICTURES = 48
 
 
 def write_config(config: JobConfig, path: Path) -> Path:
@@ -55,26 +55,30 @@ def kill_when_rows_reach(count: int, driver: subprocess.Popen[bytes], config: Jo
     raise AssertionError(f"the driver ended before it could be killed:\n{log.read_text()[-3000:]}")
 
 
-def test_driver_killed_twice_loses_and_doubles_nothing(s3_place: Place, tiny_prior: str, tmp_path: Path) -> None:
-    manifest = write_manifest(s3_place, rows(PICTURES))
+@pytest.mark.parametrize(("pictures", "kills"), [(32, 1), pytest.param(200, 2, marks=pytest.mark.slow)])
+def test_a_killed_driver_loses_and_doubles_nothing(
+    s3_place: Place, tiny_prior: str, tmp_path: Path, pictures: int, kills: int
+) -> None:
+    manifest = write_manifest(s3_place, rows(pictures))
     compute = {"shard_rows": 8, "actors": 1, "batch_windows": 8}
-    config = job(s3_place, manifest, tiny_prior, "killed", sampler={"preset": "best"}, compute=compute)
+    config = job(s3_place, manifest, tiny_prior, "killed", sampler={"preset": "balanced"}, compute=compute)
     log = tmp_path / "driver.log"
     path = write_config(config, tmp_path / "job.yaml")
-
-    first = kill_when_rows_reach(1, start_driver(["run", str(path)], log), config, s3_place, log)
     endpoint = ["--endpoint-url", str(s3_place.config.endpoint_url)]
     resume = ["resume", config.output.uri, *endpoint]
-    second = kill_when_rows_reach(first + 1, start_driver(resume, log), config, s3_place, log)
-    assert 0 < first < second < PICTURES
-    assert read_status(config.output.uri, s3_place.storage).missing == PICTURES - second
+
+    done = 0
+    for command in [["run", str(path)], resume][:kills]:
+        before, done = done, kill_when_rows_reach(done + 1, start_driver(command, log), config, s3_place, log)
+        assert before < done < pictures
+    assert read_status(config.output.uri, s3_place.storage).missing == pictures - done
 
     assert start_driver(resume, log).wait(timeout=400) == 0, log.read_text()[-3000:]
-    whole = job(s3_place, manifest, tiny_prior, "whole", sampler={"preset": "best"}, compute=compute)
+    whole = job(s3_place, manifest, tiny_prior, "whole", sampler={"preset": "balanced"}, compute=compute)
     restore_here(whole)
 
     found = [list(ResultsTable(c.output.uri, s3_place.storage).rows(("sample_id", "output"))) for c in (config, whole)]
-    assert [row["sample_id"] for row in found[0]] == [f"picture-{number:04d}" for number in range(PICTURES)]
+    assert [row["sample_id"] for row in found[0]] == [f"picture-{number:04d}" for number in range(pictures)]
     assert found[0] == found[1], "images differ from those of an uninterrupted run"
     status = start_driver(["status", config.output.uri, *endpoint], log)
     assert status.wait(timeout=60) == 0
