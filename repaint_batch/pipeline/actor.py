@@ -22,7 +22,7 @@ from repaint_batch.pipeline.job import Job, Row, packed, span_of, unpacked
 from repaint_batch.pipeline.loop import EngineLoop, Sampled
 from repaint_batch.pipeline.sampling import Done, filled, pending_rows, pictures_of
 from repaint_batch.pipeline.stopping import Listener
-from repaint_batch.pipeline.telemetry import used
+from repaint_batch.pipeline.telemetry import planned, used
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.usage import Usage, write_usage
 from repaint_batch.storage import Storage
@@ -107,6 +107,7 @@ class Inpainter:
         """Say how the device is used: to metrics, and in the job's folder for reports."""
         job = self._job
         used(job.plan.job_id, usage)
+        planned(job.plan.job_id, job.output, job.plan.rows)
         with contextlib.suppress(StorageError):  # a figure that is late ends nothing
             write_usage(job.output, job.plan.job_id, self._worker, asdict(usage), job.storage)
 

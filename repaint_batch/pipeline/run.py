@@ -30,7 +30,6 @@ from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stopping import Stop, stoppable
-from repaint_batch.pipeline.telemetry import planned as planned_rows
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.results.lease import Lease
 from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
@@ -164,7 +163,6 @@ def run_job(
             del prior
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))
             resources = resources or session.enter_context(ray_session(config.compute))
-            planned_rows(plan.job_id, job.output, plan.rows)
             with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop), Work(job)):
                 restore(job, table, resources, lease.check, stop, lease.epoch)
     spent = feed.nfe, time.perf_counter() - started

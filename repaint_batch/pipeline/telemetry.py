@@ -33,7 +33,7 @@ GAUGES = {
 }
 """Gauges of every actor by name."""
 PLANNED = "repaint_rows_planned"
-"""Gauge of a driver: the rows of its job, with the output that they go to."""
+"""Gauge of every actor: the rows of its whole job, with the output that they go to. What drivers set is not exported."""
 
 
 @cache
