@@ -121,6 +121,11 @@ def _pull_push(light: Tensor, weight: Tensor) -> Tensor:
     return light * weight + above * (1 - weight)
 
 
+def can_be_tried(prior: LoadedPrior) -> bool:
+    """Return whether a prior needs no class, or has one for windows that bring none."""
+    return prior.num_classes is None or prior.default_label is not None
+
+
 def fit_of(prior: Prior, sampler: Sampler, windows: Tensor, keep_mask: Tensor) -> Fit:
     """Return how a prior's restorations of made holes compare with smooth fillings.
 
@@ -152,5 +157,5 @@ def seconds_of(prior: LoadedPrior, nfe: int, windows: int) -> float:
     x_t = torch.zeros(1, prior.channels, side, side, device=device)
     started = time.perf_counter()
     with torch.inference_mode():
-        _ = float(prior(x_t, torch.zeros(1, dtype=torch.long, device=device)).eps.mean())
+        _ = float(prior.labelled(None, 1)(x_t, torch.zeros(1, dtype=torch.long, device=device)).eps.mean())
     return (time.perf_counter() - started) * nfe * windows

@@ -19,7 +19,7 @@ from repaint_batch.images.restoration import Prepared, compose, prepare
 from repaint_batch.images.shades import travelled
 from repaint_batch.images.windows import leaves
 from repaint_batch.inpainting.device import precision_of
-from repaint_batch.inpainting.fit import PLACES, fit_of
+from repaint_batch.inpainting.fit import PLACES, can_be_tried, fit_of
 from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Restorer, Unrestored, nfe_of, restore_pictures
 from repaint_batch.priors.load import load_prior
@@ -131,7 +131,7 @@ def _as_given(data: bytes, given: Any) -> Any:
 
 def _say_if_unfit(pipeline: RePaintPipeline, prepared: Prepared) -> None:
     """Warn of a prior that does not know such pictures; once for every prior, where the picture has windows to try it in."""
-    if pipeline in _TRIED or len(prepared.plan) < PLACES:
+    if pipeline in _TRIED or len(prepared.plan) < PLACES or not can_be_tried(pipeline.prior):
         return
     _TRIED.add(pipeline)
     tried = leaves(prepared.plan)[:PLACES]

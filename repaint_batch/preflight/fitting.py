@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from repaint_batch.inpainting.fit import Fit, fit_of, seconds_of
+from repaint_batch.inpainting.fit import Fit, can_be_tried, fit_of, seconds_of
 from repaint_batch.preflight.findings import Place
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.presets import PRESETS
@@ -17,12 +17,17 @@ _NOISE = 1.0  # standard errors within which two presets do equally well
 
 
 def try_prior(prior: LoadedPrior, places: Sequence[Place], preset: str = LADDER[0], at_most_s: float = QUICK_S) -> Fit | None:
-    """Return how a prior does in windows of a corpus; None where it would take longer than `at_most_s`, or there are none."""
+    """Return how a prior does in windows of a corpus; None where it cannot be tried, or would take longer than `at_most_s`."""
     sampler = PRESETS[preset]
-    if not places or seconds_of(prior, sampler.nfe, len(places)) > at_most_s:
+    if not places or not can_be_tried(prior):
         return None
     windows = torch.from_numpy(np.stack([window for window, _ in places])).float().permute(0, 3, 1, 2)
-    return fit_of(prior, sampler, windows, torch.from_numpy(np.stack([keep for _, keep in places])))
+    try:
+        if seconds_of(prior, sampler.nfe, len(places)) > at_most_s:
+            return None
+        return fit_of(prior, sampler, windows, torch.from_numpy(np.stack([keep for _, keep in places])))
+    except RuntimeError:  # the job's arithmetic or memory may be what only its actors have
+        return None
 
 
 def enough(fits: dict[str, Fit]) -> str:
