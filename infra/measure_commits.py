@@ -30,11 +30,11 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [os.environ.get("REPAINT_BATCH", str(ROOT))]
 
 from repaint_batch.config import JobConfig, StorageConfig  # noqa: E402
+from repaint_batch.jobs.plan import Plan, make_plan  # noqa: E402
 from repaint_batch.manifest import Manifest, ManifestFile  # noqa: E402
-from repaint_batch.results.plan import Plan, make_plan  # noqa: E402
-from repaint_batch.results.table import ResultsTable  # noqa: E402
 from repaint_batch.schema import RESULTS  # noqa: E402
 from repaint_batch.storage import Storage  # noqa: E402
+from repaint_batch.table.results import ResultsTable  # noqa: E402
 
 PARCEL_ROWS = 16
 
@@ -84,7 +84,7 @@ def _alone(uri: str, plan: Plan, parcels: range, pipe: Connection) -> None:
 
 
 def _staging(uri: str, plan: Plan, parcels: range, pipe: Connection) -> None:
-    from repaint_batch.results.staging import stage
+    from repaint_batch.table.staging import stage
 
     table, took = ResultsTable(uri, Storage()), []
     table.storage.exists(table.uri)
@@ -122,7 +122,7 @@ def measure(uri: str, writers: int, parcels: int) -> str:
     with contextlib.ExitStack() as stack:
         committer: Any = None
         if grouped:
-            from repaint_batch.results.committer import Committer
+            from repaint_batch.table.committer import Committer
 
             committer = stack.enter_context(Committer(table, plan, 1))
 
@@ -152,8 +152,8 @@ def measure(uri: str, writers: int, parcels: int) -> str:
 def measure_requests(endpoint: str, uri: str, parcels: int) -> None:
     """Print the requests that opening, transactions and a checkpoint take, seen by a proxy in front of the store."""
     sys.path.append(str(ROOT))
-    from repaint_batch.results.committer import Committer
-    from repaint_batch.results.staging import stage
+    from repaint_batch.table.committer import Committer
+    from repaint_batch.table.staging import stage
     from tests.chaos.proxy import Exchange, FaultyProxy
 
     seen: Counter[str] = Counter()

@@ -124,7 +124,7 @@ def run(workers: int, shards: int, delay_s: float, join: tuple[int, float] | Non
         join: how many nodes there are in the end, and after how many seconds the others come.
     """
     from repaint_batch.pipeline.run import run_job
-    from repaint_batch.results.table import ResultsTable
+    from repaint_batch.table.results import ResultsTable
 
     with cluster_of(workers, delay_s) as add, ThreadPoolExecutor(1) as pool, tempfile.TemporaryDirectory() as folder:
         begun = time.time()

@@ -27,16 +27,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
+from repaint_batch.jobs.plan import Plan
 from repaint_batch.manifest import ManifestFile, open_manifest
 from repaint_batch.pipeline.dataset import Unit, UnitSource
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.passes import WAVE_UNITS, units_of
-from repaint_batch.results.committer import Committer
-from repaint_batch.results.plan import Plan
-from repaint_batch.results.ranges import Ranges
-from repaint_batch.results.staging import Entry
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
+from repaint_batch.table.committer import Committer
+from repaint_batch.table.ranges import Ranges
+from repaint_batch.table.results import ResultsTable
+from repaint_batch.table.staging import Entry
 
 _FILE_ROWS = 1_000_000
 

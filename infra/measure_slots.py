@@ -167,10 +167,10 @@ def run_one(path: str) -> None:
     import ray
 
     from repaint_batch.cli.jobs import progress
+    from repaint_batch.jobs.usage import read_usage
     from repaint_batch.manifest import open_manifest
     from repaint_batch.pipeline.run import run_job
     from repaint_batch.preflight import Speed, cost_of, preflight
-    from repaint_batch.results.usage import read_usage
 
     config = JobConfig.model_validate_json(Path(path).read_text())
     env = {"worker_process_setup_hook": "measure_slots.stand_in", "env_vars": {"PYTHONPATH": os.pathsep.join(sys.path)}}

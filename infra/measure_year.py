@@ -129,8 +129,8 @@ class Year:
 
     def __init__(self, folder: Path, clock: Clock, stamp: Any) -> None:
         from repaint_batch.nights.config import NightConfig
-        from repaint_batch.results.table import ResultsTable
         from repaint_batch.storage import Storage
+        from repaint_batch.table.results import ResultsTable
         from tests.corpus import save_tiny_prior
 
         self.folder, self.clock, self.stamp, self.storage = folder, clock, stamp, Storage()
@@ -194,7 +194,7 @@ class Year:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from repaint_batch.results.reviews import Decision, Reviews, redo_configs
+        from repaint_batch.outputs.reviews import Decision, Reviews, redo_configs
         from tests.restored import run_here
 
         good = [row for row in self.table.rows(("sample_id", "output_sha256", "attempt", "status")) if row["status"] == "ok"]
@@ -212,7 +212,7 @@ class Year:
 
     def served(self) -> dict[str, str]:
         """Return what readers get, by sample: its status and the hash of its file as it is read now."""
-        from repaint_batch.results.outputs import read_output
+        from repaint_batch.outputs.naming import read_output
 
         rows = self.table.rows(("sample_id", "status", "output", "output_uri", "output_offset", "output_bytes", "output_sha256"))
         got = {}
@@ -228,7 +228,7 @@ class Year:
 
     def back_and_forth(self, night: int) -> None:
         """Return to the oldest version that is to be kept, and forth, and hold what readers get against what they got."""
-        from repaint_batch.results.history import rollback
+        from repaint_batch.outputs.history import rollback
 
         then = min(past for past in self.seen if past > night - KEEP_DAYS)
         now = self.table.open().version()
@@ -240,7 +240,7 @@ class Year:
 
     def again(self, night: int) -> None:
         """Undo the last night, and run it once more."""
-        from repaint_batch.results.history import rollback
+        from repaint_batch.outputs.history import rollback
 
         rollback(self.output, self.seen[night - 1][0], self.storage)
         assert self.served() == self.seen[night - 1][1]
@@ -250,7 +250,7 @@ class Year:
     def refuse_older(self, night: int) -> None:
         """Hold that what is not kept any more cannot be returned to, and is not only half there."""
         from repaint_batch.errors import ConfigError
-        from repaint_batch.results.history import read_history, rollback
+        from repaint_batch.outputs.history import read_history, rollback
 
         assert all(change.is_whole for change in read_history(self.output, self.storage)), "the log names files that are gone"
         old = [past for past in self.seen if past < night - 2 * KEEP_DAYS]
@@ -261,8 +261,8 @@ class Year:
 
     def age(self, night: int, night_s: float, sampled: int) -> Age:
         """Return what is measured after a night."""
-        from repaint_batch.results.log import Log
-        from repaint_batch.results.table import ResultsTable
+        from repaint_batch.table.log import Log
+        from repaint_batch.table.results import ResultsTable
 
         begun = time.monotonic()
         for _ in range(5):
@@ -303,7 +303,7 @@ def main() -> None:
 
 def live(year: Year, nights: int, every: int) -> None:
     """Go from night to night."""
-    from repaint_batch.results.verify import verify
+    from repaint_batch.outputs.verify import verify
 
     print(HEAD, flush=True)
     for night in range(nights):

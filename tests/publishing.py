@@ -2,11 +2,11 @@
 
 import pyarrow as pa
 
-from repaint_batch.results.committer import Committer
-from repaint_batch.results.plan import Plan
-from repaint_batch.results.staging import stage
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.jobs.plan import Plan
 from repaint_batch.schema import RESULTS
+from repaint_batch.table.committer import Committer
+from repaint_batch.table.results import ResultsTable
+from repaint_batch.table.staging import stage
 
 
 def publish(table: ResultsTable, plan: Plan, rows: pa.Table, shard: int = 0) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from repaint_batch.config import JobConfig
+from repaint_batch.jobs.plan import Plan, freeze
 from repaint_batch.manifest import read_rows
 from repaint_batch.pipeline.actor import restorer_for
 from repaint_batch.pipeline.job import Job
@@ -11,13 +12,12 @@ from repaint_batch.pipeline.run import Summary, Watch, plan_job
 from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.results.committer import Committer
-from repaint_batch.results.plan import Plan, freeze
-from repaint_batch.results.ranges import Ranges
-from repaint_batch.results.staging import stage
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
+from repaint_batch.table.committer import Committer
+from repaint_batch.table.ranges import Ranges
+from repaint_batch.table.results import ResultsTable
+from repaint_batch.table.staging import stage
 
 
 def restore_here(

@@ -24,10 +24,10 @@ from PIL import Image
 
 from repaint_batch import cli
 from repaint_batch.config import StorageConfig
-from repaint_batch.results.reviews import count_verdicts
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.outputs.reviews import count_verdicts
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from .corpus import encoded, hole, picture, save_tiny_prior
 from .seaweed import S3Service
@@ -38,7 +38,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 ELSEWHERE = {
     "pip install -e . && repaint-batch demo": ".ci/run installs the package and runs the demo, which takes minutes",
     'pip install -e ".[test]" && pytest': ".ci/run does it in a clean virtual environment; here it would run itself",
-    "ray start --head": "tests/jobs starts a cluster and submits to it; a fixed port would meet others here",
+    "ray start --head": "tests/scripts starts a cluster and submits to it; a fixed port would meet others here",
     "npm install --ignore-scripts --prefix data": "the pictures of the bundled prior are no part of the tests' installation",
     "python jobs/train_prior.py --config configs/prior-emoji.yaml": "takes hours; tests/priors trains a small one",
 }
@@ -109,7 +109,7 @@ class Desk:
         words = shlex.split(self.here(line))
         said = io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            if words[:3] == ["ray", "job", "submit"]:  # that it arrives is what tests/jobs/test_jobs.py shows
+            if words[:3] == ["ray", "job", "submit"]:  # that it arrives is what tests/scripts/test_jobs.py shows
                 code = run_script(words[words.index("--") + 2 :])
             else:
                 assert words[0] == "repaint-batch", f"{line}: neither run here nor listed in ELSEWHERE"

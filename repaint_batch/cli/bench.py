@@ -25,9 +25,9 @@ from repaint_batch.evaluate.growth import Cost, measure_planning, measure_sampli
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 _BATCH_WINDOWS = 16
 _JOB_S = 600

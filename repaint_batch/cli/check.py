@@ -14,9 +14,9 @@ from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, load_config
 from repaint_batch.errors import ConfigError
-from repaint_batch.results.export import ExportFormat, Names
-from repaint_batch.results.export import export as export_pictures
-from repaint_batch.results.standing import standing
+from repaint_batch.outputs.export import ExportFormat, Names
+from repaint_batch.outputs.export import export as export_pictures
+from repaint_batch.outputs.standing import standing
 from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:

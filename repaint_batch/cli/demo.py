@@ -14,8 +14,8 @@ from PIL import Image
 from repaint_batch.cli.jobs import console, progress
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, SamplerConfig
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, write_demo_report
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage, normalise
+from repaint_batch.table.results import ResultsTable
 
 _PRESET = "draft"
 """What two idle cores do in two minutes with the prior of photographs."""

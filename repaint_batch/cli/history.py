@@ -8,8 +8,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
-from repaint_batch.results.history import Change, read_history
-from repaint_batch.results.history import rollback as roll_back
+from repaint_batch.outputs.history import Change, read_history
+from repaint_batch.outputs.history import rollback as roll_back
 
 console = Console(soft_wrap=True, highlight=False)
 

@@ -18,14 +18,12 @@ from repaint_batch.cli.report import offer_report
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, load_config
 from repaint_batch.errors import ConfigError
+from repaint_batch.jobs.plan import Plan
 from repaint_batch.manifest import Manifest, open_manifest
-from repaint_batch.priors.source import check_named
-from repaint_batch.report.progress import Progress
-from repaint_batch.results.dead_letters import failures, retry_configs
-from repaint_batch.results.plan import Plan
-from repaint_batch.results.reviews import count_verdicts, redo_configs
-from repaint_batch.results.standing import added, retried, standing, told
-from repaint_batch.results.status import (
+from repaint_batch.outputs.dead_letters import failures, retry_configs
+from repaint_batch.outputs.reviews import count_verdicts, redo_configs
+from repaint_batch.outputs.standing import added, retried, standing, told
+from repaint_batch.outputs.status import (
     DeviceStatus,
     OutputStatus,
     StatusFeed,
@@ -34,6 +32,8 @@ from repaint_batch.results.status import (
     read_device_status,
     read_status,
 )
+from repaint_batch.priors.source import check_named
+from repaint_batch.report.progress import Progress
 from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:

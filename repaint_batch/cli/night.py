@@ -10,9 +10,9 @@ from repaint_batch.cli.jobs import ConfigPath, progress
 from repaint_batch.cli.report import offer_report
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import load_config
+from repaint_batch.jobs.plan import Plan
 from repaint_batch.priors.source import check_named
 from repaint_batch.report.progress import Progress
-from repaint_batch.results.plan import Plan
 
 console = Console(soft_wrap=True, highlight=False)
 

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from repaint_batch.config import StorageConfig, parse_config
-from repaint_batch.results.plan import newest_settings
+from repaint_batch.jobs.plan import newest_settings
 from repaint_batch.storage import Storage
 
 OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]

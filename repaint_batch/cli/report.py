@@ -82,12 +82,12 @@ def write_output_report(
     """
     # Pictures and templates take half a second to import: only those who want a page wait for them.
     from repaint_batch.apart import Apart
+    from repaint_batch.jobs.plan import load_plans
+    from repaint_batch.jobs.usage import read_usage
+    from repaint_batch.outputs.sources import Sources
     from repaint_batch.report.page import JobFacts, report_html
     from repaint_batch.report.thumbnails import shrinking
-    from repaint_batch.results.plan import load_plans
-    from repaint_batch.results.sources import Sources
-    from repaint_batch.results.table import ResultsTable
-    from repaint_batch.results.usage import read_usage
+    from repaint_batch.table.results import ResultsTable
 
     plans = load_plans(output, storage)
     table = ResultsTable(output, storage)
@@ -109,7 +109,7 @@ def offer_report(output: str, storage: Storage) -> str | None:
     None if the output has more rows than come with every run (`report` makes a page of any number), and also if the page
     cannot be written: why is said, and what ran is done all the same.
     """
-    from repaint_batch.results.table import ResultsTable
+    from repaint_batch.table.results import ResultsTable
 
     try:
         if sum(ResultsTable(output, storage).counts().values()) > _ROWS_WITH_RUN:

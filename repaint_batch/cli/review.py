@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
-from repaint_batch.results.reviews import count_verdicts
+from repaint_batch.outputs.reviews import count_verdicts
 
 console = Console(soft_wrap=True, highlight=False)
 

@@ -12,11 +12,11 @@ from rich.progress import Progress
 from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
-from repaint_batch.results.dead_letters import write_dead_letters
-from repaint_batch.results.orphans import YOUNG_S, delete_orphans, find_orphans
-from repaint_batch.results.plan import load_plans
-from repaint_batch.results.verify import Verification
-from repaint_batch.results.verify import verify as verify_output
+from repaint_batch.jobs.plan import load_plans
+from repaint_batch.outputs.dead_letters import write_dead_letters
+from repaint_batch.outputs.orphans import YOUNG_S, delete_orphans, find_orphans
+from repaint_batch.outputs.verify import Verification
+from repaint_batch.outputs.verify import verify as verify_output
 
 console = Console(soft_wrap=True, highlight=False)
 _LISTED = 20

@@ -12,9 +12,9 @@ import torch
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
 from repaint_batch.evaluate.memory import PeakMemory
+from repaint_batch.jobs.plan import make_plan
 from repaint_batch.manifest import open_manifest
 from repaint_batch.priors.analytic import GaussianMixture
-from repaint_batch.results.plan import make_plan
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.run import sample

@@ -23,8 +23,8 @@ from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError
 from repaint_batch.manifest.pairing import Aside, FolderPairs, Unpaired, identified_pictures
 from repaint_batch.nights.config import CorpusConfig
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 OWN_COLUMNS = pa.schema(
     [

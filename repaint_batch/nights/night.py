@@ -21,19 +21,19 @@ import pyarrow.parquet as pq
 
 from repaint_batch.errors import ConfigError, RepaintBatchError, Stopped, redact
 from repaint_batch.inpainting.device import precision_of
+from repaint_batch.jobs.lease import NIGHT_LEASE, Lease
+from repaint_batch.jobs.plan import Plan, load_plans, sampler_fingerprint, withdraw
 from repaint_batch.nights.config import NightConfig
 from repaint_batch.nights.corpus import MANIFEST, Comparison, Found, asked_for
+from repaint_batch.outputs.history import NIGHT_FORMAT, REMOVED
+from repaint_batch.outputs.orphans import YOUNG_S, delete_orphans, find_orphans
+from repaint_batch.outputs.status import no_holes, no_holes_reason
 from repaint_batch.pipeline.run import Summary as Ran
 from repaint_batch.pipeline.run import Watch, honoured, run_job
 from repaint_batch.priors.load import load_prior
-from repaint_batch.results.history import NIGHT_FORMAT, REMOVED
-from repaint_batch.results.lease import NIGHT_LEASE, Lease
-from repaint_batch.results.orphans import YOUNG_S, delete_orphans, find_orphans
-from repaint_batch.results.plan import Plan, load_plans, sampler_fingerprint, withdraw
-from repaint_batch.results.status import no_holes, no_holes_reason
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.upkeep import look_after
 from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.table.results import ResultsTable
+from repaint_batch.table.upkeep import look_after
 
 WEBHOOK_VARIABLE = "REPAINT_BATCH_WEBHOOK"
 """Environment variable of a webhook whose address is a secret, in place of night.webhook."""

@@ -15,6 +15,7 @@ from repaint_batch.errors import PriorError, StorageError
 from repaint_batch.inpainting.device import batch_windows_of, compiled, precision_of, take_share
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.restorer import Restorer
+from repaint_batch.jobs.usage import Usage, write_usage
 from repaint_batch.pipeline.coordinator import Ear
 from repaint_batch.pipeline.guarding import told
 from repaint_batch.pipeline.inflight import InFlight
@@ -24,7 +25,6 @@ from repaint_batch.pipeline.sampling import Done, filled, pending_rows, pictures
 from repaint_batch.pipeline.stopping import Listener
 from repaint_batch.pipeline.telemetry import planned, used
 from repaint_batch.priors.load import LoadedPrior, load_prior
-from repaint_batch.results.usage import Usage, write_usage
 from repaint_batch.storage import Storage
 
 

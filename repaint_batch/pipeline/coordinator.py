@@ -18,10 +18,10 @@ from repaint_batch.patience import pauses
 from repaint_batch.pipeline.devices import Devices, Failure
 from repaint_batch.pipeline.guarding import DEVICE_ERROR, Heard, Raised
 from repaint_batch.pipeline.job import Job
-from repaint_batch.results.committer import Committer
-from repaint_batch.results.ranges import Ranges
-from repaint_batch.results.staging import Entry
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.committer import Committer
+from repaint_batch.table.ranges import Ranges
+from repaint_batch.table.results import ResultsTable
+from repaint_batch.table.staging import Entry
 
 _OTHERS_S = 60.0  # for another device to appear, where one that is out asks first
 _MOST_WAITING = 100_000

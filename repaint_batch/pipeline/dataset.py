@@ -24,8 +24,8 @@ from repaint_batch.pipeline.guarding import Heard, told
 from repaint_batch.pipeline.job import PACKED, PARCEL_BYTES, Job, packed, span_of, unpacked
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.pipeline.telemetry import committed
-from repaint_batch.results.staging import stage
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.results import ResultsTable
+from repaint_batch.table.staging import stage
 
 
 @dataclass(frozen=True)

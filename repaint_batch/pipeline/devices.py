@@ -8,7 +8,7 @@ nothing brought home in between, fails with whatever it is given: it is bad, and
 import re
 from dataclasses import dataclass, field
 
-from repaint_batch.results.ranges import Ranges
+from repaint_batch.table.ranges import Ranges
 
 _STICKY = re.compile(r"CUDA (driver )?error|cuDNN error|CUBLAS_STATUS|CUDNN_STATUS|Triton Error \[CUDA\]", re.IGNORECASE)
 

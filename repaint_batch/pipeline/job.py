@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from repaint_batch.config import JobConfig
-from repaint_batch.results.plan import Plan, job_uri
-from repaint_batch.results.quarantine import Quarantine
+from repaint_batch.jobs.plan import Plan, job_uri
+from repaint_batch.jobs.quarantine import Quarantine
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
 

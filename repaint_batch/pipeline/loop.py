@@ -18,8 +18,8 @@ from torch import Tensor
 
 from repaint_batch.errors import Stopped
 from repaint_batch.inpainting.restorer import Restorer, Saved, Underway, Unrestored
+from repaint_batch.jobs.usage import Usage
 from repaint_batch.pipeline.inflight import InFlight, RowState
-from repaint_batch.results.usage import Usage
 
 _log = logging.getLogger(__name__)
 _QUEUED_BATCHES = 2  # waiting in the queue, from which on more rows would only take memory

@@ -38,8 +38,8 @@ from repaint_batch.pipeline.guarding import Heard, Raised
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.stopping import Stop
-from repaint_batch.results.ranges import Ranges
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.ranges import Ranges
+from repaint_batch.table.results import ResultsTable
 
 _FATAL: dict[str, type[RepaintBatchError]] = {
     "ConfigError": ConfigError,

@@ -16,16 +16,16 @@ from PIL import Image
 
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.inpainting.restorer import Restorer, Underway
+from repaint_batch.jobs.plan import Plan, load_plan
 from repaint_batch.manifest import image_bytes_or_uri, read_rows
 from repaint_batch.pipeline.actor import load_for, restorer_for
 from repaint_batch.pipeline.job import Job, Row
 from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
-from repaint_batch.results.plan import Plan, load_plan
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.run import ChainState, OnStep
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
+from repaint_batch.table.results import ResultsTable
 
 
 @dataclass(frozen=True)

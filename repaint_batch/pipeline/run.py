@@ -24,21 +24,21 @@ from ray import LoggingConfig
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError, StorageError
 from repaint_batch.inpainting.device import precision_of
+from repaint_batch.jobs.lease import Lease
+from repaint_batch.jobs.plan import Plan, freeze, load_plans, make_plan
+from repaint_batch.jobs.usage import read_usage
 from repaint_batch.manifest import Manifest, open_manifest
+from repaint_batch.outputs.status import exit_code
 from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stopping import Stop, stoppable
 from repaint_batch.priors.load import LoadedPrior, load_prior
-from repaint_batch.results.lease import Lease
-from repaint_batch.results.plan import Plan, freeze, load_plans, make_plan
-from repaint_batch.results.status import exit_code
-from repaint_batch.results.table import CommitFeed, ResultsTable
-from repaint_batch.results.usage import read_usage
 from repaint_batch.sampler.presets import sampler_of
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
+from repaint_batch.table.results import CommitFeed, ResultsTable
 
 _LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0

@@ -20,10 +20,10 @@ from repaint_batch.images.provenance import Provenance
 from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.images.windows import PLAN
 from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
+from repaint_batch.outputs.naming import file_uri, found_mask_uri, masks_prefix, write_tar
 from repaint_batch.pipeline.guarding import guarded
 from repaint_batch.pipeline.job import PARCEL_BYTES, Job, Row
 from repaint_batch.pipeline.packing import put_windows, restored_of
-from repaint_batch.results.outputs import file_uri, found_mask_uri, masks_prefix, write_tar
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, UriPolicy, normalise
 

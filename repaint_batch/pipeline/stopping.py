@@ -20,7 +20,7 @@ from ray.exceptions import RayError
 
 from repaint_batch import patience
 from repaint_batch.errors import Stopped
-from repaint_batch.results.interruption import interrupt_main, interruptible
+from repaint_batch.jobs.interruption import interrupt_main, interruptible
 
 _KILL_AFTER_S = 3.0  # what Ray gives a job between SIGTERM and SIGKILL, unless told otherwise
 _LEAVE_S, _LEAVE_SHARE = 1.0, 0.25  # of that, what is kept for letting go: at least so much

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter, Gauge
 
-from repaint_batch.results.usage import Usage
+from repaint_batch.jobs.usage import Usage
 
 logger = logging.getLogger("repaint_batch")
 

@@ -19,14 +19,14 @@ from markupsafe import Markup
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import RepaintBatchError
+from repaint_batch.jobs.plan import Plan
+from repaint_batch.jobs.usage import Usage
 from repaint_batch.report.charts import charts
 from repaint_batch.report.figures import Figures, figures
 from repaint_batch.report.gallery import MAX_ROWS, Packed, Row, Selection, pack, row_bytes
 from repaint_batch.report.render import render, source
 from repaint_batch.report.thumbnails import Shrink, Thumbnails
 from repaint_batch.report.utilisation import Utilisation
-from repaint_batch.results.plan import Plan
-from repaint_batch.results.usage import Usage
 from repaint_batch.schema import RESULTS
 
 Pictures = Callable[[Row], tuple[bytes | None, bytes | None, bytes | None]]

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from repaint_batch.results.usage import Usage, slots_used, waits
+from repaint_batch.jobs.usage import Usage, slots_used, waits
 
 _LOW, _LONG = 0.9, 0.05  # share of slots below which, and of time above which, something can be mended
 ACTORS_SHOWN = 12

@@ -15,16 +15,16 @@ from pydantic import Field, PositiveInt
 
 from repaint_batch.config import Model, PresetName
 from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.jobs.plan import Plan, load_plan, load_plans
+from repaint_batch.outputs.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
+from repaint_batch.outputs.sources import Sources
 from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
 from repaint_batch.report.thumbnails import Shrink, Thumbnails
-from repaint_batch.results.plan import Plan, load_plan, load_plans
-from repaint_batch.results.reading import Order, Snapshot
-from repaint_batch.results.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
-from repaint_batch.results.sources import Sources
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
+from repaint_batch.table.reading import Order, Snapshot
+from repaint_batch.table.results import ResultsTable
 
 PICTURE_BYTES = 400_000
 """Bytes that the pictures of a row may take."""

@@ -24,9 +24,9 @@ from typing import Any
 import yaml
 
 from repaint_batch.config import JobConfig, StorageConfig
-from repaint_batch.results.status import read_status
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.verify import verify
+from repaint_batch.outputs.status import read_status
+from repaint_batch.outputs.verify import verify
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, job, picture, rows, save_tiny_prior, write_manifest

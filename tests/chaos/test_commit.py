@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from repaint_batch.results.orphans import delete_orphans, find_orphans
-from repaint_batch.results.plan import freeze
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.jobs.plan import freeze
+from repaint_batch.outputs.orphans import delete_orphans, find_orphans
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish

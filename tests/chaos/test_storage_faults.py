@@ -11,8 +11,8 @@ import pytest
 
 from repaint_batch.errors import ManifestError, StoreUnavailable
 from repaint_batch.manifest import open_manifest, read_rows
-from repaint_batch.results.reading import Snapshot
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.reading import Snapshot
+from repaint_batch.table.results import ResultsTable
 
 from ..corpus import rows, write_manifest
 from ..publishing import publish

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from repaint_batch.results.plan import Plan
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.jobs.plan import Plan
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from ..publishing import publish
 

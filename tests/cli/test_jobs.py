@@ -12,9 +12,9 @@ import yaml
 
 from repaint_batch.cli import run
 from repaint_batch.config import StorageConfig
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.usage import Usage, write_usage
+from repaint_batch.jobs.usage import Usage, write_usage
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, job, rows, save_tiny_prior, write_manifest

@@ -10,11 +10,11 @@ import yaml
 from repaint_batch.cli import run
 from repaint_batch.errors import ConfigError
 from repaint_batch.manifest import open_manifest
-from repaint_batch.results.dead_letters import retry_configs
-from repaint_batch.results.reviews import Decision, Reviews
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.verify import verify
+from repaint_batch.outputs.dead_letters import retry_configs
+from repaint_batch.outputs.reviews import Decision, Reviews
+from repaint_batch.outputs.verify import verify
 from repaint_batch.storage import delta_uri, join, normalise
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, picture, save_tiny_prior

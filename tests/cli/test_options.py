@@ -9,7 +9,7 @@ import pytest
 from repaint_batch.cli.options import given, overridden, reached
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.results.plan import freeze, job_uri
+from repaint_batch.jobs.plan import freeze, job_uri
 from repaint_batch.storage import Storage
 
 from ..conftest import Place

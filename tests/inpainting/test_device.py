@@ -15,12 +15,12 @@ from repaint_batch.config import ComputeConfig, PriorConfig
 from repaint_batch.errors import ConfigError, PriorError
 from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.inpainting import RePaintPipeline, device
+from repaint_batch.jobs.plan import make_plan
 from repaint_batch.manifest import open_manifest
 from repaint_batch.pipeline.run import plan_job
 from repaint_batch.priors.load import Precision, load_prior
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
-from repaint_batch.results.plan import make_plan
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler

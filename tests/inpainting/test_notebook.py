@@ -14,9 +14,9 @@ from PIL import Image
 from repaint_batch import RePaintPipeline, inpaint, replay
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, picture, rows, save_tiny_prior, write_manifest

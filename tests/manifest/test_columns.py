@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from repaint_batch.errors import ManifestError
 from repaint_batch.manifest import open_manifest, read_rows
 from repaint_batch.manifest.columns import to_look_at
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.schema import RESULTS, passthrough
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish

@@ -9,8 +9,8 @@ from repaint_batch.config import InputConfig, JobConfig, OutputConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.nights.config import CorpusConfig, NightConfig
 from repaint_batch.nights.corpus import Comparison, asked_for, why_run
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 JOB = JobConfig(input=InputConfig(manifest="m.parquet"), output=OutputConfig(uri="out"))
 ASKED = asked_for("prior", "sampler", JOB)

@@ -12,14 +12,14 @@ import torch
 from diffusers import UNet2DModel
 
 from repaint_batch.errors import ConfigError, LeaseHeld
+from repaint_batch.jobs.lease import NIGHT_LEASE, Lease
+from repaint_batch.jobs.plan import load_plans
 from repaint_batch.nights.config import NightConfig
 from repaint_batch.nights.night import Summary, run_night
-from repaint_batch.results.history import read_history, rollback
-from repaint_batch.results.lease import NIGHT_LEASE, Lease
-from repaint_batch.results.plan import load_plans
-from repaint_batch.results.status import read_status
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.verify import verify
+from repaint_batch.outputs.history import read_history, rollback
+from repaint_batch.outputs.status import read_status
+from repaint_batch.outputs.verify import verify
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, hole, picture

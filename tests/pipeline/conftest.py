@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from repaint_batch.results.plan import Plan
+from repaint_batch.jobs.plan import Plan
 
 from ..corpus import save_tiny_prior
 

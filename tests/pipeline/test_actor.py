@@ -8,7 +8,7 @@ import pytest
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import BatchTooLarge
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

@@ -14,9 +14,9 @@ from PIL import Image
 
 from repaint_batch.config import StorageConfig
 from repaint_batch.manifest import result_id
+from repaint_batch.outputs.verify import verify
 from repaint_batch.pipeline.run import run_job
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.verify import verify
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, picture, rows, write_manifest

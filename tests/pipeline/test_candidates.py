@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from repaint_batch.pipeline.replay import replay
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.noise import candidate_seed, first_seeds
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

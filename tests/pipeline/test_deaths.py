@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from repaint_batch.pipeline.passes import Lost, after_deaths
-from repaint_batch.results.ranges import Ranges
+from repaint_batch.table.ranges import Ranges
 
 
 def play(rows: int, shard_rows: int, killers: set[int], limit: int) -> tuple[set[int], set[int], int]:

@@ -16,9 +16,9 @@ from repaint_batch.pipeline.guarding import DEVICE_ERROR, Raised
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.passes import Lost, after_deaths, judge_devices
 from repaint_batch.pipeline.run import run_job
-from repaint_batch.results.committer import Committer
-from repaint_batch.results.ranges import Ranges
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.committer import Committer
+from repaint_batch.table.ranges import Ranges
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

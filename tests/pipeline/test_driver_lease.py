@@ -5,14 +5,14 @@ from dataclasses import replace
 import pytest
 
 from repaint_batch.errors import LeaseHeld
+from repaint_batch.jobs.lease import Holder, Lease
+from repaint_batch.jobs.plan import freeze
+from repaint_batch.outputs.status import read_status
 from repaint_batch.pipeline.dataset import ActorResources
 from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.run import plan_job, run_job
-from repaint_batch.results.lease import Holder, Lease
-from repaint_batch.results.plan import freeze
-from repaint_batch.results.status import read_status
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

@@ -8,12 +8,12 @@ from PIL import Image
 
 from repaint_batch.cli.masks import find
 from repaint_batch.config import ImagesConfig
+from repaint_batch.jobs.plan import load_plans
 from repaint_batch.manifest import open_manifest, read_rows
+from repaint_batch.outputs.sources import Sources
+from repaint_batch.outputs.verify import verify
 from repaint_batch.pipeline.replay import replay
-from repaint_batch.results.plan import load_plans
-from repaint_batch.results.sources import Sources
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.verify import verify
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, job, rows, write_manifest

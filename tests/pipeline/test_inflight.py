@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from repaint_batch.errors import StorageError
+from repaint_batch.jobs.plan import freeze
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job, inflight_uri
 from repaint_batch.pipeline.run import plan_job
-from repaint_batch.results.plan import freeze
 from repaint_batch.storage import Storage
 
 from ..conftest import Place

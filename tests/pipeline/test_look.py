@@ -5,9 +5,9 @@ import logging
 import pytest
 
 from repaint_batch.errors import ConfigError, ManifestError
+from repaint_batch.jobs.plan import load_plans
 from repaint_batch.pipeline import look
 from repaint_batch.pipeline.run import run_job
-from repaint_batch.results.plan import load_plans
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

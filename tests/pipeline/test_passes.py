@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from repaint_batch.errors import ManifestError, ShardFailed, Stopped
+from repaint_batch.jobs.plan import freeze
+from repaint_batch.jobs.quarantine import Quarantine
+from repaint_batch.outputs.status import read_status
 from repaint_batch.pipeline import run
 from repaint_batch.pipeline.run import plan_job, run_job
-from repaint_batch.results.plan import freeze
-from repaint_batch.results.quarantine import Quarantine
-from repaint_batch.results.status import read_status
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

@@ -7,7 +7,7 @@ import pytest
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.pipeline.replay import replay
 from repaint_batch.pipeline.run import run_job
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, picture, rows, save_tiny_prior, write_manifest

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from repaint_batch.config import JobConfig
-from repaint_batch.results.status import read_status
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.outputs.status import read_status
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

@@ -10,12 +10,12 @@ from PIL import Image
 
 from repaint_batch.config import ComputeConfig, JobConfig
 from repaint_batch.errors import ConfigError, ManifestError
+from repaint_batch.outputs.dead_letters import retry_configs
+from repaint_batch.outputs.status import read_status
+from repaint_batch.outputs.verify import verify
 from repaint_batch.pipeline.replay import replay
 from repaint_batch.pipeline.run import actor_resources, run_job
-from repaint_batch.results.dead_letters import retry_configs
-from repaint_batch.results.status import read_status
-from repaint_batch.results.table import ResultsTable
-from repaint_batch.results.verify import verify
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, hole, job, picture, rows, write_manifest

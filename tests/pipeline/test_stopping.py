@@ -11,10 +11,10 @@ import pytest
 from repaint_batch.cli import run
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import Stopped
+from repaint_batch.jobs.lease import Lease
 from repaint_batch.pipeline import stopping
 from repaint_batch.pipeline.run import plan_job, run_job
-from repaint_batch.results.lease import Lease
-from repaint_batch.results.table import ResultsTable
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest

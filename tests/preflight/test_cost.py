@@ -16,9 +16,9 @@ from repaint_batch.preflight.cost import Speed, cost_of, probe
 from repaint_batch.preflight.findings import Findings, Look
 from repaint_batch.preflight.looking import preflight
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, encoded, job, picture, rows, save_tiny_prior, write_manifest

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from repaint_batch.cli.report import offer_report, page_server, report, schedule, write_output_report
 from repaint_batch.errors import ConfigError, NothingToResume
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import join
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish

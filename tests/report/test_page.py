@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from repaint_batch.errors import SourceMissing
+from repaint_batch.jobs.usage import Usage
 from repaint_batch.report import gallery
 from repaint_batch.report.page import Pictures, report_html
 from repaint_batch.report.thumbnails import thumbnails
-from repaint_batch.results.usage import Usage
 
 from .fabricated import EVIL, Written, facts, result_row, results
 

@@ -2,8 +2,8 @@
 
 import pytest
 
+from repaint_batch.jobs.usage import Usage
 from repaint_batch.report.utilisation import ACTORS_SHOWN, Utilisation
-from repaint_batch.results.usage import Usage
 
 
 def said(calls: int, used: int, slots: int = 16, busy_s: float = 10.0, span_s: float = 10.0) -> Usage:

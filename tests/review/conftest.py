@@ -9,10 +9,10 @@ import pytest
 
 from repaint_batch.config import StorageConfig
 from repaint_batch.report.thumbnails import thumbnails
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.review.desk import Desk
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, rows, save_tiny_prior, write_manifest

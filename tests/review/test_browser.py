@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from repaint_batch.results.reviews import Decision, Reviews, redo_configs
+from repaint_batch.outputs.reviews import Decision, Reviews, redo_configs
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
 

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 
 from repaint_batch.errors import NothingToResume
+from repaint_batch.outputs.reviews import Reviews, redo_configs
 from repaint_batch.report.thumbnails import thumbnails
-from repaint_batch.results.reviews import Reviews, redo_configs
-from repaint_batch.results.table import ResultsTable
 from repaint_batch.review.desk import Desk
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
+from repaint_batch.table.results import ResultsTable
 
 from ..restored import restore_here
 from .conftest import EVIL

@@ -1,0 +1,212 @@
+"""What people decided about restored pictures: a Delta table of its own beside the results.
+
+A decision names the sample and the sha256 of the picture that was looked at, so it says nothing about a picture that has
+taken that one's place since; a redo names the attempt too, and is done with once the row comes from another. Rows are only
+ever added, the newest about a picture counts. So deciding never rewrites results, which hold pictures, never gets into the
+way of a run, and loses nothing to one.
+
+Every batch of decisions carries the transaction id ``review/SESSION`` and a number that rises within the session: sent
+again, because an answer was lost, it is in the table once.
+"""
+
+import contextlib
+import getpass
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError
+
+from repaint_batch.config import JobConfig, PresetName
+from repaint_batch.errors import CommitFailed, CommitUnknown
+from repaint_batch.jobs.plan import Plan, load_plan
+from repaint_batch.outputs.dead_letters import manifest_rows, retry_config
+from repaint_batch.schema import REVIEWS
+from repaint_batch.storage import Storage, delta_uri, join, normalise
+from repaint_batch.table.log import Log
+from repaint_batch.table.reading import Snapshot
+from repaint_batch.table.results import ResultsTable
+
+Verdict = Literal["accept", "reject", "redo", "undecided"]
+PictureKey = tuple[str, str]
+"""(sample_id, sha256 of its picture)."""
+
+_COMMIT_TRIES = 20
+_MANY_FILES = 64
+SESSION_PATTERN = r"^[0-9a-f-]{8,64}$"
+"""What may name a session of decisions."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision about one picture.
+
+    Attributes:
+        sample_id: its row.
+        output_sha256: hash of the picture that was looked at.
+        attempt: the attempt that made it.
+        verdict: ``accept``; ``reject``: not to be used; ``redo``: to be restored again; ``undecided`` takes back.
+        preset: of a redo.
+        seed: of a redo.
+    """
+
+    sample_id: str
+    output_sha256: str
+    attempt: str
+    verdict: Verdict
+    preset: PresetName | None = None
+    seed: int | None = None
+
+    @property
+    def picture(self) -> PictureKey:
+        """What it is about."""
+        return self.sample_id, self.output_sha256
+
+    def holds_for(self, row: dict[str, Any]) -> bool:
+        """Return whether it is about the picture that a results row has now, and a redo not yet done."""
+        same = (row["sample_id"], row["output_sha256"]) == self.picture
+        return same and (self.verdict != "redo" or row["attempt"] == self.attempt)
+
+
+class Reviews:
+    """The decisions about an output.
+
+    Args:
+        output: folder or prefix of the output.
+        storage: how to reach it.
+    """
+
+    def __init__(self, output: str, storage: Storage) -> None:
+        self.uri = join(normalise(output), "reviews")
+        self._delta_uri = delta_uri(self.uri)
+        self._storage, self._options = storage, storage.delta_options()
+
+    def exists(self) -> bool:
+        """Return whether anything was ever decided."""
+        return Log(self.uri, self._storage).exists()
+
+    def record(self, session: str, number: int, decisions: Sequence[Decision]) -> bool:
+        """Add decisions in one transaction; return False if this batch of the session is there already.
+
+        Args:
+            session: hexadecimal name of whoever decides, unique to one page that was opened.
+            number: of the batch, rising within the session.
+            decisions: in the order in which they were taken.
+
+        Raises:
+            CommitFailed: the table certainly does not hold them.
+            CommitUnknown: nobody knows; the same call again finds out.
+        """
+        if not re.match(SESSION_PATTERN, session):
+            raise ValueError(f"{session!r:.80} is no name of a session")
+        transaction = f"review/{session}"
+        properties = CommitProperties(app_transactions=[Transaction(transaction, number)], max_commit_retries=15)
+        last: Exception | None = None
+        for _ in range(_COMMIT_TRIES):
+            try:
+                table = self._open()
+                known = table.transaction_version(transaction)
+                if known is not None and known >= number:
+                    return False
+                write_deltalake(table, _rows(decisions, _clock(table)), mode="append", commit_properties=properties)
+                return True
+            except CommitFailedError as error:
+                last = error  # this very batch, sent twice at once: the next look at the table tells
+            except (DeltaError, OSError) as error:
+                raise CommitUnknown(f"{self.uri}: cannot tell whether decisions were recorded: {error}") from error
+        raise CommitFailed(f"{self.uri} refused {_COMMIT_TRIES} commits; the last said: {last}") from last
+
+    def latest(self) -> dict[PictureKey, Decision]:
+        """Return the newest decision about every picture; those taken back are left out."""
+        if not self.exists():
+            return {}
+        names = [name for name in REVIEWS.names if name != "reviewer"]
+        table = Snapshot(self._open(), self.uri, self._storage).read(names, order=[("decided_at", "ascending")])
+        decisions = (Decision(**row) for row in table.drop_columns("decided_at").to_pylist())
+        found = {decision.picture: decision for decision in decisions}
+        return {picture: decision for picture, decision in found.items() if decision.verdict != "undecided"}
+
+    def tidy(self) -> None:
+        """Join the small files that many decisions have left."""
+        with contextlib.suppress(DeltaError, OSError):  # nothing depends on it
+            if self.exists() and len(self._open().file_uris()) > _MANY_FILES:
+                self._open().optimize.compact()
+
+    def _open(self) -> DeltaTable:
+        if not self.exists():
+            configuration = {"delta.dataSkippingStatsColumns": "decided_at", "delta.checkpointInterval": "100"}
+            DeltaTable.create(
+                self._delta_uri, schema=REVIEWS, mode="ignore", storage_options=self._options, configuration=configuration
+            )
+        return DeltaTable(self._delta_uri, storage_options=self._options)
+
+
+def count_verdicts(output: str, storage: Storage) -> Counter[str]:
+    """Return how many pictures of an output are accepted, rejected or to be redone, as they are now."""
+    decided = Reviews(output, storage).latest()
+    if not decided:
+        return Counter()
+    return Counter(decision.verdict for _, decision in _current(output, storage, decided))
+
+
+def redo_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]:
+    """Write the pictures that are to be redone as manifests; return, by job and preset, how to run them.
+
+    Asking twice before anything has run gives the same jobs. Once such a job has run, its pictures have taken the place of
+    those that were decided about, and nobody has decided about them.
+    """
+    wanted: dict[tuple[str, PresetName], list[tuple[dict[str, Any], int]]] = defaultdict(list)
+    decided = {key: decision for key, decision in Reviews(output, storage).latest().items() if decision.verdict == "redo"}
+    for row, decision in _current(output, storage, decided) if decided else []:
+        assert decision.preset is not None
+        assert decision.seed is not None
+        wanted[row["job_id"], decision.preset].append((row, decision.seed))
+    configs = []
+    for (job_id, preset), redos in sorted(wanted.items()):
+        plan = load_plan(output, job_id, storage)
+        seeds = {row["sample_id"]: seed for row, seed in redos}
+        rows = manifest_rows(plan, [row for row, _ in redos], storage)
+        rows = rows.drop_columns(["seed"]) if "seed" in rows.column_names else rows
+        rows = rows.append_column("seed", pa.array([seeds[str(value)] for value in rows["sample_id"].to_pylist()], pa.int64()))
+        marks = [f"{row['sample_id']}\0{row['attempt']}\0{seed}" for row, seed in redos]
+        name = hashlib.sha256("\n".join([preset, *marks]).encode()).hexdigest()[:16]
+        config = retry_config(output, plan, rows, f"redo-{name}", storage)
+        configs.append((config.model_copy(update={"sampler": config.sampler.model_copy(update={"preset": preset})}), plan))
+    return configs
+
+
+def _current(
+    output: str, storage: Storage, decided: dict[PictureKey, Decision]
+) -> list[tuple[dict[str, Any], Decision]]:
+    """Return the rows whose picture is among those decided about, with the decision."""
+    columns = ("sample_id", "output_sha256", "attempt", "job_id", "shard")
+    rows = ResultsTable(output, storage).rows(columns, [("status", "!=", "failed")])
+    pairs = ((row, decided.get((row["sample_id"], row["output_sha256"]))) for row in rows)
+    return [(row, decision) for row, decision in pairs if decision is not None and decision.holds_for(row)]
+
+
+def _clock(table: DeltaTable) -> datetime:
+    """Return a time after every decision in the table, so that a clock that is behind does not lose to earlier ones."""
+    actions = pa.table(table.get_add_actions(flatten=True))
+    name = "max.decided_at"
+    known: list[datetime] = actions[name].drop_null().to_pylist() if name in actions.column_names else []
+    # Statistics hold milliseconds.
+    return max([datetime.now(UTC), *(at.replace(tzinfo=UTC) + timedelta(milliseconds=1) for at in known)])
+
+
+def _rows(decisions: Sequence[Decision], start: datetime) -> pa.Table:
+    try:
+        reviewer = getpass.getuser()
+    except (KeyError, OSError):  # containers have users without a name
+        reviewer = None
+    rows = [
+        {**vars(decision), "reviewer": reviewer, "decided_at": start + timedelta(microseconds=number)}
+        for number, decision in enumerate(decisions)
+    ]
+    return pa.Table.from_pylist(rows, schema=REVIEWS)
