@@ -14,7 +14,7 @@ from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish
-from ..results.test_table import plan_of
+from ..table.test_results import plan_of
 from .conftest import Faulty
 from .processes import kill
 from .proxy import Exchange

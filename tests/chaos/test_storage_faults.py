@@ -16,7 +16,7 @@ from repaint_batch.table.results import ResultsTable
 
 from ..corpus import rows, write_manifest
 from ..publishing import publish
-from ..results.test_table import plan_of
+from ..table.test_results import plan_of
 from .conftest import Faulty
 from .proxy import Fault
 from .writers import results

@@ -19,8 +19,8 @@ from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import job, rows, save_tiny_prior, write_manifest
+from ..outputs.test_export import kept, output
 from ..restored import restore_here
-from ..results.test_export import kept, output
 
 app = typer.Typer()
 app.command()(check)

@@ -23,7 +23,7 @@ from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish
-from ..results.test_table import plan_of
+from ..table.test_results import plan_of
 
 ROWS = 3
 NAMES = [

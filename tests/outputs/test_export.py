@@ -20,7 +20,7 @@ from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish
-from .test_table import plan_of
+from ..table.test_results import plan_of
 
 OWN = pa.field("note", pa.string())
 

@@ -22,8 +22,8 @@ from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest
-from ..results.test_committer import staged
-from ..results.test_table import made, plan_of
+from ..table.test_committer import staged
+from ..table.test_results import made, plan_of
 from .conftest import Recorder
 from .saboteur import BAD_GPU
 

@@ -17,8 +17,8 @@ from repaint_batch.storage import join
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
+from ..outputs.test_sources import BYTES, job, row_of
 from ..publishing import publish
-from ..results.test_sources import BYTES, job, row_of
 from .fabricated import png, results
 
 app = typer.Typer()

@@ -12,7 +12,7 @@ from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..publishing import publish
-from .test_table import made, plan_of, shard_rows
+from .test_results import made, plan_of, shard_rows
 
 Row = dict[str, Any]
 

@@ -13,7 +13,7 @@ from repaint_batch.table.results import CommitFeed, ResultsTable
 from repaint_batch.table.staging import Entry
 
 from ..conftest import Place
-from .test_table import made, plan_of
+from .test_results import made, plan_of
 
 ROWS, PARCEL_ROWS = 1_000_000, 40
 

@@ -20,7 +20,7 @@ from repaint_batch.table.staging import stage
 from repaint_batch.table.upkeep import MANY_FILES, compact, cut, first_kept, write_checkpoint
 
 from ..conftest import Place
-from .test_table import plan_of, shard_rows
+from .test_results import plan_of, shard_rows
 
 
 def filled(place: Place, files: int) -> ResultsTable:
