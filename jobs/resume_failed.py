@@ -24,9 +24,9 @@ class ResumeConfig(Model):
 
 
 def finish(config: ResumeConfig) -> int:
-    """Resume, then retry, and return the exit code."""
+    """Go on, then retry, and return the exit code."""
     where = [config.output, *(["--endpoint-url", config.endpoint_url] if config.endpoint_url else [])]
-    code = run(["resume", *where])
+    code = run(["run", *where])
     if code not in (0, 3):
         return code
     return run(["retry-failed", *where])

@@ -9,6 +9,7 @@ Relative paths are taken from the current directory, which for ``ray job submit 
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
 
@@ -75,7 +76,7 @@ class PriorConfig(Model):
 
 class SamplerConfig(Model):
     preset: PresetName = "fast"
-    """How many network evaluations a window may cost; `repaint-batch schedule` explains them."""
+    """How many network evaluations a window may cost; `repaint-batch dev schedule` explains them."""
     num_steps: PositiveInt | None = None
     """Steps in place of the preset's own."""
     own: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
@@ -301,35 +302,75 @@ class TrainConfig(Model):
 ModelT = TypeVar("ModelT", bound=Model)
 
 
-def load_config(path: str | Path, model: type[ModelT]) -> ModelT:
+def load_config(path: str | Path, model: type[ModelT], settings: Sequence[str] = ()) -> ModelT:
     """Return the config in a YAML file.
+
+    Args:
+        path: the file.
+        model: what it is a config of.
+        settings: ``section.key=value``, each in place of what the file says there; the value is YAML.
 
     Raises:
         ConfigError: the file is missing, is not YAML, or says something that `model` does not know; one line a fault.
     """
+    values, given = _read(path), [_assigned(setting) for setting in settings]
+    for keys, value in given:
+        if isinstance(values, dict):
+            _put(values, keys, value)
+    return parse_config(values, model, str(path), [keys for keys, _ in given])
+
+
+def _read(path: str | Path) -> Any:
+    """Return what a YAML file says."""
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ConfigError(f"{path}: cannot read the config ({reason}); check the path") from error
     try:
-        values = yaml.safe_load(text)
+        return yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
         raise ConfigError(f"{path}:{where} is not valid YAML: {getattr(error, 'problem', error)}; mend it there") from error
-    return parse_config(values, model, str(path))
 
 
-def parse_config(values: Any, model: type[ModelT], where: str) -> ModelT:
-    """Return `values` as a validated `model`; `where` names their origin in errors."""
+def _assigned(setting: str) -> tuple[list[str], Any]:
+    """Return the path of keys, and the value, of ``section.key=value``."""
+    key, equals, text = setting.partition("=")
+    if not equals or not all(key.split(".")):
+        raise ConfigError(f"--set {setting}: expected section.key=value, such as sampler.preset=draft")
+    try:
+        return key.split("."), yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {key}: {text!r} is not a YAML value; quote it") from error
+
+
+def _put(values: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Put a value where a path of keys leads, through sections that are not there yet too."""
+    for key in keys[:-1]:
+        if not isinstance(values.get(key), dict):
+            values[key] = {}
+        values = values[key]
+    values[keys[-1]] = value
+
+
+def parse_config(values: Any, model: type[ModelT], where: str, given: Sequence[Sequence[str]] = ()) -> ModelT:
+    """Return `values` as a validated `model`; `where` names their origin in errors, except of keys that --set has given."""
     if not isinstance(values, dict):
         raise ConfigError(f"{where}: expected sections ({', '.join(model.model_fields)}); see `repaint-batch config`")
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = [_fault_line(dict(fault), model) for fault in error.errors()]
-        raise ConfigError("\n".join(f"{where}: {line}" for line in lines)) from error
+        faults: list[dict[str, Any]] = [dict(fault) for fault in error.errors()]
+        lines = [f"{_origin(fault['loc'], where, given)}: {_fault_line(fault, model)}" for fault in faults]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def _origin(path: tuple[Any, ...], where: str, given: Sequence[Sequence[str]]) -> str:
+    """Return where the fault at a path of keys was said."""
+    keys = [str(part) for part in path]
+    return "--set" if any(keys[: len(one)] == list(one)[: len(keys)] for one in given) else where
 
 
 def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:

@@ -406,7 +406,7 @@ def no_space(uri: str) -> str:
     free = shutil.disk_usage(folder).free / 2**20
     return (
         f"no space left for {uri}: {free:,.1f} MiB are free on the disk of {folder}; make room there. Nothing is lost: "
-        "`repaint-batch resume`, or the same command again, goes on"
+        "the same command again, or `repaint-batch run OUTPUT`, goes on"
     )
 
 

@@ -52,4 +52,4 @@ def run_here(
     """Run a job as `run_job` does, in this process and to its end."""
     plan = restore_here(config, retry_of=retry_of, listed=listed)
     with watch(plan, 0, 0):
-        return Summary(plan, plan.shards, {}, 0, 0.0)
+        return Summary(plan, plan.rows, 0, {}, 0, 0.0)

@@ -1,5 +1,6 @@
 """Configs: every fault is one line that names the key."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -58,7 +59,7 @@ def test_faults_name_the_key_and_exit_with_2(tmp_path: Path, text: str, says: st
 
 def test_missing_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["run", str(tmp_path / "absent.yaml")]) == 2
-    assert "absent.yaml: cannot read the config (No such file or directory)" in capsys.readouterr().err.replace("\n", " ")
+    assert "absent.yaml: there is no such config, and no such output" in capsys.readouterr().err.replace("\n", " ")
 
 
 def test_secrets_are_not_echoed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,3 +70,30 @@ def test_secrets_are_not_echoed(tmp_path: Path, capsys: pytest.CaptureFixture[st
 def test_fingerprint_ignores_order_and_sees_every_change() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert len({fingerprint(1), fingerprint("1"), fingerprint([1]), fingerprint(1, 1)}) == 4
+
+
+def test_settings_are_put_in_place_of_the_files(tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("input: {manifest: a.parquet}\noutput: {uri: out}\nsampler: {seed: 1}\n")
+    given = ["sampler.preset=draft", "compute.actors=[1, 4]", "storage.allow=[s3://a/b]", "input.manifest=b.parquet"]
+    config = load_config(path, JobConfig, given)
+    assert (config.sampler.preset, config.sampler.seed, config.compute.actors) == ("draft", 1, (1, 4))
+    assert (config.storage.allow, config.input.manifest) == (("s3://a/b",), "b.parquet")
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("sampler.presett=draft", "--set: sampler.presett: unknown key; known keys: preset"),
+        ("sampler.preset=quick", "--set: sampler.preset: Input should be 'paper'"),
+        ("compute.shard_rows=many", "--set: compute.shard_rows: "),
+        ("sampler=draft", "--set: sampler: expected a section with the keys preset"),
+        ("sampler.preset", "--set sampler.preset: expected section.key=value"),
+        ("storage.allow=[", "--set storage.allow: '[' is not a YAML value"),
+    ],
+)
+def test_a_setting_that_cannot_be_honoured_names_its_key(setting: str, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "job.yaml"
+    path.write_text("input: {manifest: a.parquet}\noutput: {uri: out}\n")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        load_config(path, JobConfig, [setting])

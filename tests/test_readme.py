@@ -177,7 +177,7 @@ def test_every_command_of_the_readme_runs(desk: Desk, monkeypatch: pytest.Monkey
     for beginning, words in {
         "repaint-batch manifest build": "4 rows in",
         "repaint-batch run": "4 ok, 0 skipped, 0 failed",
-        "repaint-batch resume": "already finished",
+        "repaint-batch stop": "nothing runs in",
         "ray job submit": "already finished",
         "repaint-batch review": "3 accepted, 0 rejected, 1 to redo",
         "repaint-batch verify": "no problems",

@@ -1,17 +1,17 @@
 """The command line: parsing, exit codes, printing. Everything else is below.
 
-Exit codes: 0 all rows ok or skipped; 3 finished with failed rows, or with none that had a hole; 2 a config, manifest or argument
-that cannot be honoured; 4 stopped before the end, as by `ray job stop`, to go on later; 1 anything else.
+Exit codes: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 2 a config, manifest or argument
+that cannot be honoured; 4 stopped before the end, as by `repaint-batch stop` or `ray job stop`; 1 anything else.
 """
 
 import errno
-import importlib
 import os
 import platform
 import sys
 import traceback
 import warnings
-from typing import TextIO
+from collections.abc import Callable
+from typing import Any, TextIO
 
 import typer
 from deltalake.exceptions import DeltaError
@@ -19,7 +19,24 @@ from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch import __version__
-from repaint_batch.cli import check, config, demo, history, jobs, manifest, masks, night, prior, report, review, upkeep
+from repaint_batch.cli import (
+    check,
+    config,
+    demo,
+    dev,
+    export,
+    history,
+    jobs,
+    manifest,
+    masks,
+    night,
+    prior,
+    report,
+    review,
+    status,
+    upkeep,
+)
+from repaint_batch.cli.printing import words_to_stderr
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, Stopped, redact
 from repaint_batch.patience import interrupted_everywhere
 from repaint_batch.storage import no_space
@@ -33,48 +50,29 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-app.command("demo")(demo.demo)
-app.add_typer(manifest.app, name="manifest")
-app.add_typer(masks.app, name="masks")
-for command in (
-    config.config,
-    check.check,
-    jobs.plan,
-    jobs.run,
-    jobs.status,
-    jobs.resume,
-    jobs.retry_failed,
-    night.night,
-    report.report,
-    review.review,
-    check.export,
-    upkeep.verify,
-    upkeep.replay,
-    upkeep.clean,
-    upkeep.dead_letters,
-    history.history,
-    history.rollback,
-    report.schedule,
-):
-    app.command()(command)
-app.add_typer(prior.app, name="prior")
-
-_HEAVY = {
-    "evaluate": "Judge samplers: distance to an exact posterior, and quality on held-out pictures.",
-    "bench": "Measure this package against diffusers' RePaintPipeline: same process, prior, pictures and schedule.",
+_PANELS: dict[str, tuple[Callable[..., Any] | typer.Typer, ...]] = {
+    "Before a job": (demo.demo, manifest.app, masks.app, prior.app, config.config, check.check),
+    "Jobs": (jobs.run, status.status, jobs.stop, jobs.retry_failed, night.night),
+    "Results": (report.report, review.review, export.export, upkeep.verify, upkeep.replay),
+    "Upkeep": (history.history, history.rollback, upkeep.clean),
+    "Development": (dev.app,),
 }
-"""Commands whose modules import torch and diffusers, which takes seconds: they are imported when they are asked for."""
-for name, summary in _HEAVY.items():
-    app.command(name, help=summary)(lambda: None)
+for panel, commands in _PANELS.items():
+    for command in commands:
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, rich_help_panel=panel)
+        else:
+            app.command(rich_help_panel=panel)(command)
 
-
-def _load(name: str) -> None:
-    """Put the real command in the place of its summary."""
-    module = importlib.import_module(f"repaint_batch.cli.{name}")
-    app.registered_commands = [command for command in app.registered_commands if command.name != name]
-    app.command(name)(getattr(module, name))
-
-
+RENAMED: dict[str, tuple[str, ...]] = {
+    "plan": ("check",),
+    "resume": ("run",),
+    "dead-letters": ("export", "--failed"),
+    "bench": ("dev", "bench"),
+    "evaluate": ("dev", "evaluate"),
+    "schedule": ("dev", "schedule"),
+}
+"""Names that commands had before 1.0, and what they are called now; understood for one version more."""
 
 def main() -> None:
     """Run the command line; errors of this package become one message and an exit code."""
@@ -84,10 +82,14 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run the command line with `arguments` and return its exit code."""
     errors = Console(stderr=True, soft_wrap=True)
+    words_to_stderr(False)
+    if arguments and (now := RENAMED.get(arguments[0])):
+        errors.print(f"`{arguments[0]}` is now `{' '.join(now)}`; the old name goes with the next version", highlight=False)
+        arguments = [*now, *arguments[1:]]
     # A shell that asks for completions tells what has been typed so far in a variable.
     typed = arguments or os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]
-    if typed and typed[0] in _HEAVY:
-        _load(typed[0])
+    if typed[:1] == ["dev"] and typed[1:2] and typed[1] in dev.HEAVY:
+        dev.load(typed[1])
     try:
         with interrupted_everywhere(), warnings.catch_warnings():
             warnings.showwarning = _shown
@@ -102,7 +104,7 @@ def run(arguments: list[str]) -> int:
     except typer.Exit as leaving:
         return leaving.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        errors.print("stopped; what was committed stays, `repaint-batch resume` goes on")
+        errors.print("stopped; what was committed stays, and the same command goes on")
         return 1
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):
@@ -112,7 +114,7 @@ def run(arguments: list[str]) -> int:
             errors.print(escape(redact(traceback.format_exc().rstrip())), highlight=False)
             line = (
                 f"this is a bug of repaint-batch {__version__}, on Python {platform.python_version()}: please report the lines "
-                "above and the command to its maintainers; what was committed stays, `repaint-batch resume` goes on"
+                "above and the command to its maintainers; what was committed stays, and the same command goes on"
             )
         errors.print(f"[bold red]error:[/] {escape(redact(line))}", highlight=False)
         return 1

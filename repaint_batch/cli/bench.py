@@ -1,4 +1,4 @@
-"""``repaint-batch bench``: what a restoration costs, beside diffusers' own RePaint, and what the job around it adds."""
+"""``repaint-batch dev bench``: what a restoration costs, beside diffusers' own RePaint, and what the job around it adds."""
 
 import json
 import os
@@ -79,7 +79,7 @@ def bench(
 ) -> None:
     """Measure this package against diffusers' RePaintPipeline: same process, prior, pictures and schedule.
 
-    Example: repaint-batch bench --output bench.json
+    Example: repaint-batch dev bench --output bench.json
     """
     found: dict[str, Any] = {"machine": _machine(), "engines": _engines(prior, quick)}
     _write(output, found)

@@ -1,21 +1,21 @@
-"""Commands around a job: a look before it, and its pictures out of the table after it."""
+"""The command that looks at a job before it runs: check."""
 
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from repaint_batch.cli.jobs import ConfigPath, looked_up
-from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
+from repaint_batch.cli.jobs import looked_up
+from repaint_batch.cli.options import ConfigPath, Settings
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, load_config
 from repaint_batch.errors import ConfigError
-from repaint_batch.outputs.export import ExportFormat, Names
-from repaint_batch.outputs.export import export as export_pictures
+from repaint_batch.jobs.plan import Plan
+from repaint_batch.manifest import Manifest
 from repaint_batch.outputs.standing import standing
 from repaint_batch.storage import Storage
 
@@ -25,28 +25,31 @@ if TYPE_CHECKING:
     from repaint_batch.preflight.findings import Findings
     from repaint_batch.priors.loaded import LoadedPrior
 
-console = Console(soft_wrap=True, highlight=False)
 _SHEET_PAIRS = 36
 _TRIED_S = 60.0  # that --probe gives a preset
 
 
 def check(
     config: ConfigPath,
+    settings: Settings = None,
     sample: Annotated[int, typer.Option(min=1, help="Rows to look at.")] = 200,
     every: Annotated[bool, typer.Option("--all", help="Look at every row; totals are exact then.")] = False,
     contact_sheet: Annotated[Path | None, typer.Option(help="PNG of random pairs with the hole tinted.")] = None,
     probe: Annotated[bool, typer.Option("--probe", help="Time network calls on this machine, to tell hours and money.")] = False,
     seconds_per_window: Annotated[float | None, typer.Option(min=0, help="What an actor takes, every slot used.")] = None,
     images_per_second: Annotated[float | None, typer.Option(min=0, help="What an actor does, every slot used.")] = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Look at a job's pictures and masks before it runs: what would fail, what looks wrong, what it will cost.
+    """Look at a job before it runs: its rows and shards, what would fail, what looks wrong, what it will cost.
 
-    Exit code: 0 nothing would fail, 3 some rows would or no mask has a hole, 2 what `run` would refuse: every row looked at would
-    fail, the output holds another job or may not be written, or the job is over compute.budget.
+    Nothing is restored, and nothing is written to the output.
+
+    Exit code: 0 nothing would fail; 3 some rows would fail, or no mask has a hole; 2 `run` would refuse the job: every row looked
+    at would fail, the output holds another job or cannot be written, or the job is over compute.budget; 1 anything else.
 
     Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
     """
-    job = load_config(config, JobConfig)
+    job = load_config(config, JobConfig, settings or ())
     if sum((probe, seconds_per_window is not None, images_per_second is not None)) > 1:
         raise ConfigError("give one of --probe, --seconds-per-window and --images-per-second")
     storage = Storage(job.storage)
@@ -60,6 +63,7 @@ def check(
         resources = resources_here(job.compute)
         check_writable(job.output.uri, storage)
     found = standing(plan, manifest, storage)
+    console.print(_plan_facts(plan, manifest, job, prior.resolution_px))
     drawn = _SHEET_PAIRS if contact_sheet else 0
     with waiting("looking at pictures and masks"):
         findings = preflight(
@@ -90,6 +94,7 @@ def check(
 
         contact_sheet.write_bytes(drawn_sheet(findings.thumbnails))
         console.print(f"contact sheet: {escape(str(contact_sheet))}")
+    answer(as_json, _json(plan, findings, cost, found.words(config)))
     refuse_hopeless(findings)
     if cost.money is not None or job.compute.budget is not None:
         cost.check_budget(job)
@@ -98,6 +103,46 @@ def check(
     if found.words(config):
         console.print(escape(found.words(config)))
     raise typer.Exit(3 if findings.failing or findings.holeless else 0)
+
+
+def _plan_facts(plan: Plan, manifest: Manifest, job: JobConfig, resolution_px: int) -> Table:
+    """Return what a job is, as a table."""
+    from repaint_batch.sampler.presets import sampler_of
+
+    nfe = sampler_of(job.sampler.preset, job.sampler.num_steps, job.sampler.own).nfe * job.sampler.candidates
+    facts = {
+        "job": plan.job_id,
+        "manifest": f"{job.input.manifest}: {plan.rows:,} rows in {len(manifest.files)} files",
+        "shards": f"{plan.shards:,} of {plan.shard_rows} rows",
+        "prior": f"{job.prior.source}: {resolution_px} px, fingerprint {plan.prior_fingerprint}",
+        "sampler": f"{job.sampler.own or job.sampler.preset}: {nfe:,} network evaluations a window",
+        "output": f"{job.output.uri} (images: {job.output.images}, format: {job.output.format})",
+    }
+    table = Table.grid(padding=(0, 2))
+    for name, value in facts.items():
+        table.add_row(f"[dim]{name}[/]", escape(value))
+    return table
+
+
+def _json(plan: Plan, findings: "Findings", cost: "Cost", standing_words: str) -> dict[str, object]:
+    """Return what a check has found, for scripts."""
+    return {
+        "job_id": plan.job_id,
+        "rows": plan.rows,
+        "shards": plan.shards,
+        "rows_looked_at": findings.looked,
+        "rows_that_would_fail": findings.failing,
+        "kinds": findings.kinds,
+        "warnings": findings.warnings(),
+        "hole_fraction": findings.hole_fraction,
+        "windows": cost.windows,
+        "network_evaluations": cost.nfe,
+        "network_calls": cost.calls,
+        "actor_hours": cost.actor_hours,
+        "wall_hours": cost.wall_hours,
+        "money": cost.money,
+        "output": standing_words,
+    }
 
 
 def _facts(
@@ -143,30 +188,6 @@ def _fit(prior: "LoadedPrior", findings: "Findings", job: JobConfig, *, ladder: 
     if len(fits) > 1:
         lines.append(f"sampler.preset: {enough(fits)} is enough there; dearer ones do no better beyond chance")
     return lines
-
-
-def export(
-    output: OutputUri,
-    to: Annotated[str, typer.Option(help="Empty folder or s3:// prefix to write to.")],
-    format: Annotated[ExportFormat, typer.Option(help="A file a picture, a Hugging Face data set, or tar shards.")] = "folder",
-    names: Annotated[Names, typer.Option(help="Call files of a folder by the sample's id or its source's key.")] = "id",
-    accepted: Annotated[bool, typer.Option("--accepted", help="Only pictures that a review has accepted.")] = False,
-    masks: Annotated[bool, typer.Option("--masks", help="A mask beside each picture, white where it was restored.")] = False,
-    endpoint_url: Endpoint = None,
-    region: Region = None,
-) -> None:
-    """Write the restored pictures of an output as plain files, Parquet or WebDataset; the table stays as it is.
-
-    With --masks a file PICTURE.mask.png lies beside each one, in Parquet a column `mask`, in WebDataset a member of the sample.
-
-    Example: repaint-batch export ./restored --to ./pictures --accepted
-    """
-    storage = reached(output, endpoint_url, region)
-    done = export_pictures(output, to, storage, format=format, names=names, accepted=accepted, masks=masks)
-    left_out = f"; {done.left_out:,} failed rows have none" if done.left_out else ""
-    left_out += f"; {done.not_accepted:,} are not accepted" if done.not_accepted else ""
-    size = f"{done.bytes / 2**20:,.1f} MiB"
-    console.print(f"{done.pictures:,} pictures, {size}, in {done.objects:,} files at {escape(to)}{left_out}")
 
 
 def _print(findings: "Findings", job: JobConfig) -> None:

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import typer
 from PIL import Image
 
-from repaint_batch.cli.jobs import console, progress
+from repaint_batch.cli.jobs import progress
+from repaint_batch.cli.printing import console
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, SamplerConfig
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, write_demo_report
 from repaint_batch.storage import Storage, normalise
@@ -51,7 +52,7 @@ def demo(
     write_demo_report(folder / "report.html", cards, facts)
     contact_sheet(cards).save(folder / "contact-sheet.png")
     mean, telea = (np.mean([getattr(card, name) for card in cards]) for name in ("psnr_db", "telea_psnr_db"))
-    if summary.shards_run == 0:
+    if summary.rows_run == 0:
         console.print(f"the pictures in {output} were restored already: 0 network evaluations")
     console.print(f"{len(cards)} pictures restored, mean hole PSNR {mean:.1f} dB (OpenCV's Telea: {telea:.1f} dB)")
     console.print(f"look at them: {folder / 'report.html'}")

@@ -1,4 +1,4 @@
-"""``repaint-batch evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
+"""``repaint-batch dev evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -73,7 +73,7 @@ def evaluate(
     With --damage it is scratches, dust, creases, stains, stamps, writing, torn corners and objects instead of those masks,
     crops of 256 px in windows of 64, and OpenCV's Telea and Navier-Stokes and scikit-image's biharmonic filling beside presets.
 
-    Example: repaint-batch evaluate --output judged --pictures photos --quick
+    Example: repaint-batch dev evaluate --output judged --pictures photos --quick
     """
     console = Console(stderr=True)
     samplers, masks, laws = _chosen(sampler, quick), () if damage else _masks(mask), _laws(law)

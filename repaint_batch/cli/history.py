@@ -3,19 +3,21 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.outputs.history import Change, read_history
 from repaint_batch.outputs.history import rollback as roll_back
 
-console = Console(soft_wrap=True, highlight=False)
 
-
-def history(output: OutputUri, endpoint_url: Endpoint = None, region: Region = None) -> None:
+def history(
+    output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = None, region: Region = None
+) -> None:
     """Show what became of an output, and the versions to which `rollback` can return.
+
+    Exit code: 0; 1 anything else.
 
     Example: repaint-batch history s3://corpus/restored
     """
@@ -27,25 +29,36 @@ def history(output: OutputUri, endpoint_url: Endpoint = None, region: Region = N
         style = None if change.is_whole else "dim"
         gone = "" if change.is_whole else "; its files are given up, no way back to it"
         table.add_row(f"{change.last:,}", f"{change.at:%Y-%m-%d %H:%M:%S}", escape(_what(change) + gone), style=style)
-    console.print(table)
+    versions = [
+        {"version": change.last, "at": change.at.isoformat(), "what": _what(change), "can_return": change.is_whole}
+        for change in changes
+    ]
+    answer(as_json, {"output": output, "versions": versions})
+    if not as_json:
+        console.print(table)
 
 
 def rollback(
     output: OutputUri,
     to: Annotated[int, typer.Option(min=0, help="Version to return to, from `repaint-batch history`.")],
+    as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Make an output what it was at an earlier version: its rows, the files they point to, and what is pending.
 
-    Nothing is lost: the way back forth is another rollback. Jobs of which nothing is left are withdrawn, so that `resume` does
-    not run them again; a night does, unless its config is put right.
+    Nothing is lost: another rollback undoes this one. Jobs of which no row is left are withdrawn, so that `run OUTPUT` does not
+    run them again. A night runs them again unless its config is put right.
+
+    Exit code: 0 done; 2 there is no such version, or no way back to it; 1 anything else.
 
     Example: repaint-batch rollback s3://corpus/restored --to 41
     """
     done = roll_back(output, to, reached(output, endpoint_url, region))
     counts = ", ".join(f"{count:,} {name}" for name, count in done.counts.items())
     console.print(f"{escape(output)} is again what it was at version {to}: {counts} (version {done.version})")
+    told = {"version": done.version, "withdrawn_jobs": list(done.withdrawn), "reinstated_jobs": list(done.reinstated)}
+    answer(as_json, {"output": output, **done.counts, **told})
     for jobs, became in ((done.withdrawn, "withdrawn"), (done.reinstated, "stand again")):
         if jobs:
             console.print(f"jobs {became}: {', '.join(jobs)}")

@@ -1,86 +1,47 @@
-"""Commands over jobs: plan, run, status, resume, retry-failed."""
+"""Commands that run jobs and stop them: run, retry-failed, stop."""
 
 import contextlib
-import json
 import sys
-import time
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
 
-from repaint_batch.cli.options import Endpoint, OutputUri, Region, overridden, reached
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, Settings, complete_config, overridden, reached
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.report import offer_report
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, load_config
-from repaint_batch.errors import ConfigError
-from repaint_batch.jobs.plan import Plan
+from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.jobs.plan import Plan, load_plans
+from repaint_batch.jobs.stop_request import Ending, request_stop
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.outputs.dead_letters import failures, retry_configs
 from repaint_batch.outputs.reviews import count_verdicts, redo_configs
 from repaint_batch.outputs.standing import added, retried, standing, told
-from repaint_batch.outputs.status import (
-    DeviceStatus,
-    OutputStatus,
-    StatusFeed,
-    no_holes,
-    no_holes_reason,
-    read_device_status,
-    read_status,
-)
+from repaint_batch.outputs.status import no_holes, no_holes_reason, read_status
 from repaint_batch.priors.source import check_named
 from repaint_batch.report.progress import Progress
 from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:
-    from repaint_batch.pipeline.run import Planned
+    from repaint_batch.pipeline.run import Planned, Summary
 
-console = Console(soft_wrap=True, highlight=False)
-_WATCH_S = 2.0
 _KINDS_TOLD = 3  # classes of error of which a summary shows an example
+_ENDINGS: dict[Ending, str] = {
+    "stopped": "stopped",
+    "dead": "its process has died",
+    "silent": "its process is silent; it has died, or its machine is cut off",
+}
 
-ConfigPath = Annotated[str, typer.Argument(help="YAML file of the job, e.g. configs/restore-local.yaml.")]
-
-
-def plan(config: ConfigPath) -> None:
-    """Show what a job would do: rows, shards, network evaluations a window. Nothing is written or run.
-
-    Example: repaint-batch plan configs/restore-local.yaml
-    """
-    job = load_config(config, JobConfig)
-    storage = Storage(job.storage)
-    made, manifest, prior = _planned(job, storage)
-    from repaint_batch.sampler.presets import sampler_of
-
-    nfe = sampler_of(job.sampler.preset, job.sampler.num_steps, job.sampler.own).nfe
-    sampler = ", ".join(f"{name} {value}" for name, value in made.sampler.items())
-    facts = {
-        "job": made.job_id,
-        "manifest": f"{job.input.manifest}: {made.rows:,} rows in {len(manifest.files)} files",
-        "shards": f"{made.shards:,} of {made.shard_rows} rows",
-        "prior": f"{job.prior.source}: {prior.resolution_px} px, fingerprint {made.prior_fingerprint}",
-        "sampler": f"{job.sampler.own or job.sampler.preset}: {sampler}",
-        "cost": f"{nfe * job.sampler.candidates:,} network evaluations a window",
-        "output": f"{job.output.uri} (images: {job.output.images}, format: {job.output.format})",
-    }
-    table = Table.grid(padding=(0, 2))
-    for name, value in facts.items():
-        table.add_row(f"[dim]{name}[/]", value)
-    console.print(table)
-    for note in manifest.notes:
-        console.print(f"[dim]{escape(note)}[/]")
-    found = standing(made, manifest, storage)
-    if found.is_refused:
-        raise ConfigError(f"run would refuse this: {found.words(config)}")
-    if found.words(config):
-        console.print(escape(found.words(config)))
+Target = Annotated[
+    str,
+    typer.Argument(help="YAML file of the job; or the output, to go on with what is in it.", autocompletion=complete_config),
+]
 
 
-def _planned(job: JobConfig, storage: Storage) -> "Planned":
+def planned(job: JobConfig, storage: Storage) -> "Planned":
     """Return a job's plan, manifest and prior; what is wrong with the names of these is found before torch is loaded."""
     manifest = looked_up(job, storage)
     with waiting("loading torch and the prior"):
@@ -99,117 +60,139 @@ def looked_up(job: JobConfig, storage: Storage) -> Manifest:
     return open_manifest(job.input.manifest, storage)
 
 
-def run(config: ConfigPath) -> None:
-    """Restore a corpus; go on where an earlier run of the same job stopped, and add the rows that its manifest has grown by.
+def run(
+    target: Target,
+    settings: Settings = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Run the first rows of the manifest alone, so many.")] = None,
+    as_json: AsJson = False,
+    endpoint_url: Endpoint = None,
+    region: Region = None,
+) -> None:
+    """Restore a corpus. Run again, it goes on where it stopped, and adds the rows that the manifest has grown by.
 
-    Example: repaint-batch run configs/restore-local.yaml
+    With an output in place of a config, the jobs that are in it go on as they were planned.
+
+    With --rows 20 the first 20 rows are restored and stay: the next run goes on with the others and replaces nothing.
+
+    Exit code: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 2 a config or manifest that
+    cannot be honoured; 4 stopped before the end; 1 anything else.
+
+    Example: repaint-batch run configs/restore-local.yaml --set sampler.preset=draft --rows 20
     """
-    job = load_config(config, JobConfig)
+    if is_output(target):
+        if settings or rows:
+            raise ConfigError(f"--set and --rows need the config of the job; the jobs in {target} run as they were planned")
+        _go_on(target, as_json, endpoint_url, region)
+    if not Path(target).exists():
+        raise ConfigError(f"{target}: there is no such config, and no such output; check the path")
+    job = _from_here(load_config(target, JobConfig, settings or ()), endpoint_url, region)
     storage = Storage(job.storage)
-    planned = _planned(job, storage)
-    plan, manifest, _ = planned
+    made = planned(job, storage)
+    plan, manifest, _ = made
     found = standing(plan, manifest, storage)
     if found.is_grown:
         console.print(f"the manifest has {len(found.new):,} rows more than {escape(found.output)} holds: they are added")
         larger, before, listed = added(plan, manifest, found, storage)
-        raise typer.Exit(_execute(larger, before, listed=listed, config_path=config))
+        _leave(job.output.uri, [_execute(larger, before, listed=listed, config_path=target, rows=rows)], storage, as_json)
     if found.is_settled:
-        console.print(f"{escape(found.words(config))}; nothing is left to do")
-        raise typer.Exit(read_status(found.output, storage).exit_code)
+        console.print(f"{escape(found.words(target))}; nothing is left to do")
+        _leave(job.output.uri, [], storage, as_json)
     if found.is_refused:
         if not (found.failed and sys.stdin.isatty()):
-            raise ConfigError(found.words(config))
-        console.print(f"[yellow]{escape(found.words(config))}[/]")
+            raise ConfigError(found.words(target))
+        console.print(f"[yellow]{escape(found.words(target))}[/]")
         typer.confirm(f"run the {found.failed:,} failed rows under these settings now?", abort=True)
-        raise typer.Exit(_retry(found.output, storage, job, config))
-    raise typer.Exit(_execute(job, None, planned=planned, config_path=config))
+        _leave(job.output.uri, _retry(found.output, storage, job, target), storage, as_json)
+    _leave(job.output.uri, [_execute(job, None, made=made, config_path=target, rows=rows)], storage, as_json)
 
 
-def resume(output: OutputUri, endpoint_url: Endpoint = None, region: Region = None) -> None:
-    """Go on with the jobs of an output that were stopped, killed or failed.
+def is_output(target: str) -> bool:
+    """Return whether what a person names is an output, and not the YAML file of a job."""
+    return "://" in target or Path(target).is_dir()
 
-    Example: repaint-batch resume s3://corpus/restored
-    """
+
+def _go_on(output: str, as_json: bool, endpoint_url: str | None, region: str | None) -> NoReturn:
+    """Run what is left of the jobs of an output."""
     storage = reached(output, endpoint_url, region)
-    found = read_status(output, storage)
-    code = found.exit_code if found.finished else 0
-    for job in found.jobs:
-        if job.rows_done == job.plan.rows:
-            console.print(f"job {job.plan.job_id} was already finished; 0 network evaluations")
-            continue
+    done: list[Summary] = []
+    for job in read_status(output, storage).jobs:
         plan = job.plan
-        code = max(code, _execute(_from_here(plan.job_config(), endpoint_url, region), plan.retry_of, listed=plan.listed))
-    if found.finished:
+        if job.rows_done == plan.rows:
+            console.print(f"job {plan.job_id} was already finished; 0 network evaluations")
+        else:
+            config = _from_here(plan.job_config(), endpoint_url, region)
+            done.append(_execute(config, plan.retry_of, listed=plan.listed))
+    if not done:
+        found = read_status(output, storage)
         counts = {"ok": found.ok, "skipped": found.skipped, "failed": found.failed}
-        console.print(f"{escape(output)} holds {', '.join(f'{count:,} {name}' for name, count in counts.items())}")
+        console.print(f"{escape(output)} holds {_counted(counts)}")
         if no_holes(counts):
             console.print(no_holes_reason(found.jobs[-1].plan.job_config().images.hole))
-    raise typer.Exit(code)
+    _leave(output, done, storage, as_json)
 
 
 def retry_failed(
     output: OutputUri,
     rejected: Annotated[bool, typer.Option("--rejected", help="Instead, the pictures that a review wants redone.")] = False,
     config: Annotated[str | None, typer.Option(help="Under the settings of this job's YAML; what is good stays.")] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Run exactly the failed rows again; their new rows replace the old ones.
 
-    What failed by a setting fails again, unless --config brings another one. With --rejected it is the pictures that
-    `repaint-batch review` wants redone, with the seed and preset asked for there.
+    A row that failed because of a setting fails again, unless --config brings another setting. With --rejected the pictures run
+    that `repaint-batch review` wants redone, with the seed and preset asked for there.
+
+    Exit code: as of `run`.
 
     Example: repaint-batch retry-failed s3://corpus/restored --config job.yaml
     """
     if rejected and config:
         raise ConfigError("give one of --rejected and --config: a redo has the settings that the review asked for")
-    settings = None if config is None else _from_here(load_config(config, JobConfig), endpoint_url, region)
-    storage = reached(output, endpoint_url, region) if settings is None else Storage(settings.storage)
-    status = read_status(output, storage)
-    if not status.finished:
-        console.print("[yellow]some shards are not done yet; `repaint-batch resume` runs them[/]")
+    if settings and not config:
+        raise ConfigError("--set changes a config: give --config too")
+    changed = None if config is None else _from_here(load_config(config, JobConfig, settings or ()), endpoint_url, region)
+    storage = reached(output, endpoint_url, region) if changed is None else Storage(changed.storage)
+    if not read_status(output, storage).finished:
+        console.print(f"[yellow]some rows are not done yet; `repaint-batch run {escape(output)}` runs them[/]")
     if not rejected:
-        raise typer.Exit(_retry(output, storage, settings, config, endpoint_url, region))
+        done = _retry(output, storage, changed, config, endpoint_url, region)
+        _leave(output, done, storage, as_json, idle_code=0)
     configs = redo_configs(output, storage)
     if not configs:
         console.print(f"nothing is to be redone; {_reviewed(output, storage)}")
     redone = [_execute(_from_here(redo, endpoint_url, region), before.job_id) for redo, before in configs]
-    raise typer.Exit(max(redone, default=0))
+    _leave(output, redone, storage, as_json, idle_code=0)
 
 
-def status(
-    output: OutputUri,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    watch: Annotated[bool, typer.Option(help="Look again every two seconds until all is done.")] = False,
-    endpoint_url: Endpoint = None,
-    region: Region = None,
-) -> None:
-    """Show how far an output is: ok + skipped + failed + missing = rows of the manifest.
+def stop(output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = None, region: Region = None) -> None:
+    """Stop what runs in an output, on whatever machine, and wait until it has.
 
-    Exit code: 0 all rows ok or skipped, 3 finished with failed rows or with none that had a hole, 1 rows are missing.
+    The job notices within seconds, saves what is under way, lets go of its cluster and ends with exit code 4. `repaint-batch run
+    OUTPUT` goes on from there; a night goes on with the next night.
 
-    Example: repaint-batch status ./restored --watch
+    Exit code: 0 it has stopped, or nothing ran; 1 the process that ran it does not answer.
+
+    Example: repaint-batch stop s3://corpus/restored
     """
     storage = reached(output, endpoint_url, region)
-    feed = StatusFeed(output, storage)
-
-    def device_of(found: OutputStatus) -> DeviceStatus | None:
-        return read_device_status(output, found.current, storage)
-
-    found = feed.status
-    device = device_of(found)
-    if watch and not as_json:
-        with Live(_status_table(found, device), console=console, auto_refresh=False) as live:
-            while not found.finished:
-                time.sleep(_WATCH_S)
-                found = feed.poll()
-                device = device_of(found)
-                live.update(_status_table(found, device), refresh=True)
-    elif as_json:
-        typer.echo(json.dumps(_status_json(found, device)))
-    else:
-        console.print(_status_table(found, device))
-    raise typer.Exit(found.exit_code)
+    asked = request_stop(output, storage)
+    if not asked and not load_plans(output, storage):
+        raise NothingToResume(f"{output}: no job was ever planned there; check the output")
+    if not asked:
+        console.print(f"nothing runs in {escape(output)}")
+    for driver in asked:
+        console.print(f"{escape(driver.words)}: asked to stop")
+    with waiting("waiting until it has saved what is under way"):
+        endings = {driver.lease.job_id: driver.ended() for driver in asked}
+    for driver in asked:
+        console.print(f"{escape(driver.words)}: {_ENDINGS[endings[driver.lease.job_id]]}")
+    if asked:
+        console.print(f"what was committed stays; `repaint-batch run {escape(output)}` goes on")
+    answer(as_json, {"output": output, "asked": endings})
+    raise typer.Exit(1 if "silent" in endings.values() else 0)
 
 
 def _reviewed(output: str, storage: Storage) -> str:
@@ -225,21 +208,20 @@ def _retry(
     config_path: str | None,
     endpoint_url: str | None = None,
     region: str | None = None,
-) -> int:
-    """Run failed rows again, under `settings` if there are any; return the exit code."""
+) -> "list[Summary]":
+    """Run failed rows again, under `settings` if there are any."""
     configs = retry_configs(output, storage, settings)
     if not configs:
         console.print("no failed rows")
-        return 0
-    if settings is not None:
+    if configs and settings is not None:
         counts = read_status(output, storage)
         for config, before in configs:
             failed = open_manifest(config.input.manifest, storage).rows
             for line in told(before, retried(output, before, settings)[1], failed, counts.ok + counts.skipped):
                 console.print(escape(line))
-    return max(
+    return [
         _execute(_from_here(config, endpoint_url, region), before.job_id, config_path=config_path) for config, before in configs
-    )
+    ]
 
 
 def _execute(
@@ -247,10 +229,11 @@ def _execute(
     retry_of: str | None,
     *,
     listed: int | None = None,
-    planned: "Planned | None" = None,
+    made: "Planned | None" = None,
     config_path: str | None = None,
-) -> int:
-    """Run a job, say what it did, and return its exit code."""
+    rows: int | None = None,
+) -> "Summary":
+    """Run a job, or its first rows, and say what it did."""
     # Ray and torch take seconds to import: only those who run a job wait for them.
     with waiting("loading Ray and torch"):
         from repaint_batch.pipeline.run import run_job
@@ -260,28 +243,38 @@ def _execute(
 
         def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
             starting.close()
-            return progress(plan, rows_done, shards_done)
+            return progress(plan, rows_done, shards_done, rows)
 
-        summary = run_job(config, begun, retry_of=retry_of, listed=listed, planned=planned)
-    holds = f"{escape(config.output.uri)} holds {', '.join(f'{count:,} {name}' for name, count in summary.counts.items())}"
-    if summary.shards_run == 0:
-        console.print(f"job {summary.plan.job_id} was already finished; 0 network evaluations; {holds}")
-    else:
-        ran = f"{summary.rows_run:,} rows ran in {summary.seconds:.0f} s, {summary.nfe:,} network evaluations"
-        console.print(f"job {summary.plan.job_id} finished: {ran}; {holds}")
-    for note in summary.notes:
-        console.print(f"[dim]{escape(note)}[/]")
-    if summary.counts["failed"]:
-        for line in _failed_words(config, config_path):
-            console.print(escape(line))
-    if no_holes(summary.counts):
-        console.print(no_holes_reason(config.images.hole))
+        summary = run_job(config, begun, retry_of=retry_of, listed=listed, planned=made, rows=rows)
+    for line in _summary_words(summary, config, config_path):
+        console.print(escape(line))
     with waiting("writing the report"):
-        where = offer_report(config.output.uri, Storage(config.storage)) if summary.shards_run else None
+        where = offer_report(config.output.uri, Storage(config.storage)) if summary.rows_run else None
     if where:
         shown = f" (`repaint-batch report {config.output.uri} --serve` shows it)" if where.startswith("s3://") else ""
         console.print(escape(f"report: {where}{shown}"))
-    return summary.exit_code
+    return summary
+
+
+def _summary_words(summary: "Summary", config: JobConfig, config_path: str | None) -> list[str]:
+    """Return what a run did, which rows failed, and what to type next."""
+    plan, output = summary.plan, config.output.uri
+    holds = f"{output} holds {_counted(summary.counts)}"
+    ran = f"{summary.rows_run:,} rows ran in {summary.seconds:.0f} s, {summary.nfe:,} network evaluations"
+    if summary.rows_left:
+        lines = [f"job {plan.job_id}: {ran}; {holds}" if summary.rows_run else f"these rows were done already; {holds}"]
+        lines.append(
+            f"{summary.rows_left:,} of {plan.rows:,} rows are left: `repaint-batch run {config_path or output}` runs them and "
+            "replaces nothing"
+        )
+    elif summary.rows_run:
+        lines = [f"job {plan.job_id} finished: {ran}; {holds}"]
+    else:
+        lines = [f"job {plan.job_id} was already finished; 0 network evaluations; {holds}"]
+    lines += summary.notes
+    if summary.counts["failed"]:
+        lines += _failed_words(config, config_path)
+    return [*lines, no_holes_reason(config.images.hole)] if no_holes(summary.counts) else lines
 
 
 def _failed_words(config: JobConfig, config_path: str | None) -> list[str]:
@@ -292,57 +285,38 @@ def _failed_words(config: JobConfig, config_path: str | None) -> list[str]:
         for kind in kinds[:_KINDS_TOLD]
     ]
     more = sum(kind.rows for kind in kinds[_KINDS_TOLD:])
-    lines += [f"and {more:,} more; `repaint-batch dead-letters {output} --to failed.parquet` names all"] if more else []
+    lines += [f"and {more:,} more; `repaint-batch export {output} --failed --to failed.parquet` names all"] if more else []
     under = config_path or "job.yaml"
     return [*lines, f"mend pictures, masks or settings, then `repaint-batch retry-failed {output} --config {under}`"]
 
 
-def progress(plan: Plan, rows_done: int, shards_done: int) -> Progress:
-    """Return the live progress of a job."""
-    return Progress(plan.rows, plan.shards, done_rows=rows_done, done_shards=shards_done, console=console)
+def _counted(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def _leave(
+    output: str, done: "list[Summary]", storage: Storage, as_json: bool, *, idle_code: int | None = None
+) -> NoReturn:
+    """End a command that has run jobs, with their exit code; `idle_code` is that of one that had none to run."""
+    code = max((summary.exit_code for summary in done), default=idle_code)
+    if code is None or as_json:
+        found = read_status(output, storage)
+        code = found.exit_code if code is None else code
+        counts = {name: getattr(found, name) for name in ("rows", "ok", "skipped", "failed", "missing")}
+        answer(as_json, {"output": output, **counts, "exit_code": code, "jobs": [_ran(summary) for summary in done]})
+    raise typer.Exit(code)
+
+
+def _ran(summary: "Summary") -> dict[str, Any]:
+    names = ("rows_run", "rows_left", "nfe", "seconds")
+    return {"job_id": summary.plan.job_id, **{name: getattr(summary, name) for name in names}}
+
+
+def progress(plan: Plan, rows_done: int, shards_done: int, rows: int | None = None) -> Progress:
+    """Return the live progress of a job, or of its first rows."""
+    last = plan.rows if rows is None else min(rows, plan.rows)
+    return Progress(last, -(-last // plan.shard_rows), done_rows=rows_done, done_shards=shards_done, console=console)
 
 
 def _from_here(config: JobConfig, endpoint_url: str | None, region: str | None) -> JobConfig:
     return config.model_copy(update={"storage": overridden(config.storage, endpoint_url, region)})
-
-
-def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for heading in ("job", "planned", "rows", "shards", "what"):
-        table.add_column(heading, justify="right" if heading in ("rows", "shards") else "left")
-    for job in found.jobs:
-        what = f"retry of {job.plan.retry_of}" if job.plan.retry_of else "restore"
-        if job.plan.listed is not None:
-            what = f"added to {job.plan.retry_of}" if "/added/" in job.plan.config["input"]["manifest"] else "night"
-        shards, rows = f"{job.shards_done:,}/{job.plan.shards:,}", f"{job.rows_done:,}/{job.plan.rows:,}"
-        table.add_row(job.plan.job_id, job.plan.created_at[:19], rows, shards, what)
-    counts = f"[green]{found.ok:,} ok[/], {found.skipped:,} skipped, [red]{found.failed:,} failed[/], {found.missing:,} missing"
-    table.caption = f"{counts} of {found.rows:,} rows"
-    if device is not None:
-        table.caption += f"\n{_device_words(device)}"
-    table.caption_justify = "left"
-    return table
-
-
-def _device_words(device: DeviceStatus) -> str:
-    shares = f"{device.slots_used:.0%} of slots in use, device waits {device.device_waits:.0%} of the time"
-    return f"{shares}, {device.windows_waiting:,} windows waiting, {device.parcels:,} parcels in flight (job {device.job_id})"
-
-
-def _status_json(found: OutputStatus, device: DeviceStatus | None) -> dict[str, object]:
-    return {
-        "finished": found.finished,
-        **{name: getattr(found, name) for name in ("rows", "ok", "skipped", "failed", "missing")},
-        "jobs": [
-            {
-                "job_id": job.plan.job_id,
-                "retry_of": job.plan.retry_of,
-                "rows": job.plan.rows,
-                "rows_done": job.rows_done,
-                "shards": job.plan.shards,
-                "shards_done": job.shards_done,
-            }
-            for job in found.jobs
-        ],
-        "device": None if device is None else asdict(device),
-    }

@@ -5,14 +5,13 @@ import re
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch.cli.options import Endpoint, Region, given
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.errors import ManifestError
 
-app = typer.Typer(help="Build the list of what to restore.", no_args_is_help=True)
-console = Console(soft_wrap=True, highlight=False)
+app = typer.Typer(name="manifest", help="Build the list of what to restore.", no_args_is_help=True)
 
 
 @app.callback()
@@ -38,12 +37,15 @@ def build(
     polygons_column: Annotated[str | None, typer.Option(help="Column of polygons, likewise.")] = None,
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Pictures alone: a job with images.masks finds theirs.")] = False,
     allow_unpaired: Annotated[bool, typer.Option("--allow-unpaired", help="Leave out what has no counterpart.")] = False,
+    as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Write a manifest from folders, a CSV or Parquet; exactly one of --images, --csv, --parquet says from what.
 
     A pattern without suffix finds masks of any format: the default pairs a/b.jpg with a/b.png or a/b.json.
+
+    Exit code: 0 written; 2 no manifest can be made of this; 1 anything else.
 
     Example: repaint-batch manifest build --images photos --masks photos --pattern {stem}_mask --to photos/manifest.parquet
     """
@@ -76,6 +78,7 @@ def build(
         built = build_from_csv(csv, columns, to, storage)
     else:
         built = build_from_parquet(str(parquet), columns, to, storage)
+    answer(as_json, {"manifest": to, "rows": built.rows, "notes": list(built.notes), "outside": list(built.outside)})
     console.print(f"{built.rows:,} rows in {escape(to)}")
     if str(built.unpaired):
         console.print(f"[yellow]left out:[/] {escape(str(built.unpaired))}")

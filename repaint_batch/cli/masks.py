@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
+from repaint_batch.cli.options import Endpoint
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.config import ComputeConfig, DamageKind, FindConfig, ImagesConfig, StorageConfig, parse_config
 from repaint_batch.errors import ManifestError
 from repaint_batch.storage import Storage, UriPolicy, normalise
@@ -13,8 +14,7 @@ from repaint_batch.storage import Storage, UriPolicy, normalise
 if TYPE_CHECKING:
     from repaint_batch.pipeline.finding import Listed
 
-app = typer.Typer(help="Find what is damaged in pictures.", no_args_is_help=True)
-console = Console(soft_wrap=True, highlight=False)
+app = typer.Typer(name="masks", help="Find what is damaged in pictures.", no_args_is_help=True)
 _NAMED = 5
 
 
@@ -35,11 +35,14 @@ def find(
         float, typer.Option(help="Sensitivity: false marks per megapixel of photographs without damage.")
     ] = FindConfig.model_fields["false_marks_per_megapixel"].default,
     address: Annotated[str | None, typer.Option(help="Ray cluster to join (or RAY_ADDRESS); otherwise a local one.")] = None,
-    endpoint_url: Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")] = None,
+    as_json: AsJson = False,
+    endpoint_url: Endpoint = None,
 ) -> int:
     """Write masks of what is damaged, and a manifest of the damaged pictures; a clean picture gets nothing.
 
     Stopped and started again, it goes on. Overlays need 8 pictures of one size or more.
+
+    Exit code: 0 every picture was looked at; 3 some could not be; 2 what is asked for cannot be honoured; 1 anything else.
 
     Example: repaint-batch masks find --images photos --find scratches --find dust --to photos/found/manifest.parquet
     """
@@ -62,8 +65,11 @@ def find(
         )
     damaged = [row for row in found if row["mask"]]
     failed = [row for row in found if row["reason"]]
+    marked = {kind: sum(kind in row["kinds"] for row in damaged) for kind in settings.find}
+    answer(as_json, {"manifest": to if damaged else None, "pictures": len(found), "damaged": len(damaged),
+                     "failed": len(failed), "kinds": marked})  # fmt: skip
     for kind in settings.find:
-        console.print(f"{kind:<10} {sum(kind in row['kinds'] for row in damaged):,} pictures")
+        console.print(f"{kind:<10} {marked[kind]:,} pictures")
     console.print(f"clean      {len(found) - len(damaged) - len(failed):,} pictures")
     for row in failed[:_NAMED]:
         console.print(f"[yellow]not looked at:[/] {escape(row['sample_id'])}: {escape(row['reason'])}")

@@ -1,12 +1,14 @@
 """The command over a corpus that changes: night."""
 
 import contextlib
+from dataclasses import asdict
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
-from repaint_batch.cli.jobs import ConfigPath, progress
+from repaint_batch.cli.jobs import progress
+from repaint_batch.cli.options import ConfigPath, Settings
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.report import offer_report
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import load_config
@@ -14,20 +16,20 @@ from repaint_batch.jobs.plan import Plan
 from repaint_batch.priors.source import check_named
 from repaint_batch.report.progress import Progress
 
-console = Console(soft_wrap=True, highlight=False)
 
-
-def night(config: ConfigPath) -> None:
+def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
     """Restore what is new, changed or stale in a corpus of pictures and masks, and take out what is deleted.
 
-    Exit code: 0 done, or the deadline is reached; 3 more rows failed than night.most_failed allows, or no mask has a hole; 4 told
-    to stop; 2 a config or corpus that cannot be honoured; 1 anything else. What became of it is in OUTPUT/nights/.
+    A summary of every night is kept in OUTPUT/nights/.
+
+    Exit code: 0 done, or the deadline was reached; 3 more rows failed than night.most_failed allows, or no mask has a hole; 4
+    stopped before the end; 2 a config or corpus that cannot be honoured; 1 anything else.
 
     Example: repaint-batch night configs/nightly-local.yaml
     """
     from repaint_batch.nights.config import NightConfig
 
-    asked = load_config(config, NightConfig)  # before what takes seconds to import
+    asked = load_config(config, NightConfig, settings or ())  # before what takes seconds to import
     check_named(asked.prior.source, asked.prior.revision)
     with waiting("loading Ray and torch"):
         from repaint_batch.nights.night import NAMED, run_night
@@ -63,6 +65,7 @@ def night(config: ConfigPath) -> None:
         console.print(f"to undo this night: {escape(undo)}")
     if done.report:
         console.print(f"report: {escape(done.report)}")
+    answer(as_json, asdict(done))
     raise typer.Exit(done.exit_code)
 
 

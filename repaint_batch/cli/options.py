@@ -1,14 +1,79 @@
-"""Options that commands over an output share, and how an output is reached with them."""
+"""Options that commands share, what the shell offers for them, and how an output is reached with them."""
 
-from typing import Annotated
+from collections.abc import Iterator
+from glob import escape
+from pathlib import Path
+from typing import Annotated, Any, get_args
 
 import typer
 
-from repaint_batch.config import StorageConfig, parse_config
+from repaint_batch.config import JobConfig, Model, StorageConfig, parse_config
 from repaint_batch.jobs.plan import newest_settings
 from repaint_batch.storage import Storage
 
-OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.")]
+_OWN = ("jobs", "results")  # folders that tell an output
+
+
+def _folders(incomplete: str, *, is_wanted: str = "") -> Iterator[str]:
+    """Yield what a path may go on as: files with a wanted ending, outputs, and other folders to look into."""
+    typed = Path(incomplete)
+    folder, begun = (typed, "") if incomplete.endswith("/") else (typed.parent, typed.name)
+    for path in sorted(folder.glob(f"{escape(begun)}*")) if incomplete else sorted(folder.glob("*")):
+        if path.is_dir():
+            yield str(path) if all((path / name).is_dir() for name in _OWN) else f"{path}/"
+        elif is_wanted and path.suffix in (".yaml", ".yml"):
+            yield str(path)
+
+
+def complete_output(incomplete: str) -> list[str]:
+    """Return the local outputs, and folders that may lead to one, that a path may go on as."""
+    return list(_folders(incomplete))
+
+
+def complete_config(incomplete: str) -> list[str]:
+    """Return the YAML files, and folders, that a path may go on as."""
+    return list(_folders(incomplete, is_wanted=".yaml"))
+
+
+def complete_setting(incomplete: str) -> list[str]:
+    """Return the settings of a job that ``section.key=value`` may go on as, or the values of one that has a choice of them."""
+    key, equals, value = incomplete.partition("=")
+    settings = dict(_settings(JobConfig))
+    if not equals:
+        return [f"{name}=" for name in settings if name.startswith(key)]
+    return [f"{key}={choice}" for choice in _choices(settings.get(key)) if choice.startswith(value)]
+
+
+def _settings(model: type[Model], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Model):
+            yield from _settings(kind, f"{prefix}{name}.")
+        else:
+            yield prefix + name, kind
+
+
+def _choices(kind: Any) -> list[str]:
+    if kind is bool:
+        return ["false", "true"]
+    return [choice for part in get_args(kind) for choice in ([part] if isinstance(part, str) else _choices(part))]
+
+
+OutputUri = Annotated[
+    str, typer.Argument(help="Folder or s3://bucket/prefix of the output.", autocompletion=complete_output)
+]
+ConfigPath = Annotated[
+    str, typer.Argument(help="YAML file of the job, e.g. configs/restore-local.yaml.", autocompletion=complete_config)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="A setting in place of the file's, e.g. sampler.preset=draft; may be given several times.",
+        autocompletion=complete_setting,
+    ),
+]
 Endpoint = Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's own (or AWS_ENDPOINT_URL).")]
 Region = Annotated[str | None, typer.Option(help="S3 region (or AWS_REGION).")]
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch.cli.flags import flags
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import PriorError
 from repaint_batch.storage import Storage
@@ -15,8 +15,7 @@ from repaint_batch.storage import Storage
 if TYPE_CHECKING:
     from repaint_batch.priors.load import ReadNetwork
 
-app = typer.Typer(help="Look at priors and convert them.", no_args_is_help=True)
-console = Console(soft_wrap=True, highlight=False)
+app = typer.Typer(name="prior", help="Look at priors and convert them.", no_args_is_help=True)
 
 Source = Annotated[
     str, typer.Argument(help="bundled:photo, a diffusers folder, a .safetensors or .pt checkpoint, s3:// or a hub id.")
@@ -26,13 +25,19 @@ AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .pt and 
 
 
 @app.command()
-def inspect(source: Source, revision: Revision = None, allow_pickle: AllowPickle = False) -> None:
+def inspect(
+    source: Source, revision: Revision = None, allow_pickle: AllowPickle = False, as_json: AsJson = False
+) -> None:
     """Show what a prior is: its network, what it was trained with, and the hashes of its weights.
+
+    Exit code: 0; 2 it is no prior that can be read; 1 anything else.
 
     Example: repaint-batch prior inspect bundled:photo
     """
     read = _read(source, revision, allow_pickle)
-    for name, value in _facts(read).items():
+    facts = _facts(read)
+    answer(as_json, facts)
+    for name, value in facts.items():
         console.print(f"[dim]{escape(name):<16}[/]{escape(str(value))}")
 
 

@@ -1,24 +1,21 @@
-"""Commands that show: report and schedule."""
+"""The command that shows what a job did: report."""
 
 import contextlib
 import http.server
 import webbrowser
-from pathlib import Path
 from typing import Annotated
 
 import pyarrow as pa
 import typer
 from deltalake.exceptions import DeltaError
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
+from repaint_batch.cli.printing import console
 from repaint_batch.cli.waiting import waiting
-from repaint_batch.errors import ConfigError, NothingToResume, RepaintBatchError, redact
+from repaint_batch.errors import NothingToResume, RepaintBatchError, redact
 from repaint_batch.storage import Storage, join, normalise
 
-console = Console(soft_wrap=True, highlight=False)
 _ROWS_WITH_RUN = 10_000
 
 
@@ -119,51 +116,3 @@ def offer_report(output: str, storage: Storage) -> str | None:
         why = escape(redact(str(error)))
         console.print(f"the report was not written: {why}; `repaint-batch report {escape(output)}` writes it")
         return None
-
-
-def schedule(
-    preset: Annotated[str | None, typer.Option(help="One preset; by default a table of all of them.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write the path as a picture: a .png or .svg file.")] = None,
-) -> None:
-    """Explain the presets: what each costs, and its path of noise levels, down with the network and back up with noise.
-
-    Example: repaint-batch schedule --preset paper --plot paper.svg
-    """
-    from repaint_batch.sampler.presets import PRESETS
-
-    if preset is None:
-        if plot is not None:
-            raise ConfigError(f"--plot draws one preset; add --preset, one of {', '.join(PRESETS)}")
-        console.print(_presets())
-        return
-    if preset not in PRESETS:
-        raise ConfigError(f"--preset: {preset} is not one of {', '.join(PRESETS)}")
-    from repaint_batch.report.schedule_plot import draw_path, jumps_up, sketch, visited_times
-
-    sampler = PRESETS[preset]
-    times = visited_times(sampler)
-    console.print(f"[bold]{preset}[/]: {escape(_settings(preset))}")
-    console.print(f"{len(times):,} network evaluations a window, {jumps_up(times):,} times back up; t from {max(times)} to 0\n")
-    console.print(sketch(times))
-    if plot is not None:
-        draw_path(times, f"{preset}: {len(times):,} network evaluations", plot)
-        console.print(f"\n{escape(str(plot))}")
-
-
-def _presets() -> Table:
-    from repaint_batch.sampler.presets import PRESETS
-
-    table = Table(box=None, pad_edge=False)
-    table.add_column("preset")
-    table.add_column("evaluations a window", justify="right")
-    table.add_column("sampler")
-    for name, sampler in PRESETS.items():
-        table.add_row(name, f"{sampler.nfe:,}", escape(_settings(name)))
-    return table
-
-
-def _settings(preset: str) -> str:
-    from repaint_batch.sampler.presets import PRESETS
-
-    values = PRESETS[preset].describe()
-    return ", ".join([str(values.pop("sampler")), *(f"{name} {value}" for name, value in values.items())])

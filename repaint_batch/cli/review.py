@@ -3,13 +3,11 @@
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
+from repaint_batch.cli.printing import console
 from repaint_batch.outputs.reviews import count_verdicts
-
-console = Console(soft_wrap=True, highlight=False)
 
 
 def review(

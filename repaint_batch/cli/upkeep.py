@@ -1,24 +1,20 @@
-"""Commands that look after an output: verify, replay, clean, dead-letters."""
+"""Commands that look after an output: verify, replay, clean."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
-from repaint_batch.jobs.plan import load_plans
-from repaint_batch.outputs.dead_letters import write_dead_letters
+from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.outputs.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.outputs.verify import Verification
 from repaint_batch.outputs.verify import verify as verify_output
 
-console = Console(soft_wrap=True, highlight=False)
 _LISTED = 20
 _TRACED = 8  # windows that a trace shows
 _HOUR_S = 3600.0
@@ -26,20 +22,20 @@ _HOUR_S = 3600.0
 
 def verify(
     output: OutputUri,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Read everything again: the table against its plan, every picture against its hash and its source.
 
-    Exit code: 0 all is as it should be, 1 there are problems, rows that are missing among them.
+    Exit code: 0 all is as it should be; 1 there are problems, or rows are missing.
 
     Example: repaint-batch verify s3://corpus/restored
     """
     storage = reached(output, endpoint_url, region)
     if as_json:
         found = verify_output(output, storage)
-        typer.echo(json.dumps(_verification_json(found)))
+        answer(as_json, _verification_json(found))
     else:
         with Progress(console=console, transient=True) as bar:
             task = bar.add_task("shards", total=None)
@@ -54,13 +50,16 @@ def replay(
     trace: Annotated[
         Path | None, typer.Option(help="Show it from noise to picture: an animation .gif, or a film strip .png.")
     ] = None,
+    as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """Restore one row again, in this process, and compare its bytes with the recorded ones; nothing is written.
 
     They are equal on the kind of machine, and with the versions of the libraries, that the row was restored on; another
-    processor or GPU rounds differently. Exit code: 0 equal, 1 different.
+    processor or GPU rounds differently.
+
+    Exit code: 0 equal; 1 different, or anything else; 2 a row that has no bytes to compare.
 
     Example: repaint-batch replay ./restored picture-0001 --trace picture-0001.gif
     """
@@ -83,6 +82,8 @@ def replay(
         console.print(f"trace: {escape(str(trace))}")
     elif trace is not None:
         console.print("nothing was sampled, so there is no trace")
+    hashes = {"recorded_sha256": done.row["output_sha256"], "sha256": done.again["output_sha256"]}
+    answer(as_json, {"sample_id": sample_id, "equal": done.difference is None, "difference": done.difference, **hashes})
     if done.difference is None:
         console.print(f"{escape(sample_id)}: equal, {done.row['output_bytes']:,} bytes, sha256 {done.row['output_sha256']}")
         raise typer.Exit(0)
@@ -95,12 +96,15 @@ def clean(
     output: OutputUri,
     delete: Annotated[bool, typer.Option("--delete", help="Delete what is found; without it, it is only listed.")] = False,
     older_than_hours: Annotated[float, typer.Option(min=0, help="Leave alone what is younger.")] = YOUNG_S / _HOUR_S,
+    as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
     """List, or delete, what nothing refers to: files of attempts that died, and the traces of finished jobs.
 
     What any version of the table refers to stays, and so does everything of a job that is not finished.
+
+    Exit code: 0 done; 1 anything else.
 
     Example: repaint-batch clean ./restored --delete
     """
@@ -112,11 +116,13 @@ def clean(
         console.print(f"and {len(orphans.found) - _LISTED:,} more")
     if orphans.unfinished:
         console.print(f"left alone: all that may be of the unfinished job {', '.join(orphans.unfinished)}")
+    if delete:
+        delete_orphans(orphans.found, storage)
+    objects = [{"kind": orphan.kind, "uri": orphan.uri, "bytes": orphan.size_bytes} for orphan in orphans.found]
+    answer(as_json, {"deleted": delete, "objects": objects, "unfinished_jobs": list(orphans.unfinished)})
     if not orphans.found:
         console.print("nothing to clean")
         return
-    if delete:
-        delete_orphans(orphans.found, storage)
     counts, sizes = Counter[str](), Counter[str]()
     for orphan in orphans.found:
         counts[orphan.kind] += 1
@@ -124,25 +130,6 @@ def clean(
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
     done = "deleted" if delete else "would delete (add --delete)"
     console.print(f"{done}: {sum(counts.values()):,} objects of {sum(sizes.values()):,} bytes: {kinds}")
-
-
-def dead_letters(
-    output: OutputUri,
-    to: Annotated[str, typer.Option(help="Parquet file to write, local or s3://.")],
-    endpoint_url: Endpoint = None,
-    region: Region = None,
-) -> None:
-    """Write the failed rows as a manifest of their own, with what went wrong beside each.
-
-    Example: repaint-batch dead-letters s3://corpus/restored --to failed.parquet
-    """
-    storage = reached(output, endpoint_url, region)
-    plans = load_plans(output, storage)
-    count = write_dead_letters(output, to, storage) if plans else 0
-    if count == 0:
-        console.print("no failed rows; nothing is written")
-        return
-    console.print(f"{count:,} failed rows in {escape(to)}; to run it, put {escape(plans[0].base)} into storage.allow")
 
 
 def _print_verification(found: Verification) -> None:

@@ -1,6 +1,6 @@
 """The judge of samplers.
 
-`repaint-batch evaluate --output judged` scores every preset, and a few samplers that no preset uses, against the exact
+`repaint-batch dev evaluate --output judged` scores every preset, and a few samplers that no preset uses, against the exact
 posteriors of five laws (`repaint_batch.evaluate.laws`; ``--law`` for one); with ``--pictures FOLDER`` also on held-out
 pictures and a trained prior, under the paper's six masks. Add ``--quick`` for a look, ``--sampler`` and ``--mask`` for a part.
 It writes JSON, CSV and a page with tables and plots.

@@ -3,6 +3,7 @@
 ::
 
     lease/00000001.json     a generation: who holds it, how often it was renewed, whether it was let go
+    lease/00000001.stop     its holder is asked to stop, see `repaint_batch.jobs.stop_request`
 
 A generation is created exclusively, so of those who want it one gets it; the newest is the one that counts. A holder that
 fell silent is followed by the next generation. Whether it did is judged by watching its count of renewals for one time to
@@ -214,6 +215,15 @@ class Lease:
         except SourceMissing:  # cleaned away since it was listed
             return None
 
+    def request_stop(self, generation: Generation) -> None:
+        """Ask whoever holds a generation of the lease to stop, see `repaint_batch.jobs.stop_request`."""
+        self.storage.write(self._stop_uri(generation), b"")
+
+    def is_asked_to_stop(self) -> bool:
+        """Return whether somebody has asked the holder of this lease to stop."""
+        assert self._own is not None, "the lease was not taken"
+        return self.storage.exists(self._stop_uri(self._own))
+
     def _taken(self) -> Generation:
         before = self.newest()
         if before is not None and not before.is_free:
@@ -257,9 +267,12 @@ class Lease:
     def _uri(self, generation: Generation) -> str:
         return job_uri(self.output, self.job_id, "lease", f"{generation.number:08d}.json")
 
+    def _stop_uri(self, generation: Generation) -> str:
+        return job_uri(self.output, self.job_id, "lease", f"{generation.number:08d}.stop")
+
     def _held_by(self, generation: Generation | None, does: str) -> LeaseHeld:
         who = f"process {generation.holder.pid} on {generation.holder.host}" if generation else "another driver"
         return LeaseHeld(
-            f"job {self.job_id} in {self.output}: {who} {does} let it finish, or stop it there and then "
-            f"`repaint-batch resume {self.output}`"
+            f"job {self.job_id} in {self.output}: {who} {does} let it finish, or stop it with "
+            f"`repaint-batch stop {self.output}`; then `repaint-batch run {self.output}` goes on"
         )

@@ -119,18 +119,20 @@ def run_night(
 
     Raises:
         LeaseHeld: another night of this output is running.
-        Stopped: told to stop, as by `ray job stop`; the next night goes on.
+        Stopped: told to stop, as by `ray job stop` or `repaint-batch stop`; the next night goes on.
         RepaintBatchError: whatever else ended it; the summary says so too.
     """
-    with Lease(config.output.uri, NIGHT_LEASE, Storage(config.storage)):
-        return _Night(config, watch, report, run).run()
+    with Lease(config.output.uri, NIGHT_LEASE, Storage(config.storage)) as lease:
+        return _Night(config, watch, report, run, lease).run()
 
 
 class _Night:
-    def __init__(self, config: NightConfig, watch: Watch, report: Report, run: Callable[..., Ran]) -> None:
+    def __init__(
+        self, config: NightConfig, watch: Watch, report: Report, run: Callable[..., Ran], lease: Lease
+    ) -> None:
         self._began, self._started = datetime.now(UTC), time.monotonic()
         self._until = self._started + config.night.hours * 3600
-        self._config, self._watch, self._report, self._run_job = config, watch, report, run
+        self._config, self._watch, self._report, self._run_job, self._lease = config, watch, report, run, lease
         self._storage = Storage(config.storage)
         self._output = normalise(config.output.uri)
         self._table = ResultsTable(self._output, self._storage)
@@ -196,6 +198,8 @@ class _Night:
         return self._config.storage.model_copy(update={"allow": plan.job_config().storage.allow})
 
     def _run(self, job: Any, superseded: str | None, listed: int | None) -> None:
+        if self._lease.is_asked_to_stop():  # while the corpus was looked at; a job finds out by itself
+            raise Stopped("stopped by `repaint-batch stop`; the next night goes on")
         done = self._run_job(job, self._noted, retry_of=superseded, listed=listed, until=self._until)
         if done.plan.job_id not in self._summary.jobs:
             self._summary.jobs.append(done.plan.job_id)

@@ -85,6 +85,7 @@ def restore(
     check: Callable[[], None] = lambda: None,
     stop: Stop | None = None,
     epoch: int | None = None,
+    wanted: Ranges | None = None,
 ) -> None:
     """Run every pending row of a job to its commit.
 
@@ -95,6 +96,7 @@ def restore(
         check: called before every pass; raises if this driver is to stop.
         stop: whether this driver was told to stop, and the bell that tells its actors.
         epoch: number of this driver's lease.
+        wanted: the rows to run; None: all of them.
 
     Raises:
         ShardFailed: attempts at some rows all raised; the others are committed. Or the cluster fails pass after pass.
@@ -108,9 +110,9 @@ def restore(
     lost: list[Lost] = []
     raised: Counter[tuple[int, int]] = Counter()
     broken = 0
-    pending = pending_rows(job, table)
+    pending = pending_rows(job, table, wanted)
     # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
-    while pending or (pending := pending_rows(job, table)):
+    while pending or (pending := pending_rows(job, table, wanted)):
         check()
         before, saved, heard = pending, inflight.rows(), Heard(devices=devices)
         others = pending - Ranges.of(*((one.start, one.stop) for one in lost))
@@ -126,7 +128,7 @@ def restore(
                 raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
         stop.check()  # before what its end did to rows is held against them
         devices = heard.devices
-        pending = pending_rows(job, table)
+        pending = pending_rows(job, table, wanted)
         errors = [error for error in heard.raised if pending & Ranges.of((error.start, error.stop))]
         raised.update((error.start, error.stop) for error in errors)
         judge(errors, raised, limit)
@@ -149,9 +151,9 @@ def _alike(lost: Sequence[Lost], devices: Devices) -> tuple[list[Lost], frozense
     return [one for one in lost if one.devices == tried], tried if devices.others(tried) else frozenset()
 
 
-def pending_rows(job: Job, table: ResultsTable) -> Ranges:
-    """Return the rows of a job that its table does not hold."""
-    return Ranges.of((0, job.plan.rows)) - table.done(job.plan)
+def pending_rows(job: Job, table: ResultsTable, wanted: Ranges | None = None) -> Ranges:
+    """Return the rows of a job, or those of them that are wanted, that its table does not hold."""
+    return (Ranges.of((0, job.plan.rows)) if wanted is None else wanted) - table.done(job.plan)
 
 
 def units_of(job: Job, rows: Ranges, saved: frozenset[int]) -> Iterator[Unit]:
@@ -236,7 +238,7 @@ def judge(errors: Iterable[Raised], raised: Counter[tuple[int, int]], limit: int
         if times >= limit:
             raise ShardFailed(
                 f"rows {error.start} to {error.stop - 1} failed {times} times: {error.error_class}: {error.message}; "
-                "what is done stays done, `repaint-batch resume` goes on once the cause is mended"
+                "what is done stays done, `repaint-batch run OUTPUT` goes on once the cause is mended"
             )
 
 
@@ -253,5 +255,5 @@ def judge_devices(devices: Devices, lost: Iterable[Lost], limit: int) -> None:
     if none_left or nothing_home:
         raise ShardFailed(
             f"every device fails with whatever it is given ({', '.join(sorted(devices.seen))}): {devices.message}; "
-            "what is done stays done, `repaint-batch resume` goes on once the cause is mended"
+            "what is done stays done, `repaint-batch run OUTPUT` goes on once the cause is mended"
         )

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -38,6 +38,7 @@ from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.sampler.presets import sampler_of
 from repaint_batch.schema import passthrough
 from repaint_batch.storage import Storage, normalise
+from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.results import CommitFeed, ResultsTable
 
 _LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
@@ -68,8 +69,8 @@ class Summary:
 
     Attributes:
         plan: the job.
-        shards_run: shards that this run committed.
-        rows_run: rows that it committed.
+        rows_run: rows that this run committed.
+        rows_left: rows of the job that are not committed yet.
         counts: rows of the whole table by status.
         nfe: network evaluations spent by this run.
         seconds: wall-clock time of this run, Ray's start included.
@@ -77,8 +78,8 @@ class Summary:
     """
 
     plan: Plan
-    shards_run: int
     rows_run: int
+    rows_left: int
     counts: dict[str, int]
     nfe: int
     seconds: float
@@ -128,8 +129,9 @@ def run_job(
     listed: int | None = None,
     until: float | None = None,
     planned: Planned | None = None,
+    rows: int | None = None,
 ) -> Summary:
-    """Run a job, or what is left of it, until the table holds every shard of it.
+    """Run a job, or what is left of it, until the table holds every row of it.
 
     Args:
         config: the job.
@@ -138,9 +140,10 @@ def run_job(
         listed: rows that the output holds once it is done, see `Plan`.
         until: when to stop, on the clock of `time.monotonic`.
         planned: what `plan_job` has made of it, by whoever has looked already.
+        rows: run the first rows of the manifest alone, so many; the next run of the same job goes on with the others.
 
     Raises:
-        Stopped: it was stopped, by SIGTERM or at `until`; what is committed stays, and the next run goes on.
+        Stopped: it was stopped, by SIGTERM, on request or at `until`; what is committed stays, and the next run goes on.
     """
     started = time.perf_counter()
     storage = Storage(config.storage)
@@ -156,17 +159,19 @@ def run_job(
         own_columns = tuple(passthrough(manifest.schema))
         table.create(own_columns)
         feed = CommitFeed(table, plan)
-        before = feed.rows
-        pending = [shard for shard in range(plan.shards) if shard not in feed.shards]
+        before, wanted = feed.rows, Ranges.of((0, plan.rows if rows is None else min(rows, plan.rows)))
+        pending = wanted - feed.done
         if pending:
             job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
             del prior
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))
             resources = resources or session.enter_context(ray_session(config.compute))
-            with stoppable(until) as stop, watched(watch, plan, feed, hopeless(config.compute, feed, stop), Work(job)):
-                restore(job, table, resources, lease.check, stop, lease.epoch)
+            with stoppable(until) as stop:
+                after = hopeless(config.compute, feed, stop), requested(lease, stop)
+                with watched(watch, plan, feed, after, Work(job)):
+                    restore(job, table, resources, lease.check, stop, lease.epoch, wanted)
     spent = feed.nfe, time.perf_counter() - started
-    return Summary(plan, len(pending), feed.rows - before, table.counts(), *spent, manifest.notes)
+    return Summary(plan, feed.rows - before, plan.rows - feed.rows, table.counts(), *spent, manifest.notes)
 
 
 @contextlib.contextmanager
@@ -294,6 +299,16 @@ def hopeless(compute: ComputeConfig, feed: CommitFeed, stop: Stop) -> Callable[[
     return look
 
 
+def requested(lease: Lease, stop: Stop) -> Callable[[], None]:
+    """Return what ends a job that `repaint-batch stop` asks to stop, asked after every look at the table."""
+
+    def look() -> None:
+        if not stop.asked and lease.is_asked_to_stop():
+            stop.end("stopped by `repaint-batch stop`")
+
+    return look
+
+
 class Work:
     """What the actors of a job are at, between two commits, by what they say of themselves.
 
@@ -318,7 +333,9 @@ class Work:
 
 
 @contextlib.contextmanager
-def watched(watch: Watch, plan: Plan, feed: CommitFeed, after: Callable[[], None], work: Work) -> Iterator[None]:
+def watched(
+    watch: Watch, plan: Plan, feed: CommitFeed, after: Sequence[Callable[[], None]], work: Work
+) -> Iterator[None]:
     """Tell a watcher of every commit while the block runs, by looking at the table as anybody could."""
     finished = threading.Event()
     with watch(plan, feed.rows, len(feed.shards)) as watcher:
@@ -328,7 +345,8 @@ def watched(watch: Watch, plan: Plan, feed: CommitFeed, after: Callable[[], None
             with contextlib.suppress(DeltaError, OSError, ValueError, StorageError):
                 feed.poll()
                 watcher.update(feed.rows, len(feed.shards), feed.failed, work.words())
-                after()
+                for ask in after:
+                    ask()
 
         def poll() -> None:
             while not finished.wait(_POLL_S):

@@ -1,4 +1,4 @@
-"""Ending a job before it is done: on SIGTERM, which `ray job stop` and service managers send, or at a deadline.
+"""Ending a job before it is done: on SIGTERM, which `ray job stop` and service managers send, on request, or at a deadline.
 
 The driver rings a bell. Every actor waits for it in a thread of its own, so that a thousand of them cost no polling: one
 that is sampling saves the state of its rows at the next step and says so; then the driver lets go of the pass, the lease
@@ -24,7 +24,7 @@ from repaint_batch.jobs.interruption import interrupt_main, interruptible
 
 _KILL_AFTER_S = 3.0  # what Ray gives a job between SIGTERM and SIGKILL, unless told otherwise
 _LEAVE_S, _LEAVE_SHARE = 1.0, 0.25  # of that, what is kept for letting go: at least so much
-_DEADLINE_SAVE_S = 60.0
+_SAVE_S = 60.0  # where nobody kills the job if it takes longer
 _INSIST_S = 5.0
 
 
@@ -112,10 +112,12 @@ class Stop:
 
     Attributes:
         bell: what its actors are to hear; None where nobody will ring.
+        save_s: seconds that they have to save what they are at.
     """
 
     def __init__(self, bell: Any = None) -> None:
         self.bell = bell
+        self.save_s = _SAVE_S
         self._reason: str | None = None
         self._asked = threading.Event()
 
@@ -123,9 +125,16 @@ class Stop:
         """Ask for the end of the block; the first reason counts."""
         self._reason = self._reason or reason
 
-    def end(self, reason: str) -> None:
-        """Ask for the end of the block, and see to it, from any thread."""
+    def end(self, reason: str, save_s: float = _SAVE_S) -> None:
+        """Ask for the end of the block, and see to it, from any thread.
+
+        Args:
+            reason: why, for people.
+            save_s: seconds that there are to save what is under way.
+        """
         self.ask(reason)
+        self.save_s = save_s
+        patience.STOP.set()  # nobody waits for a store any more
         self._asked.set()
 
     def wake(self) -> None:
@@ -153,7 +162,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stoppable(until: float | None) -> Iterator[Stop]:
-    """Run a block that SIGTERM or a deadline ends.
+    """Run a block that SIGTERM, `Stop.end` or a deadline ends.
 
     Args:
         until: when to stop, on the clock of `time.monotonic`; None: never.
@@ -162,7 +171,10 @@ def stoppable(until: float | None) -> Iterator[Stop]:
         Stopped: in place of the interruption by which the block was ended.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield Stop()  # no signal arrives here, and nothing could be interrupted
+        try:
+            yield Stop()  # no signal arrives here, and nothing could be interrupted
+        finally:
+            patience.STOP.clear()
         return
     # Beside the driver: a node that is drained or lost does not take it along.
     here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
@@ -170,17 +182,15 @@ def stoppable(until: float | None) -> Iterator[Stop]:
     stop, finished = Stop(bell), threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
-        stop.end("told to stop")
-        patience.STOP.set()
+        stop.end("told to stop", _signal_save_s())
 
     def keep() -> None:
         stop.wait(None if until is None else max(0.0, until - time.monotonic()))
         if finished.is_set():
             return
-        save_s = _signal_save_s() if stop.asked else _DEADLINE_SAVE_S
         stop.ask("the deadline is reached")
         with contextlib.suppress(RayError, TimeoutError):
-            ray.get(bell.ring.remote(), timeout=save_s)
+            ray.get(bell.ring.remote(), timeout=stop.save_s)
         while not finished.is_set():  # a library that is interrupted may keep that to itself
             interrupt_main()
             finished.wait(_INSIST_S)

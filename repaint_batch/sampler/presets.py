@@ -17,7 +17,7 @@ PRESETS: dict[str, Sampler] = {
     "draft": AnnealedLangevin(30),
     "preview": AnnealedLangevin(16),
 }
-"""Presets by name, dearest first; decided by `repaint-batch evaluate`."""
+"""Presets by name, dearest first; decided by `repaint-batch dev evaluate`."""
 
 
 def sampler_named(preset: str | Sampler) -> Sampler:

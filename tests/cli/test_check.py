@@ -1,5 +1,6 @@
 """`check` before a job and `export` after it, as a person meets them."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,8 @@ import typer
 import yaml
 from PIL import Image
 
-from repaint_batch.cli.check import check, export
-from repaint_batch.cli.jobs import plan
+from repaint_batch.cli.check import check
+from repaint_batch.cli.export import export
 from repaint_batch.cli.jobs import run as run_job
 from repaint_batch.config import JobConfig, StorageConfig, load_config
 from repaint_batch.errors import ConfigError, ManifestError
@@ -25,7 +26,6 @@ from ..restored import restore_here
 app = typer.Typer()
 app.command()(check)
 app.command()(export)
-app.command()(plan)
 app.command("run")(run_job)
 
 
@@ -52,6 +52,8 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     config, sheet = config_of(tmp_path, corpus, compute={"price_per_gpu_hour": 10.0, "actors": 1}), tmp_path / "sheet.png"
     assert run("check", config, "--all", "--seconds-per-window", "1200", "--contact-sheet", str(sheet)) == 3
     said = printed(capsys)
+    assert "manifest" in said
+    assert "4 rows in 1 files shards 2 of 2 rows" in said
     assert "all 4 rows looked at: 3 can be restored, 1 would fail" in said
     assert "unreadable picture: 1 of 4" in said
     assert f"network evaluations {3 * PRESETS['draft'].nfe} (draft)" in said
@@ -62,6 +64,11 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     with Image.open(sheet) as image:
         assert image.width > 300
     assert not (tmp_path / "out").exists(), "checking writes nothing to the output"
+
+    assert run("check", config, "--all", "--json", "--set", "sampler.preset=preview") == 3
+    told = json.loads(capsys.readouterr().out)
+    assert (told["rows"], told["rows_that_would_fail"], told["kinds"]) == (4, 1, {"unreadable picture": 1})
+    assert told["network_evaluations"] == 3 * PRESETS["preview"].nfe
 
 
 def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:
@@ -76,21 +83,20 @@ def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:
         run("check", config_of(tmp_path, corpus))
 
 
-def test_check_and_plan_say_what_run_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_says_what_run_would_refuse(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     corpus = rows(3)
     corpus[1]["image"] = {"bytes": b"broken", "path": None}
     path = config_of(tmp_path, corpus)
     restore_here(load_config(path, JobConfig))
     assert run("check", path) == 3
     other = config_of(tmp_path, corpus, sampler={"preset": "preview"})
-    for command in ("check", "plan", "run"):
+    for command in ("check", "run"):
         with pytest.raises(ConfigError, match=r"sampler\.preset: preview \(was draft\).*retry-failed .* runs its 1 failed rows"):
             run(command, other)
     grown = config_of(tmp_path, [*corpus, *rows(5)[3:]])
-    for command, code in (("check", 3), ("plan", 0)):
-        capsys.readouterr()
-        assert run(command, grown) == code
-        assert "the manifest has 2 rows that it has not: `repaint-batch run" in printed(capsys)
+    capsys.readouterr()
+    assert run("check", grown) == 3
+    assert "the manifest has 2 rows that it has not: `repaint-batch run" in printed(capsys)
 
 
 def test_an_output_that_may_not_be_written(tmp_path: Path) -> None:

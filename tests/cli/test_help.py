@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,11 +14,12 @@ import typer
 from rich.text import Text
 
 from repaint_batch import cli
+from repaint_batch.cli import dev, options
 
 
 def commands() -> Iterator[tuple[str, Any]]:
-    for name in cli._HEAVY:
-        cli._load(name)
+    for name in dev.HEAVY:
+        dev.load(name)
     root = typer.main.get_command(cli.app)
     for name, command in vars(root)["commands"].items():
         for inner, found in getattr(command, "commands", {"": command}).items():
@@ -56,6 +58,37 @@ def completed(*words: str) -> list[str]:
 
 
 def test_the_shell_completes_commands_and_options() -> None:
-    assert completed("repaint-batch", "re") == ["resume", "retry-failed", "report", "review", "replay"]
+    assert completed("repaint-batch", "re") == ["retry-failed", "report", "review", "replay"]
     assert completed("repaint-batch", "retry-failed", "--rej") == ["--rejected"]
-    assert "--quick" in completed("repaint-batch", "bench", "--q"), "although its module is imported only when it is asked for"
+    assert "--quick" in completed("repaint-batch", "dev", "bench", "--q"), "although its module is imported when it is asked for"
+
+
+def test_paths_settings_and_presets_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("restored/jobs", "restored/results", "pictures"):
+        Path(name).mkdir(parents=True)
+    Path("job.yaml").touch()
+    assert options.complete_output("") == ["pictures/", "restored"], "an output, and a folder to look into"
+    assert options.complete_output("re") == ["restored"]
+    assert options.complete_config(f"{tmp_path}/") == [f"{tmp_path}/{name}" for name in ("job.yaml", "pictures/", "restored")]
+    assert options.complete_setting("sampler.p") == ["sampler.preset="]
+    assert options.complete_setting("sampler.preset=b") == ["sampler.preset=best", "sampler.preset=balanced"]
+    assert options.complete_setting("compute.compile=") == ["compute.compile=false", "compute.compile=true"]
+    assert options.complete_setting("storage.region=") == options.complete_setting("nothing=") == []
+    assert dev.complete_preset("pre") == ["preview"]
+
+
+def test_what_scripts_read_documents_its_exit_codes() -> None:
+    found = {name: command for name, command in commands() if any("--json" in one.opts for one in command.params)}
+    assert set(found) >= {"check", "run", "status", "stop", "retry-failed", "night", "export", "verify", "replay", "clean"}
+    assert [name for name, command in found.items() if "Exit code: " not in (command.help or "")] == []
+
+
+@pytest.mark.parametrize(("before", "now"), [*cli.RENAMED.items()])
+def test_old_names_say_the_new_ones(before: str, now: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([before, "--no-such-option"]) == 2
+    said = capsys.readouterr()
+    assert said.err.startswith(f"`{before}` is now `{' '.join(now)}`")
+    assert "No such option" in said.err
+    cli.run(["--help"])
+    assert not re.search(rf"│ {before} ", capsys.readouterr().out)

@@ -56,16 +56,22 @@ def printed(capsys: pytest.CaptureFixture[str]) -> str:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = str(tmp_path / "out")
-    assert run(["plan", config_path]) == 0
+    assert run(["check", config_path]) == 3
     said = printed(capsys)
     assert "3 rows in 1 files" in said
     assert NOTE in said
-    assert not Path(output).exists(), "planning writes nothing"
+    assert not Path(output).exists(), "checking writes nothing"
 
     (report := Path(output, "report.html")).mkdir(parents=True)  # where the page is to go
+    assert run(["run", config_path, "--rows", "1", "--json"]) == 0, "of the one row that it has been asked for"
+    told, said = capsys.readouterr()
+    assert [(job["rows_run"], job["rows_left"]) for job in json.loads(told)["jobs"]] == [(1, 2)]
+    assert f"2 of 3 rows are left: `repaint-batch run {config_path}` runs them" in " ".join(said.split())
+    (first,) = ResultsTable(output, Storage()).rows()
     assert run(["run", config_path]) == 3, "the job is done, with or without its page"
     said = printed(capsys)
-    assert "3 rows ran in" in said
+    assert "2 rows ran in" in said
+    assert first in list(ResultsTable(output, Storage()).rows()), "it was not run again"
     assert f"{output} holds 2 ok, 0 skipped, 1 failed" in said
     assert "failed: 1 ImageInvalid, of picture-0001: " in said, "which, and why"
     assert f"then `repaint-batch retry-failed {output} --config {config_path}`" in said, "and what to type"
@@ -104,8 +110,12 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert "2 ok, 0 skipped, 1 failed" in said
     assert f"report: {report}" in said
     assert report.stat().st_size > 20_000
-    assert run(["resume", output]) == 3
+    assert run(["run", output]) == 3
     assert printed(capsys).count("already finished") == 2
+    assert run(["run", output, "--rows", "1"]) == 2
+    assert "--set and --rows need the config of the job" in printed(capsys)
+    assert run(["stop", output]) == 0
+    assert f"nothing runs in {output}" in printed(capsys)
 
 
 def test_a_job_in_which_no_mask_has_a_hole_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,11 +133,11 @@ def test_a_job_in_which_no_mask_has_a_hole_is_no_success(tmp_path: Path, capsys:
     assert "nothing was restored: no mask has a hole, with images.hole white" in said
     assert run(["status", str(tmp_path / "out")]) == 3
     capsys.readouterr()
-    assert run(["resume", str(tmp_path / "out")]) == 3
+    assert run(["run", str(tmp_path / "out")]) == 3
     assert "nothing was restored: no mask has a hole" in printed(capsys)
 
 
-@pytest.mark.parametrize("command", ["status", "resume", "retry-failed"])
+@pytest.mark.parametrize("command", ["status", "run", "retry-failed", "stop"])
 def test_an_output_without_a_job(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([command, str(tmp_path)]) == 1
     assert "no job was ever planned there" in printed(capsys)

@@ -72,17 +72,18 @@ def test_commands(
     config = job(place, target, tiny_prior, OUTPUT, output={"images": "files"}, storage={"allow": [masks]})
     path = tmp_path / "job.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json", exclude_none=True)))
-    assert "1 would fail" in does("check", str(path), "--all", "--contact-sheet", str(tmp_path / "sheet.png"), code=3)
-    assert "10 rows in 1 files" in does("plan", str(path))
+    said = does("check", str(path), "--all", "--contact-sheet", str(tmp_path / "sheet.png"), code=3)
+    assert "10 rows in 1 files" in said
+    assert "1 would fail" in said
     if with_ray:
         assert "holds 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
     else:
         restore_here(config)
     assert "holds 9 ok, 0 skipped, 1 failed" in does("run", str(path), code=3)
-    assert "9 ok, 0 skipped, 1 failed" in does("resume", output, code=3)
+    assert "9 ok, 0 skipped, 1 failed" in does("run", output, code=3)
     assert "1 failed, 0 missing of 10 rows" in does("status", output, code=3)
     dead = join(place.uri, "dead #.parquet")
-    does("dead-letters", output, "--to", dead)
+    does("export", output, "--failed", "--to", dead)
     assert open_manifest(dead, place.storage).rows == 1
     place.storage.write(late, data)
     if with_ray:

@@ -61,7 +61,7 @@ def test_a_day_in_the_life_of_an_output(output: str, tmp_path: Path) -> None:
     assert not lost.exists()
 
     letters = str(tmp_path / "failed.parquet")
-    code, text = said("dead-letters", output, "--to", letters)
+    code, text = said("export", output, "--failed", "--to", letters)
     assert f"1 failed rows in {letters}" in text
     assert f"put {tmp_path} into storage.allow" in text
 
@@ -95,6 +95,7 @@ def test_problems_exit_with_1(output: str) -> None:
 def test_what_cannot_be_honoured(output: str, tmp_path: Path) -> None:
     assert said("replay", output, "picture-0001")[0] == 2, "a failed row has no bytes to compare"
     assert said("replay", output, "nobody")[0] == 1
-    assert said("dead-letters", output, "--to", str(tmp_path / "failed.csv"))[0] == 2
+    assert said("export", output, "--failed", "--to", str(tmp_path / "failed.csv"))[0] == 2
+    assert said("export", output, "--failed", "--masks", "--to", str(tmp_path / "failed.parquet"))[0] == 2
     code, text = said("verify", str(tmp_path / "nowhere"))
     assert (code, "holds no results to verify" in text) == (1, True)

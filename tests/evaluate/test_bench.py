@@ -157,7 +157,7 @@ def test_efficiency_of_a_job() -> None:
 def test_the_command_writes_every_figure(tmp_path: Path) -> None:
     from repaint_batch.cli import run
 
-    assert run(["bench", "--quick", "--output", str(tmp_path / "bench.json")]) == 0
+    assert run(["dev", "bench", "--quick", "--output", str(tmp_path / "bench.json")]) == 0
     found: dict[str, Any] = json.loads((tmp_path / "bench.json").read_text())
     assert set(found) == {"machine", "engines", "planning", "growth", "job"}
     assert found["engines"]["costs"][0]["engine"] == DEPRECATED

@@ -41,7 +41,7 @@ def leave_behind(place: Place, holder: Holder, number: int = 1) -> None:
 def test_one_driver_at_a_time(place: Place) -> None:
     with lease(place) as first:
         started = time.monotonic()
-        with pytest.raises(LeaseHeld, match=rf"process {first.holder.pid} on .* is running this job.*repaint-batch resume"):
+        with pytest.raises(LeaseHeld, match=rf"process {first.holder.pid} on .* is running this job.*repaint-batch stop"):
             lease(place, holder=elsewhere()).__enter__()
         assert time.monotonic() - started < TTL_S * 3, "a holder that renews is believed as soon as it does"
         first.check()

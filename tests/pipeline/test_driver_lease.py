@@ -29,7 +29,7 @@ def test_a_second_driver_is_refused_until_the_job_is_done(local_place: Place, ti
             run_job(config, recorder)
         assert read_status(config.output.uri, local_place.storage).missing == 2
         restore_here(config)
-        assert run_job(config, recorder).shards_run == 0, "a finished job needs no lease"
+        assert run_job(config, recorder).rows_run == 0, "a finished job needs no lease"
 
 
 def test_no_pass_begins_without_the_lease(local_place: Place, tiny_prior: str) -> None:

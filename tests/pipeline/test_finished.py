@@ -30,5 +30,5 @@ def test_no_network_is_evaluated_and_no_cluster_is_asked(
     finally:
         hook.remove()
     assert evaluated == []
-    assert (summary.shards_run, summary.nfe, summary.counts) == (0, 0, {"ok": 6, "skipped": 0, "failed": 0})
+    assert (summary.rows_run, summary.nfe, summary.counts) == (0, 0, {"ok": 6, "skipped": 0, "failed": 0})
     assert recorder.plans == []

@@ -31,7 +31,7 @@ def test_rows_that_kill_their_workers_are_found(local_place: Place, tiny_prior: 
     assert {row["sample_id"] for row in failed} == {corpus[2]["sample_id"], corpus[6]["sample_id"]}
     assert {row["error_class"] for row in failed} == {"WorkerKilled"}
     assert all("the process that works on this row dies" in row["reason"] for row in failed)
-    assert run_job(config, recorder).shards_run == 0
+    assert run_job(config, recorder).rows_run == 0
 
 
 def test_a_stage_that_raises_ends_the_job_and_keeps_the_rest(

@@ -65,7 +65,7 @@ def test_a_killed_driver_loses_and_doubles_nothing(
     log = tmp_path / "driver.log"
     path = write_config(config, tmp_path / "job.yaml")
     endpoint = ["--endpoint-url", str(s3_place.config.endpoint_url)]
-    resume = ["resume", config.output.uri, *endpoint]
+    resume = ["run", config.output.uri, *endpoint]
 
     done = 0
     for command in [["run", str(path)], resume][:kills]:

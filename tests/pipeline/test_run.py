@@ -51,7 +51,7 @@ def test_rows_in_are_rows_out(place: Place, tiny_prior: str, recorder: Recorder)
 
     assert summary.exit_code == 3
     assert summary.counts == {"ok": 4, "skipped": 1, "failed": 5}
-    assert summary.shards_run == 3
+    assert (summary.rows_run, summary.rows_left) == (10, 0)
     assert recorder.updates[0] == (0, 0, 0)
     assert recorder.updates[-1] == (10, 3, 5)
     found = table_rows(config, place)
@@ -74,7 +74,7 @@ def test_rows_in_are_rows_out(place: Place, tiny_prior: str, recorder: Recorder)
         assert row["hole_fraction"] == pytest.approx(0.25)
 
     again = run_job(config, recorder)
-    assert (again.shards_run, again.nfe, again.counts) == (0, 0, summary.counts)
+    assert (again.rows_run, again.nfe, again.counts) == (0, 0, summary.counts)
 
 
 def test_failed_rows_run_again_and_replace_the_old_ones(s3_place: Place, tiny_prior: str, recorder: Recorder) -> None:
@@ -126,7 +126,7 @@ def test_a_job_whose_arithmetic_was_chosen(local_place: Place, tiny_prior: str, 
             run_job(config, recorder)
         else:
             restore_here(config)
-        assert run_job(config, recorder).shards_run == 0, "the same job is found again"
+        assert run_job(config, recorder).rows_run == 0, "the same job is found again"
         found[name] = images(config, local_place)
         replayed = replay(config.output.uri, "picture-0001", local_place.storage)
         assert replayed.is_equal, replayed.difference
@@ -164,7 +164,7 @@ def test_an_output_belongs_to_one_job(local_place: Place, tiny_prior: str, recor
     with pytest.raises(ConfigError, match=r"already holds job .*differs in: sampler.*choose another output"):
         run_job(other, recorder)
     more_actors = job(local_place, config.input.manifest, tiny_prior, compute={"actors": 2, "shard_rows": 1})
-    assert run_job(more_actors, recorder).shards_run == 0, "how a job is run does not change what it is"
+    assert run_job(more_actors, recorder).rows_run == 0, "how a job is run does not change what it is"
 
 
 def test_a_changed_manifest_is_not_gone_on_with(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:

@@ -12,6 +12,7 @@ from repaint_batch.cli import run
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import Stopped
 from repaint_batch.jobs.lease import Lease
+from repaint_batch.jobs.stop_request import Driver, request_stop
 from repaint_batch.pipeline import stopping
 from repaint_batch.pipeline.run import plan_job, run_job
 from repaint_batch.table.results import ResultsTable
@@ -66,6 +67,23 @@ def test_sigterm_saves_lets_go_and_says_so(
     assert newest is not None
     assert newest.released
     assert ResultsTable(long_job.output.uri, local_place.storage).counts()["ok"] == 0
+
+
+def test_a_request_from_another_machine_stops_a_job(local_place: Place, long_job: JobConfig, recorder: Recorder) -> None:
+    asked: list[Driver] = []
+
+    def ask() -> None:
+        while not (asked or traces(long_job, "inflight")):
+            time.sleep(0.05)
+        asked.extend(request_stop(long_job.output.uri, local_place.storage))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    with pytest.raises(Stopped, match="stopped by `repaint-batch stop`; what was committed stays"):
+        run_job(long_job, recorder)
+    asking.join()
+    assert traces(long_job, "inflight"), "the chain can be taken up"
+    assert [driver.ended() for driver in asked] == ["stopped"]
 
 
 def test_a_deadline_stops_a_job(long_job: JobConfig, recorder: Recorder) -> None:

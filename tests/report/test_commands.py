@@ -10,7 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from repaint_batch.cli.report import offer_report, page_server, report, schedule, write_output_report
+from repaint_batch.cli.dev import schedule
+from repaint_batch.cli.report import offer_report, page_server, report, write_output_report
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import join

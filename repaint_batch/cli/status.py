@@ -1,0 +1,92 @@
+"""The command that tells how far an output is: status."""
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.live import Live
+from rich.table import Table
+
+from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
+from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.outputs.status import DeviceStatus, OutputStatus, StatusFeed, read_device_status
+
+_WATCH_S = 2.0
+
+
+def status(
+    output: OutputUri,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option(help="Look again every two seconds until all is done.")] = False,
+    endpoint_url: Endpoint = None,
+    region: Region = None,
+) -> None:
+    """Show how far an output is: ok + skipped + failed + missing = rows of the manifest.
+
+    Exit code: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 1 rows are missing.
+
+    Example: repaint-batch status ./restored --watch
+    """
+    storage = reached(output, endpoint_url, region)
+    feed = StatusFeed(output, storage)
+
+    def device_of(found: OutputStatus) -> DeviceStatus | None:
+        return read_device_status(output, found.current, storage)
+
+    found = feed.status
+    device = device_of(found)
+    if as_json:
+        answer(as_json, _status_json(found, device))
+    elif watch:
+        with Live(_status_table(found, device), console=console, auto_refresh=False) as live:
+            while not found.finished:
+                time.sleep(_WATCH_S)
+                found = feed.poll()
+                device = device_of(found)
+                live.update(_status_table(found, device), refresh=True)
+    else:
+        console.print(_status_table(found, device))
+    raise typer.Exit(found.exit_code)
+
+
+def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("job", "planned", "rows", "shards", "what"):
+        table.add_column(heading, justify="right" if heading in ("rows", "shards") else "left")
+    for job in found.jobs:
+        what = f"retry of {job.plan.retry_of}" if job.plan.retry_of else "restore"
+        if job.plan.listed is not None:
+            what = f"added to {job.plan.retry_of}" if "/added/" in job.plan.config["input"]["manifest"] else "night"
+        shards, rows = f"{job.shards_done:,}/{job.plan.shards:,}", f"{job.rows_done:,}/{job.plan.rows:,}"
+        table.add_row(job.plan.job_id, job.plan.created_at[:19], rows, shards, what)
+    counts = f"[green]{found.ok:,} ok[/], {found.skipped:,} skipped, [red]{found.failed:,} failed[/], {found.missing:,} missing"
+    table.caption = f"{counts} of {found.rows:,} rows"
+    if device is not None:
+        table.caption += f"\n{_device_words(device)}"
+    table.caption_justify = "left"
+    return table
+
+
+def _device_words(device: DeviceStatus) -> str:
+    shares = f"{device.slots_used:.0%} of slots in use, device waits {device.device_waits:.0%} of the time"
+    return f"{shares}, {device.windows_waiting:,} windows waiting, {device.parcels:,} parcels in flight (job {device.job_id})"
+
+
+def _status_json(found: OutputStatus, device: DeviceStatus | None) -> dict[str, object]:
+    return {
+        "finished": found.finished,
+        **{name: getattr(found, name) for name in ("rows", "ok", "skipped", "failed", "missing")},
+        "jobs": [
+            {
+                "job_id": job.plan.job_id,
+                "retry_of": job.plan.retry_of,
+                "rows": job.plan.rows,
+                "rows_done": job.rows_done,
+                "shards": job.plan.shards,
+                "shards_done": job.shards_done,
+            }
+            for job in found.jobs
+        ],
+        "device": None if device is None else asdict(device),
+    }
