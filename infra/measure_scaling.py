@@ -1,4 +1,4 @@
-"""Measure what SCALING.md says of plans, drivers and the results table: ``python infra/measure_scaling.py plan``.
+"""Measure what guides/scale.md says of plans, drivers and the results table: ``python infra/measure_scaling.py plan``.
 
     plan      bytes of a plan, and what a driver holds a pending shard, at 10^5 and 10^6 shards
     manifest  time and memory to open a manifest of N million rows
