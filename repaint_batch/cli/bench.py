@@ -20,8 +20,9 @@ from rich.table import Table
 
 from repaint_batch.cli.jobs import progress
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, PriorConfig, SamplerConfig
-from repaint_batch.evaluate.bench import DEPRECATED, Contest, EngineCost, Stretch, demo_windows, describe, synchronise
+from repaint_batch.evaluate.bench import DEPRECATED, Contest, Stretch, demo_windows, describe, told
 from repaint_batch.evaluate.growth import Cost, measure_planning, measure_sampling
+from repaint_batch.evaluate.ratio import LEAST_ROUNDS, Ratio, busy, ratio
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
@@ -29,7 +30,8 @@ from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
 
-_BATCH_WINDOWS = 16
+_BATCH_WINDOWS, _QUICK_WINDOWS = 16, 4
+_ROUNDS = 7
 _JOB_S = 600
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -43,19 +45,19 @@ class JobCost:
         job_s: whole run, Ray's start included.
         shard_s: from one shard's end to the next one's, on average.
         sampling_shard_s: of `shard_s`, what its actor spent on it.
-        bare_shard_s: the same windows in a bare loop, before and after the job; wrong where other work comes and goes.
+        bare_shards_s: the same windows in a bare loop, some times before and some times after the job.
     """
 
     shards: int
     job_s: float
     shard_s: float
     sampling_shard_s: float
-    bare_shard_s: float
+    bare_shards_s: tuple[float, ...]
 
     @property
-    def steady_efficiency(self) -> float:
-        """Bare loop over job, once the job is under way."""
-        return self.bare_shard_s / self.shard_s
+    def steady_efficiency(self) -> Ratio:
+        """Bare loop over job, once the job is under way; a job cannot take turns, so loops before and after it surround it."""
+        return ratio(self.bare_shards_s, [self.shard_s] * len(self.bare_shards_s))
 
     @property
     def busy_share(self) -> float:
@@ -67,21 +69,25 @@ class JobCost:
         """What a job costs before its first and after its last shard."""
         return self.job_s - self.shards * self.shard_s
 
-    def efficiency(self, job_s: float = _JOB_S) -> float:
-        """Share of a job of `job_s` seconds that a bare loop over its windows would take."""
-        return max(0.0, job_s - self.fixed_s) / job_s * self.steady_efficiency
+    def efficiency(self, job_s: float = _JOB_S) -> float | None:
+        """Share of a job of `job_s` seconds that a bare loop over its windows would take; None where that is not supported."""
+        steady = self.steady_efficiency
+        return None if steady.refusal else max(0.0, job_s - self.fixed_s) / job_s * steady.value
 
 
 def bench(
     output: Annotated[Path | None, typer.Option(help="JSON file for every figure.")] = None,
     prior: Annotated[str, typer.Option(help="Prior, as in a job's config.")] = "bundled:emoji",
-    quick: Annotated[bool, typer.Option(help="One short round, nothing compiled; about a minute.")] = False,
+    quick: Annotated[bool, typer.Option(help="Small batches, nothing compiled; a few minutes.")] = False,
 ) -> None:
     """Measure this package against diffusers' RePaintPipeline: same process, prior, pictures and schedule.
 
     Example: repaint-batch dev bench --output bench.json
     """
-    found: dict[str, Any] = {"machine": _machine(), "engines": _engines(prior, quick)}
+    machine = _machine()
+    if warning := busy(machine["load"], machine["cores"]):
+        console.print(f"[yellow]{warning}[/]")
+    found: dict[str, Any] = {"machine": machine | {"busy": warning}, "engines": _engines(prior, quick)}
     _write(output, found)
     precision = found["engines"]["fastest_precision"]
     console.print("planning")
@@ -91,9 +97,11 @@ def bench(
     grown = measure_sampling((100, 1000) if quick else (100, 1000, 10_000))
     found["planning"], found["growth"] = asdict(planned), [asdict(one) for one in grown]
     _write(output, found)
-    job = measure_job(prior, shards=3 if quick else 8, preset="draft" if quick else "fast", precision=precision)
+    batch_windows = _QUICK_WINDOWS if quick else _BATCH_WINDOWS
+    shards, preset = (3, "preview") if quick else (8, "fast")
+    job = measure_job(prior, shards=shards, preset=preset, precision=precision, batch_windows=batch_windows)
     found["job"] = asdict(job) | {
-        "steady_efficiency": job.steady_efficiency,
+        "steady_efficiency": told(job.steady_efficiency),
         "busy_share": job.busy_share,
         "fixed_s": job.fixed_s,
         f"efficiency_{_JOB_S}_s": job.efficiency(),
@@ -127,99 +135,102 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _prior(source: str, precision: Precision) -> LoadedPrior:
-    return load_prior(PriorConfig(source=source), Storage(), device=_device(), precision=precision).labelled(None, _BATCH_WINDOWS)
+def _prior(source: str, precision: Precision, batch_windows: int) -> LoadedPrior:
+    return load_prior(PriorConfig(source=source), Storage(), device=_device(), precision=precision).labelled(None, batch_windows)
 
 
 def _engines(source: str, quick: bool) -> dict[str, Any]:
-    theirs = _prior(source, "float32")
+    batch_windows = _QUICK_WINDOWS if quick else _BATCH_WINDOWS
+    theirs = _prior(source, "float32", batch_windows)
     # The layout that diffusers loads a network in.
     theirs.network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    contest = Contest(demo_windows(theirs.resolution_px, _BATCH_WINDOWS), Stretch())
+    contest = Contest(demo_windows(theirs.resolution_px, batch_windows), Stretch())
     contest.add_deprecated(theirs)
     ours: dict[str, LoadedPrior] = {}
     precisions: tuple[Precision, ...] = ("float32", "bfloat16")
     for precision in precisions:
-        ours[f"ours, {precision}"] = _prior(source, precision)
+        ours[f"ours, {precision}"] = _prior(source, precision, batch_windows)
     reason = "left out by --quick" if quick else missing_compiler()
     compile_s: dict[str, float] = {}
     if reason is None:
         for precision in precisions:
             name = f"ours, {precision}, compiled"
             console.print(f"compiling the network in {precision}")
-            own, started = compiled(_prior(source, precision)), time.perf_counter()
+            own, started = compiled(_prior(source, precision, batch_windows)), time.perf_counter()
             ours[name] = own
-            windows, batch = contest.windows, _BATCH_WINDOWS
+            windows = contest.windows
             RePaintPipeline.from_prior(own).restore(
-                windows.known, windows.keep_mask, windows.keys, sampler=contest.stretch, batch_windows=batch
+                windows.known, windows.keep_mask, windows.keys, sampler=contest.stretch, batch_windows=batch_windows
             )
             compile_s[name] = time.perf_counter() - started
     else:
         console.print(f"not compiled: {reason}")
     for name, own in ours.items():
         contest.add(name, own)
-    costs = contest.run(1 if quick else 7, console.print)
+    costs = contest.run(_ROUNDS, console.print)
     best = min(ours, key=lambda name: costs[name].evaluation_s)
     return {
-        "batch_windows": _BATCH_WINDOWS,
+        "batch_windows": batch_windows,
         "stretch": asdict(contest.stretch),
         "compile_s": compile_s,
         "flops_per_evaluation": costs[DEPRECATED].flops,
         "costs": describe(costs, PRESETS["paper"].nfe),
         "rounds": {name: [asdict(one) for one in cost.rounds] for name, cost in costs.items()},
         "fastest_precision": min(precisions, key=lambda precision: costs[f"ours, {precision}"].evaluation_s),
-        "fast_preset": _fast(contest, costs, best, ours[best]),
+        "preset": _whole_preset("preview" if quick else "fast", best, ours[best], theirs, batch_windows),
     }
 
 
-def _fast(contest: Contest, costs: dict[str, EngineCost], best: str, best_prior: LoadedPrior) -> dict[str, Any]:
-    """Return the preset `fast`, measured whole, against diffusers' paper schedule, extrapolated from its stretch."""
-    pipeline, windows = RePaintPipeline.from_prior(best_prior), contest.windows
-    started = time.perf_counter()
-    pipeline.restore(windows.known, windows.keep_mask, windows.keys, sampler=PRESETS["fast"], batch_windows=_BATCH_WINDOWS)
-    synchronise(torch.device(_device()))
-    seconds = time.perf_counter() - started
-    paper_s = costs[DEPRECATED].evaluation_s * PRESETS["paper"].nfe
-    nfe = PRESETS["fast"].nfe
-    return {"engine": best, "nfe": nfe, "batch_s": seconds, "paper_batch_s": paper_s, "speed_up": paper_s / seconds}
+def _whole_preset(name: str, engine: str, own: LoadedPrior, theirs: LoadedPrior, batch_windows: int) -> dict[str, Any]:
+    """Return a preset, run whole, against diffusers' paper schedule, extrapolated from a stretch that takes turns with it."""
+    contest = Contest(demo_windows(theirs.resolution_px, batch_windows), Stretch())
+    contest.add_deprecated(theirs)
+    contest.add(name, own, PRESETS[name])
+    costs = contest.run(_ROUNDS, console.print)
+    nfe, paper_nfe = PRESETS[name].nfe, PRESETS["paper"].nfe
+    found = costs[name].whole_speed_up(nfe, costs[DEPRECATED], paper_nfe)
+    seconds = {"batch_s": nfe * costs[name].evaluation_s, "paper_batch_s": paper_nfe * costs[DEPRECATED].evaluation_s}
+    return {"preset": name, "engine": engine, "nfe": nfe, **seconds, "speed_up": told(found)}
 
 
-def measure_job(source: str, *, shards: int, preset: str, precision: Precision) -> JobCost:
+def measure_job(source: str, *, shards: int, preset: str, precision: Precision, batch_windows: int) -> JobCost:
     """Return what a Ray job of `shards` batches of the demo's pictures costs, and the bare loop over the same ones."""
     from repaint_batch.pipeline.run import run_job
 
     sampler = PRESETS[preset]
-    loaded = _prior(source, precision)
-    windows = demo_windows(loaded.resolution_px, _BATCH_WINDOWS)
+    loaded = _prior(source, precision, batch_windows)
+    windows = demo_windows(loaded.resolution_px, batch_windows)
     pipeline = RePaintPipeline.from_prior(loaded)
 
     def bare() -> float:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # as an actor
         started = time.perf_counter()
-        pipeline.restore(windows.known, windows.keep_mask, windows.keys, sampler=sampler, batch_windows=_BATCH_WINDOWS)
+        pipeline.restore(windows.known, windows.keep_mask, windows.keys, sampler=sampler, batch_windows=batch_windows)
         torch.set_num_threads(threads)
         return time.perf_counter() - started
 
     console.print(f"a job of {shards} shards, and the same windows in a bare loop")
     with tempfile.TemporaryDirectory() as folder:
-        config = _job_config(Path(folder), source, shards, preset, precision)
+        config = _job_config(Path(folder), source, shards, preset, precision, batch_windows)
         bare()
-        before = [bare() for _ in range(max(1, shards // 4))]
+        before = [bare() for _ in range(LEAST_ROUNDS // 2)]
         summary = run_job(config, progress)
         after = [bare() for _ in before]
         rows = ResultsTable(config.output.uri, Storage()).snapshot().read(("shard", "finished_at", "inpaint_s"))
         answer = rows.group_by("shard").aggregate([("finished_at", "max"), ("inpaint_s", "sum")]).sort_by("finished_at_max")
     done = [moment.timestamp() for moment in answer["finished_at_max"].to_pylist()]
     sampling_s = statistics.mean(answer["inpaint_s_sum"].to_pylist()[1:])
-    shard_s, bare_s = (done[-1] - done[0]) / (shards - 1), statistics.mean(before + after)
-    return JobCost(shards, summary.seconds, shard_s, sampling_s, bare_s)
+    shard_s = (done[-1] - done[0]) / (shards - 1)
+    return JobCost(shards, summary.seconds, shard_s, sampling_s, (*before, *after))
 
 
-def _job_config(folder: Path, source: str, shards: int, preset: str, precision: Precision) -> JobConfig:
+def _job_config(
+    folder: Path, source: str, shards: int, preset: str, precision: Precision, batch_windows: int
+) -> JobConfig:
     with as_file(files("repaint_batch") / "assets" / "emoji.parquet") as path:
-        rows = pq.read_table(path, columns=["image", "mask"]).slice(0, _BATCH_WINDOWS)
-    many = pa.concat_tables([rows] * -(-shards * _BATCH_WINDOWS // len(rows))).slice(0, shards * _BATCH_WINDOWS)
+        rows = pq.read_table(path, columns=["image", "mask"]).slice(0, batch_windows)
+    many = pa.concat_tables([rows] * -(-shards * batch_windows // len(rows))).slice(0, shards * batch_windows)
     many = many.add_column(0, "sample_id", pa.array([f"{number:06d}" for number in range(len(many))]))
     pq.write_table(many, folder / "manifest.parquet")
     return JobConfig(
@@ -227,8 +238,12 @@ def _job_config(folder: Path, source: str, shards: int, preset: str, precision: 
         output=OutputConfig(uri=str(folder / "out")),
         prior=PriorConfig(source=source),
         sampler=SamplerConfig(preset=preset),
-        compute=ComputeConfig(shard_rows=_BATCH_WINDOWS, batch_windows=_BATCH_WINDOWS, precision=precision),
+        compute=ComputeConfig(shard_rows=batch_windows, batch_windows=batch_windows, precision=precision),
     )
+
+
+def _ratio_words(found: dict[str, Any]) -> str:
+    return "not supported" if found["refusal"] else f"{found['value']:.2f}×"
 
 
 def _print(engines: dict[str, Any], planned: Cost, grown: list[Cost], job: JobCost) -> None:
@@ -242,23 +257,27 @@ def _print(engines: dict[str, Any], planned: Cost, grown: list[Cost], job: JobCo
             f"{one['evaluation_ms']:.1f}",
             f"{one['non_network_share']:.1%}",
             f"{one['images_per_hour']:.1f}",
-            f"{one['speed_up']:.2f}×",
-            f"{one['speed_up_cpu']:.2f}×",
+            _ratio_words(one["speed_up"]),
+            _ratio_words(one["speed_up_cpu"]),
             f"{one['peak_bytes'] / 2**20:.0f}",
             f"{one['flops_per_s'] / 1e9:.0f}",
             mfu,
         )
     table.title = f"One evaluation of RePaint 250/10/10 at batch {engines['batch_windows']}, and a stretch of it"
     out.print(table)
-    fast = engines["fast_preset"]
+    preset, steady, whole = engines["preset"], job.steady_efficiency, job.efficiency()
+    beside = str(steady) if steady.refusal else f"{steady.value:.1%} as fast as a bare loop"
     lines = {
-        "preset fast": f"{fast['speed_up']:.0f}× the images of diffusers' 250/10/10 (extrapolated), on {fast['engine']}",
+        f"preset {preset['preset']}": f"{Ratio(tuple(preset['speed_up']['rounds']))} the images of diffusers' 250/10/10 "
+        f"(extrapolated from a stretch), on {preset['engine']}",
         "planning": f"{planned.rows:,} rows in {planned.seconds:.1f} s, {planned.grown_bytes / 2**20:.0f} MiB",
         "growth": ", ".join(f"{one.rows:,} rows {1e3 * one.seconds / one.rows:.2f} ms a row" for one in grown),
-        "job": f"sampling {job.busy_share:.1%} of its time under way, {job.steady_efficiency:.1%} as fast as a bare loop, "
-        f"{job.fixed_s:.1f} s before and after, "
-        f"so {job.efficiency():.1%} in a job of {_JOB_S // 60} minutes",
+        "job": f"sampling {job.busy_share:.1%} of its time under way; {beside}; {job.fixed_s:.1f} s before and after"
+        + ("" if whole is None else f", so {whole:.1%} in a job of {_JOB_S // 60} minutes"),
     }
+    notes = {f"{one['engine']}, {name}": one[key]["refusal"] for one in engines["costs"]
+             for name, key in (("faster", "speed_up"), ("CPU time", "speed_up_cpu")) if one[key]["refusal"]}  # fmt: skip
+    lines |= {name: f"not supported: {reason}" for name, reason in notes.items()}
     facts = Table.grid(padding=(0, 2))
     for name, line in lines.items():
         facts.add_row(f"[dim]{name}[/]", line)

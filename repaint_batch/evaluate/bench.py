@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.evaluate.memory import PeakMemory
+from repaint_batch.evaluate.ratio import Ratio, ratio
 from repaint_batch.images.restoration import prepare
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.priors.loaded import LoadedPrior
@@ -193,7 +194,7 @@ class EngineCost:
     @property
     def evaluation_s(self) -> float:
         """Median seconds of one evaluation of a batch, with all that belongs to its step."""
-        return statistics.median(one.seconds / one.evaluations for one in self.rounds)
+        return statistics.median(self.evaluations_s())
 
     @property
     def non_network_share(self) -> float:
@@ -215,18 +216,21 @@ class EngineCost:
         """Pictures an hour of one engine, at `nfe` evaluations each."""
         return 3600 * self.batch_windows / (self.evaluation_s * nfe)
 
-    def speed_up(self, other: "EngineCost", seconds: str = "seconds") -> float:
-        """Return how many times as fast as `other` an evaluation is: median over rounds of the ratio in a round.
+    def evaluations_s(self, seconds: str = "seconds") -> list[float]:
+        """Return the seconds of one evaluation of a batch in each round.
 
         Args:
-            other: measured in the same rounds.
             seconds: ``seconds`` for wall-clock time, ``cpu_seconds`` for the processor's.
         """
-        pairs = zip(other.rounds, self.rounds, strict=True)
-        ratios = [(getattr(a, seconds) / a.evaluations) / (getattr(b, seconds) / b.evaluations) for a, b in pairs]
-        return float(statistics.median(ratios))
+        return [getattr(one, seconds) / one.evaluations for one in self.rounds]
 
+    def speed_up(self, other: "EngineCost", seconds: str = "seconds") -> Ratio:
+        """Return how many times as fast an evaluation is as one of `other`, which was measured in the same rounds."""
+        return ratio(other.evaluations_s(seconds), self.evaluations_s(seconds))
 
+    def whole_speed_up(self, nfe: int, other: "EngineCost", other_nfe: int) -> Ratio:
+        """Return how many times as fast `nfe` evaluations are as `other_nfe` of `other`, which was measured in the same rounds."""
+        return ratio([other_nfe * one for one in other.evaluations_s()], [nfe * one for one in self.evaluations_s()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -305,6 +309,12 @@ def count_flops(network: nn.Module, windows: Tensor) -> int:
     return int(counter.get_total_flops())
 
 
+def told(found: Ratio) -> dict[str, Any]:
+    """Return a ratio for JSON; where it is not supported its value is None, and why is said."""
+    refusal = found.refusal
+    return {"value": None if refusal else found.value, "interval": found.interval, "rounds": found.rounds, "refusal": refusal}
+
+
 def describe(costs: Mapping[str, EngineCost], paper_nfe: int) -> list[dict[str, Any]]:
     """Return the figures of every engine, for a table or JSON; speed-ups are over diffusers' pipeline."""
     base = costs[DEPRECATED]
@@ -314,8 +324,8 @@ def describe(costs: Mapping[str, EngineCost], paper_nfe: int) -> list[dict[str, 
             "evaluation_ms": 1e3 * cost.evaluation_s,
             "non_network_share": cost.non_network_share,
             "images_per_hour": cost.images_per_hour(paper_nfe),
-            "speed_up": cost.speed_up(base),
-            "speed_up_cpu": cost.speed_up(base, "cpu_seconds"),
+            "speed_up": told(cost.speed_up(base)),
+            "speed_up_cpu": told(cost.speed_up(base, "cpu_seconds")),
             "peak_bytes": max(one.peak_bytes for one in cost.rounds),
             "flops_per_s": cost.flops_per_s,
             "mfu": cost.mfu,

@@ -71,7 +71,8 @@ def test_a_contest_counts_every_call_of_every_engine() -> None:
             assert one.peak_bytes > 0
     lines = describe(costs, 2410)
     assert [line["engine"] for line in lines] == [DEPRECATED, "ours", "other"]
-    assert lines[0]["speed_up"] == 1
+    assert lines[0]["speed_up"]["interval"] == (1, 1)
+    assert (lines[1]["speed_up"]["value"], lines[1]["speed_up"]["refusal"]) == (None, "2 rounds, and 6 are needed")
     json.dumps(lines)
 
 
@@ -81,8 +82,10 @@ def test_a_speed_up_is_the_median_of_ratios_within_rounds() -> None:
         return EngineCost(name, 16, rounds, 10**9, "NVIDIA H100 80GB HBM3")
 
     slow, quick = cost("slow", 4, 40, 8), cost("quick", 1, 20, 2)
-    assert quick.speed_up(slow) == 4
-    assert slow.speed_up(quick) == 1 / 4
+    assert quick.speed_up(slow).rounds == (4, 2, 4)
+    assert quick.speed_up(slow).value == 4
+    assert slow.speed_up(quick).value == 1 / 4
+    assert quick.whole_speed_up(10, slow, 100).value == 40, "ten times as many evaluations, each four times as long"
     assert quick.evaluation_s == pytest.approx(0.2)
     assert quick.images_per_hour(100) == pytest.approx(3600 * 16 / 20)
     assert quick.mfu == pytest.approx(1e9 / 0.2 / 989e12)
@@ -144,9 +147,11 @@ def test_growth_is_measured_for_every_number_of_rows() -> None:
 
 
 def test_efficiency_of_a_job() -> None:
-    ideal = command.JobCost(shards=10, job_s=100, shard_s=10, sampling_shard_s=10, bare_shard_s=10)
-    assert (ideal.steady_efficiency, ideal.fixed_s, ideal.efficiency()) == (1, 0, 1)
-    started = command.JobCost(shards=10, job_s=130, shard_s=10, sampling_shard_s=9.5, bare_shard_s=9)
+    ideal = command.JobCost(shards=10, job_s=100, shard_s=10, sampling_shard_s=10, bare_shards_s=(10,) * 6)
+    assert (ideal.steady_efficiency.value, ideal.fixed_s, ideal.efficiency()) == (1, 0, 1)
+    noisy = command.JobCost(shards=10, job_s=100, shard_s=10, sampling_shard_s=10, bare_shards_s=(5, 10, 10, 10, 10, 20))
+    assert noisy.efficiency() is None, "loops that differ so much say nothing of the job between them"
+    started = command.JobCost(shards=10, job_s=130, shard_s=10, sampling_shard_s=9.5, bare_shards_s=(9,) * 6)
     assert started.fixed_s == 30
     assert started.busy_share == 0.95
     assert started.efficiency(600) == pytest.approx(0.95 * 0.9)
