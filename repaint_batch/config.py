@@ -1,4 +1,4 @@
-"""What a job may be told: frozen pydantic models, read from YAML.
+"""The settings of a job: frozen pydantic models, read from YAML.
 
 Every model forbids unknown keys, so that a mistyped setting is an error and never a silent default. Credentials have no
 place here: they come from the environment or the usual AWS chain (see `repaint_batch.storage`).
@@ -47,13 +47,13 @@ class OutputConfig(Model):
     uri: str
     """Folder or ``s3://bucket/prefix`` that holds the results table, the plans and, if asked for, image files."""
     images: Literal["table", "files", "webdataset"] = "table"
-    """Where restored bytes go: a column of the results table, files at their sources' own paths, or a tar a shard.
+    """Where restored bytes go: into a column of the results table, into files named as their sources, or into one tar a shard.
 
     The table names every file and tar."""
     format: OutputFormat = "source"
     """Encoding of restored pictures; ``source`` keeps the format of the picture that came in."""
     provenance: Literal["none", "xmp"] = "none"
-    """Whether a restored picture says in its XMP which regions are synthetic, and by which prior, sampler, job and row."""
+    """Whether the XMP of a restored picture says which regions are synthetic, and which prior, sampler, job and row made them."""
 
 
 class PriorConfig(Model):
@@ -76,59 +76,59 @@ class PriorConfig(Model):
 
 class SamplerConfig(Model):
     preset: PresetName = "fast"
-    """How many network evaluations a window may cost; `repaint-batch dev schedule` explains them."""
+    """The sampler and its number of network evaluations; `repaint-batch dev schedule` explains each preset."""
     num_steps: PositiveInt | None = None
-    """Steps in place of the preset's own."""
+    """Number of steps, instead of the preset's."""
     own: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
-    """A sampler of your own in place of a preset: ``module:name``, importable on every node. See
+    """A sampler of your own, instead of a preset: ``module:name``, importable on every node. See
     `help(repaint_batch.sampler.sampler.Sampler)`."""
     seed: int = Field(default=0, ge=0)
-    """Seed of the job; noise depends on it, the sample_id and the window alone. A row's own seed wins."""
+    """Seed of the job. Noise depends only on this seed, the sample_id and the window. A row's own seed takes precedence."""
     candidates: int = Field(default=1, ge=1, le=16)
-    """Restorations of every picture, with as many seeds from its own upwards; the one with the lowest seam score is kept."""
+    """How often every picture is restored, each time with the next seed; the result with the lowest seam score is kept."""
 
 
 DamageKind = Literal["scratches", "dust", "transport", "overlay", "edges"]
 
 
 class FindConfig(Model):
-    """What damage is looked for in pictures that come without a mask."""
+    """What damage to look for in pictures without a mask."""
 
     find: tuple[DamageKind, ...] = Field(min_length=1)
     """``scratches``: thin lines, creases, hairs; ``dust``: specks and blotches; ``transport``: straight lines through the whole
     frame, however faint; ``overlay``: what stands at the same place in many pictures; ``edges``: torn corners, missing
     borders."""
     false_marks_per_megapixel: float = Field(default=0.02, ge=0.02, le=10)
-    """Sensitivity to scratches and dust: marks that a megapixel of a photograph without damage gets; the more, the fainter the
-    damage that is found too."""
+    """Sensitivity to scratches and dust: false marks that a megapixel of an undamaged photograph may get. A higher value finds
+    fainter damage too."""
 
 
 class ImagesConfig(Model):
     masks: FindConfig | None = None
-    """What is looked for in rows without a mask, such as {find: [scratches, dust], false_marks_per_megapixel: 0.02}: any of
-    scratches, dust, transport and edges. By default such rows fail. What is found is kept in the output."""
+    """What to look for in rows without a mask, such as {find: [scratches, dust], false_marks_per_megapixel: 0.02}: any of
+    scratches, dust, transport and edges. By default such rows fail. The masks that are found are kept in the output."""
     hole: str = Field(default="white", pattern=r"^(white|black|transparent|opaque|#[0-9a-fA-F]{6})$")
-    """What marks the pixels to restore in a mask: a shade, its alpha channel, or one colour as #rrggbb."""
+    """What marks the pixels to restore in a mask: a shade, the alpha channel, or one colour as #rrggbb."""
     mask_threshold: float = Field(default=0.5, gt=0, lt=1)
-    """Share of full white, or of full opacity, from which a mask's pixel counts as white, or opaque."""
+    """How white a mask's pixel must be to count as white, or how opaque to count as opaque, as a share of full."""
     mask_grow_px: int = Field(default=0, ge=-1024, le=1024)
-    """Pixels by which every hole grows on all sides; negative: shrinks."""
+    """Pixels by which every hole grows on all sides; a negative number shrinks it."""
     mask_resize: bool = False
-    """Fit a mask of another size to its picture (nearest pixel) instead of refusing it."""
+    """Resize a mask of another size to its picture (nearest pixel), instead of refusing it."""
     mask_drawn_on: Literal["upright", "stored"] = "upright"
-    """Whether a mask lies on the picture as displayed or as stored, where an EXIF orientation tells them apart."""
+    """Whether a mask fits the picture as displayed or as stored; they differ where EXIF gives an orientation."""
     context: float = Field(default=0.125, ge=0, lt=0.5)
-    """Share of a window's side kept free of its holes at each edge, so that the prior sees their surroundings."""
+    """Share of a window's side that is kept free of holes at each edge, so that the prior sees what surrounds them."""
     feather_px: int = Field(default=8, ge=0, le=256)
-    """Width of a hole's rim over which a restoration solved at another scale is blended to its surroundings."""
+    """Width of the rim over which a hole that was restored at a coarser scale is blended into its surroundings."""
     max_windows: PositiveInt = 2048
     """Most windows that one picture may cost: 2,000 specks on 12 megapixels need some 1,300 windows of 64 px.
 
-    Large holes are solved coarse to fine, and no finer than this allows, nor than 512 more windows do."""
+    A large hole is restored coarse to fine, as fine as this limit and 512 additional windows allow."""
     frames: Literal["refuse", "first", "all"] = "refuse"
     """What to do with animations and pages: refuse them, restore the first and drop the rest, or restore every page of a TIFF.
 
-    A mask has as many pages as its picture, or one for all of them."""
+    A mask needs as many pages as its picture, or one page for all."""
     max_bytes: PositiveInt = 256 * 2**20
     """Largest encoded picture or mask that is read, in bytes."""
     max_pixels: int = Field(default=178_956_970, ge=1, le=178_956_970)
@@ -145,41 +145,42 @@ class ImagesConfig(Model):
 
 class ComputeConfig(Model):
     shard_rows: PositiveInt = 64
-    """Rows that are read and reported together."""
+    """Rows that are read together, and counted together in progress."""
     actors: PositiveInt | tuple[PositiveInt, PositiveInt] | None = None
-    """Actors that hold a prior: a number, or [least, most] to follow the queue. By default one for each GPU of the cluster, also
-    of nodes that join later, and without GPUs one for every two cores."""
+    """Number of actors, each of which holds the prior: a number, or [least, most]. By default one for each GPU of the cluster,
+    including nodes that join later, and without GPUs one for every two cores."""
     num_gpus: float | None = Field(default=None, ge=0)
-    """GPUs an actor takes; by default one where the cluster has any, otherwise none."""
+    """GPUs of an actor; by default one if the cluster has any, otherwise none."""
     num_cpus: PositiveFloat | None = None
-    """CPU cores an actor takes; by default the node's share when there is no GPU."""
+    """CPU cores of an actor; by default 1 with a GPU, and 0.75 without."""
     batch_windows: PositiveInt | Literal["auto"] = 16
-    """Windows in one network call. A number is part of what a job promises, since rounding depends on it: where so many
-    do not fit the device, the job ends with an error that names how many do. auto: every actor takes as many as its GPU
-    holds (16 on a CPU), and half as many if memory runs out later; results then differ between devices by rounding."""
+    """Windows in one network call. A number keeps results the same on every device of one type, because rounding depends on it;
+    if so many do not fit the device, the job ends with an error that says how many do. auto: every actor takes as many as its
+    GPU holds (16 on a CPU), and half as many if memory runs out later; results then differ between devices by rounding."""
     precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the network; the sampler's state is always float32, and so is, without TF32, float32 on GPUs.
+    """Arithmetic of the network. The sampler's state is always float32; on GPUs, float32 does not use TF32.
 
-    auto: bfloat16 if actors take GPUs, else float32; decided when a job is planned and kept in its plan. Where num_gpus is not
-    said the machine that plans stands for all. bfloat16 pays on CPUs that compute in it (AVX-512 BF16, AMX), and on no other."""
+    auto: bfloat16 if actors take GPUs, else float32. This is decided when a job is planned, and kept in its plan; if num_gpus is
+    not set, by whether the machine that plans has a GPU. On CPUs bfloat16 pays only with AVX-512 BF16 or AMX."""
     compile: bool = False
-    """Compile the network; pays for jobs of many minutes, and needs a C++ compiler on every node."""
+    """Compile the network. This pays for jobs of many minutes, and needs a C++ compiler on every node."""
     address: str | None = None
     """Ray cluster to join; by default the one in RAY_ADDRESS, otherwise a local one is started."""
     max_attempts: PositiveInt = 3
-    """Times that rows may die with their process before the one that does it is looked for, or may raise before the job ends."""
+    """Attempts at the same rows. If their process died each time, they are split until the row at fault is found; if each attempt
+    raised an error, the job ends with it."""
     max_failed: float = Field(default=0.9, ge=0, le=1)
-    """Share of rows that may fail: a job in which more do is stopped once 100 rows are done."""
+    """Share of rows that may fail. A job in which more rows fail is stopped once 100 rows are done."""
     checkpoint_s: PositiveFloat = 60
-    """Seconds of sampling that a killed actor may lose."""
+    """Most seconds of sampling that are lost when an actor is killed."""
     shard_deadline_s: PositiveFloat = 6 * 3600
-    """Longest that a stage may work on a parcel of rows; then its process is ended and the rows tried again."""
+    """Most seconds that a stage may work on a parcel of rows. Then its process is ended, and the rows are tried again."""
     log: Literal["quiet", "json"] = "quiet"
-    """Whether what happens to shards and failed rows goes to Ray's logs on every node, one JSON object a line."""
+    """json: write what happens to shards and failed rows to Ray's logs on every node, one JSON object a line."""
     price_per_gpu_hour: PositiveFloat | None = None
     """What an actor costs an hour, in any currency, for `repaint-batch check`."""
     budget: PositiveFloat | None = None
-    """Most that a job may cost, in the same currency; one that would cost more is refused."""
+    """Most that a job may cost, in the same currency; a job that would cost more is refused."""
 
     @property
     def most_actors(self) -> int:
@@ -204,9 +205,9 @@ class StorageConfig(Model):
     region: str | None = None
     """S3 region."""
     allow: tuple[str, ...] = ()
-    """Prefixes that manifest rows may read from, besides the manifest's own folder."""
+    """Prefixes that rows may read from, besides the folder of the manifest."""
     patience_s: NonNegativeFloat = 600
-    """Seconds for which an object store that does not answer, or no longer accepts these credentials, is waited for."""
+    """Seconds to wait for an object store that does not answer, or that no longer accepts the credentials."""
 
     @field_validator("endpoint_url")
     @classmethod

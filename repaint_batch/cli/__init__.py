@@ -74,6 +74,7 @@ RENAMED: dict[str, tuple[str, ...]] = {
 }
 """Names that commands had before 1.0, and what they are called now; understood for one version more."""
 
+
 def main() -> None:
     """Run the command line; errors of this package become one message and an exit code."""
     sys.exit(run(sys.argv[1:]))

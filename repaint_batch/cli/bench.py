@@ -225,9 +225,7 @@ def measure_job(source: str, *, shards: int, preset: str, precision: Precision, 
     return JobCost(shards, summary.seconds, shard_s, sampling_s, (*before, *after))
 
 
-def _job_config(
-    folder: Path, source: str, shards: int, preset: str, precision: Precision, batch_windows: int
-) -> JobConfig:
+def _job_config(folder: Path, source: str, shards: int, preset: str, precision: Precision, batch_windows: int) -> JobConfig:
     with as_file(files("repaint_batch") / "assets" / "emoji.parquet") as path:
         rows = pq.read_table(path, columns=["image", "mask"]).slice(0, batch_windows)
     many = pa.concat_tables([rows] * -(-shards * batch_windows // len(rows))).slice(0, shards * batch_windows)

@@ -32,12 +32,14 @@ _TRIED_S = 60.0  # that --probe gives a preset
 def check(
     config: ConfigPath,
     settings: Settings = None,
-    sample: Annotated[int, typer.Option(min=1, help="Rows to look at.")] = 200,
-    every: Annotated[bool, typer.Option("--all", help="Look at every row; totals are exact then.")] = False,
-    contact_sheet: Annotated[Path | None, typer.Option(help="PNG of random pairs with the hole tinted.")] = None,
-    probe: Annotated[bool, typer.Option("--probe", help="Time network calls on this machine, to tell hours and money.")] = False,
-    seconds_per_window: Annotated[float | None, typer.Option(min=0, help="What an actor takes, every slot used.")] = None,
-    images_per_second: Annotated[float | None, typer.Option(min=0, help="What an actor does, every slot used.")] = None,
+    sample: Annotated[int, typer.Option(min=1, help="Number of rows to look at.")] = 200,
+    every: Annotated[bool, typer.Option("--all", help="Look at every row; totals are then exact.")] = False,
+    contact_sheet: Annotated[Path | None, typer.Option(help="PNG to write, with random pairs and their holes tinted.")] = None,
+    probe: Annotated[bool, typer.Option("--probe", help="Time the prior on this machine, and say hours and money.")] = False,
+    seconds_per_window: Annotated[
+        float | None, typer.Option(min=0, help="Speed of an actor with every slot in use, if you know it.")
+    ] = None,
+    images_per_second: Annotated[float | None, typer.Option(min=0, help="The same as pictures a second.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Look at a job before it runs: its rows and shards, what would fail, what looks wrong, what it will cost.
@@ -66,9 +68,7 @@ def check(
     console.print(_plan_facts(plan, manifest, job, prior.resolution_px))
     drawn = _SHEET_PAIRS if contact_sheet else 0
     with waiting("looking at pictures and masks"):
-        findings = preflight(
-            job, manifest, storage, None if every else sample, resolution_px=prior.resolution_px, drawn=drawn
-        )
+        findings = preflight(job, manifest, storage, None if every else sample, resolution_px=prior.resolution_px, drawn=drawn)
     given = seconds_per_window is not None or images_per_second is not None
     probe |= job.compute.budget is not None and not given  # as a run would
     with waiting("timing network calls"):

@@ -30,8 +30,10 @@ _MODELS: dict[Kind, type[Model]] = {Kind.JOB: JobConfig, Kind.NIGHT: NightConfig
 
 
 def config(
-    kind: Annotated[Kind, typer.Argument(help="Of a job, of a night, or of jobs/train_prior.py.")] = Kind.JOB,
-    schema: Annotated[bool, typer.Option("--schema", help="As JSON Schema, for editors and other tools.")] = False,
+    kind: Annotated[
+        Kind, typer.Argument(help="Settings of a job, of a night, or of training a prior (jobs/train_prior.py).")
+    ] = Kind.JOB,
+    schema: Annotated[bool, typer.Option("--schema", help="Print JSON Schema instead, for editors and other tools.")] = False,
 ) -> None:
     """Print every setting with its default and its meaning, as a config to start from.
 

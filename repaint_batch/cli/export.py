@@ -18,23 +18,23 @@ from repaint_batch.storage import Storage
 def export(
     output: OutputUri,
     to: Annotated[str, typer.Option(help="Empty folder or s3:// prefix to write to; with --failed, NAME.parquet.")],
-    format: Annotated[ExportFormat, typer.Option(help="A file a picture, a Hugging Face data set, or tar shards.")] = "folder",
-    names: Annotated[Names, typer.Option(help="Call files of a folder by the sample's id or its source's key.")] = "id",
-    accepted: Annotated[bool, typer.Option("--accepted", help="Only pictures that a review has accepted.")] = False,
-    masks: Annotated[bool, typer.Option("--masks", help="A mask beside each picture, white where it was restored.")] = False,
+    format: Annotated[ExportFormat, typer.Option(help="One file a picture, a Hugging Face data set, or tar shards.")] = "folder",
+    names: Annotated[Names, typer.Option(help="Name files by sample_id, or by the key of their source.")] = "id",
+    accepted: Annotated[bool, typer.Option("--accepted", help="Write only pictures that a review has accepted.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Add a mask to each picture, white where it was restored.")] = False,
     failed: Annotated[
-        bool, typer.Option("--failed", help="Instead, the failed rows, as a manifest that says what went wrong with each.")
+        bool, typer.Option("--failed", help="Write the failed rows instead, as a manifest that says why each failed.")
     ] = False,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Write the restored pictures of an output as plain files, Parquet or WebDataset; the table stays as it is.
+    """Write the restored pictures of an output as plain files, Parquet or WebDataset.
 
-    With --masks a file PICTURE.mask.png lies beside each one, in Parquet a column `mask`, in WebDataset a member of the sample.
-    With --failed the failed rows are written as a manifest: mend their pictures and masks, and run it as a job of its own.
+    --masks adds a mask to every picture: a file PICTURE.mask.png, a column `mask` of Parquet, a member of WebDataset.
+    --failed writes the failed rows as a manifest: repair their pictures and masks, and run it as a job of its own.
 
-    Exit code: 0 done; 2 what is asked for cannot be written there; 1 anything else.
+    Exit code: 0 done; 2 it cannot be written like that, or not there; 1 anything else.
 
     Example: repaint-batch export ./restored --to ./pictures --accepted
     """

@@ -12,12 +12,10 @@ from repaint_batch.outputs.history import Change, read_history
 from repaint_batch.outputs.history import rollback as roll_back
 
 
-def history(
-    output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = None, region: Region = None
-) -> None:
-    """Show what became of an output, and the versions to which `rollback` can return.
+def history(output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = None, region: Region = None) -> None:
+    """Show what happened to an output, version by version; `rollback` can return to these versions.
 
-    Exit code: 0; 1 anything else.
+    Exit code: 0 done; 1 anything else.
 
     Example: repaint-batch history s3://corpus/restored
     """
@@ -45,12 +43,12 @@ def rollback(
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Make an output what it was at an earlier version: its rows, the files they point to, and what is pending.
+    """Return an output to an earlier version: its rows, their files, and what is still to do.
 
     Nothing is lost: another rollback undoes this one. Jobs of which no row is left are withdrawn, so that `run OUTPUT` does not
     run them again. A night runs them again unless its config is put right.
 
-    Exit code: 0 done; 2 there is no such version, or no way back to it; 1 anything else.
+    Exit code: 0 done; 2 there is no such version, or its files are gone; 1 anything else.
 
     Example: repaint-batch rollback s3://corpus/restored --to 41
     """

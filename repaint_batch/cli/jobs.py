@@ -37,7 +37,7 @@ _ENDINGS: dict[Ending, str] = {
 
 Target = Annotated[
     str,
-    typer.Argument(help="YAML file of the job; or the output, to go on with what is in it.", autocompletion=complete_config),
+    typer.Argument(help="YAML file of the job; or an output, to go on with its jobs.", autocompletion=complete_config),
 ]
 
 
@@ -63,16 +63,16 @@ def looked_up(job: JobConfig, storage: Storage) -> Manifest:
 def run(
     target: Target,
     settings: Settings = None,
-    rows: Annotated[int | None, typer.Option(min=1, help="Run the first rows of the manifest alone, so many.")] = None,
+    rows: Annotated[int | None, typer.Option(min=1, help="Restore only this many rows, from the top of the manifest.")] = None,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Restore a corpus. Run again, it goes on where it stopped, and adds the rows that the manifest has grown by.
+    """Restore a corpus. Run again, it goes on where it stopped, and adds rows that are new in the manifest.
 
-    With an output in place of a config, the jobs that are in it go on as they were planned.
+    Given an output instead of a config, it goes on with the jobs there, as they were planned.
 
-    With --rows 20 the first 20 rows are restored and stay: the next run goes on with the others and replaces nothing.
+    With --rows 20 it restores the first 20 rows only. They are part of the job: the next run goes on with the others.
 
     Exit code: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 2 a config or manifest that
     cannot be honoured; 4 stopped before the end; 1 anything else.
@@ -133,19 +133,19 @@ def _go_on(output: str, as_json: bool, endpoint_url: str | None, region: str | N
 
 def retry_failed(
     output: OutputUri,
-    rejected: Annotated[bool, typer.Option("--rejected", help="Instead, the pictures that a review wants redone.")] = False,
-    config: Annotated[str | None, typer.Option(help="Under the settings of this job's YAML; what is good stays.")] = None,
+    rejected: Annotated[bool, typer.Option("--rejected", help="Run the pictures that a review wants redone instead.")] = False,
+    config: Annotated[str | None, typer.Option(help="YAML file whose settings the rows run under; good rows stay.")] = None,
     settings: Settings = None,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Run exactly the failed rows again; their new rows replace the old ones.
+    """Run the failed rows again, and no others; new results replace the old ones.
 
-    A row that failed because of a setting fails again, unless --config brings another setting. With --rejected the pictures run
-    that `repaint-batch review` wants redone, with the seed and preset asked for there.
+    A row that failed because of a setting fails again, unless --config changes that setting. With --rejected it runs the pictures
+    that a review wants redone, with the seed and preset chosen there.
 
-    Exit code: as of `run`.
+    Exit code: 0 all these rows are ok or skipped; 3 some failed again; 2, 4 and 1 as of `run`.
 
     Example: repaint-batch retry-failed s3://corpus/restored --config job.yaml
     """
@@ -168,12 +168,12 @@ def retry_failed(
 
 
 def stop(output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = None, region: Region = None) -> None:
-    """Stop what runs in an output, on whatever machine, and wait until it has.
+    """Stop the job or night that is running in an output, on whatever machine it runs, and wait for its end.
 
-    The job notices within seconds, saves what is under way, lets go of its cluster and ends with exit code 4. `repaint-batch run
-    OUTPUT` goes on from there; a night goes on with the next night.
+    The job notices within seconds, saves what it is working on, and ends with exit code 4. `repaint-batch run OUTPUT` goes on
+    from there. After a night, the next night goes on.
 
-    Exit code: 0 it has stopped, or nothing ran; 1 the process that ran it does not answer.
+    Exit code: 0 it has stopped, or nothing was running; 1 its process does not answer, or anything else.
 
     Example: repaint-batch stop s3://corpus/restored
     """
@@ -294,9 +294,7 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def _leave(
-    output: str, done: "list[Summary]", storage: Storage, as_json: bool, *, idle_code: int | None = None
-) -> NoReturn:
+def _leave(output: str, done: "list[Summary]", storage: Storage, as_json: bool, *, idle_code: int | None = None) -> NoReturn:
     """End a command that has run jobs, with their exit code; `idle_code` is that of one that had none to run."""
     code = max((summary.exit_code for summary in done), default=idle_code)
     if code is None or as_json:

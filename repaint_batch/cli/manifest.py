@@ -23,29 +23,35 @@ def _manifest() -> None:
 def build(
     to: Annotated[str, typer.Option(help="Manifest to write, NAME.parquet, on disk or s3://.")],
     images: Annotated[str | None, typer.Option(help="Folder or s3:// prefix of pictures.")] = None,
-    masks: Annotated[str | None, typer.Option(help="Folder or prefix of masks, maybe the same, or COCO's NAME.json.")] = None,
+    masks: Annotated[
+        str | None, typer.Option(help="Folder or prefix of masks, which may be the same, or COCO annotations NAME.json.")
+    ] = None,
     mask: Annotated[str | None, typer.Option(help="One mask for all pictures.")] = None,
     pattern: Annotated[
-        str, typer.Option(help="Where a picture's mask is below --masks: {path}, {stem}, {folder}, {name}, {suffix}.")
+        str, typer.Option(help="Name of a picture's mask below --masks, from {path}, {stem}, {folder}, {name}, {suffix}.")
     ] = "{stem}",
-    csv: Annotated[str | None, typer.Option(help="CSV file with headings, of any usual separator.")] = None,
+    csv: Annotated[str | None, typer.Option(help="CSV file with a header; any usual separator.")] = None,
     parquet: Annotated[str | None, typer.Option(help="Parquet file, folder of them, or Hugging Face data set on disk.")] = None,
     image_column: Annotated[str, typer.Option(help="Column of pictures in a CSV or Parquet.")] = "image",
     mask_column: Annotated[str, typer.Option(help="Column of masks.")] = "mask",
     id_column: Annotated[str, typer.Option(help="Column of ids.")] = "sample_id",
     boxes_column: Annotated[str | None, typer.Option(help="Column of lists of \\[left, top, right, bottom].")] = None,
-    polygons_column: Annotated[str | None, typer.Option(help="Column of polygons, likewise.")] = None,
-    no_masks: Annotated[bool, typer.Option("--no-masks", help="Pictures alone: a job with images.masks finds theirs.")] = False,
-    allow_unpaired: Annotated[bool, typer.Option("--allow-unpaired", help="Leave out what has no counterpart.")] = False,
+    polygons_column: Annotated[str | None, typer.Option(help="Column of lists of polygons.")] = None,
+    no_masks: Annotated[
+        bool, typer.Option("--no-masks", help="Pictures without masks, for a job that finds masks itself (images.masks).")
+    ] = False,
+    allow_unpaired: Annotated[
+        bool, typer.Option("--allow-unpaired", help="Leave out pictures without a mask and masks without a picture.")
+    ] = False,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Write a manifest from folders, a CSV or Parquet; exactly one of --images, --csv, --parquet says from what.
+    """Write a manifest from folders, a CSV or Parquet: give exactly one of --images, --csv and --parquet.
 
-    A pattern without suffix finds masks of any format: the default pairs a/b.jpg with a/b.png or a/b.json.
+    A pattern without a suffix finds masks of any format: the default pairs a/b.jpg with a/b.png or a/b.json.
 
-    Exit code: 0 written; 2 no manifest can be made of this; 1 anything else.
+    Exit code: 0 written; 2 no manifest can be made from this; 1 anything else.
 
     Example: repaint-batch manifest build --images photos --masks photos --pattern {stem}_mask --to photos/manifest.parquet
     """

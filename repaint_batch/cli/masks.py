@@ -27,22 +27,26 @@ def _masks() -> None:
 def find(
     to: Annotated[str, typer.Option(help="Manifest to write, NAME.parquet, on disk or s3://; masks go beside it.")],
     images: Annotated[str | None, typer.Option(help="Folder or s3:// prefix of pictures.")] = None,
-    manifest: Annotated[str | None, typer.Option(help="Or a manifest; its masks are not looked at.")] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="Manifest of the pictures, instead of --images; its masks are ignored.")
+    ] = None,
     kinds: Annotated[
-        list[str] | None, typer.Option("--find", help="scratches, dust, transport, overlay or edges; may be given several times.")
+        list[str] | None, typer.Option("--find", help="scratches, dust, transport, overlay or edges. May be repeated.")
     ] = None,
     false_marks: Annotated[
-        float, typer.Option(help="Sensitivity: false marks per megapixel of photographs without damage.")
+        float, typer.Option(help="Sensitivity: false marks that a megapixel of an undamaged photograph may get.")
     ] = FindConfig.model_fields["false_marks_per_megapixel"].default,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to join (or RAY_ADDRESS); otherwise a local one.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join (or RAY_ADDRESS); by default a local one is started.")
+    ] = None,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
 ) -> int:
-    """Write masks of what is damaged, and a manifest of the damaged pictures; a clean picture gets nothing.
+    """Find damage in pictures; write masks of it, and a manifest of the damaged pictures.
 
-    Stopped and started again, it goes on. Overlays need 8 pictures of one size or more.
+    Pictures without damage get no mask. Stopped and started again, it goes on. Overlays need at least 8 pictures of one size.
 
-    Exit code: 0 every picture was looked at; 3 some could not be; 2 what is asked for cannot be honoured; 1 anything else.
+    Exit code: 0 every picture was read; 3 some could not be read; 2 an argument that cannot be honoured; 1 anything else.
 
     Example: repaint-batch masks find --images photos --find scratches --find dust --to photos/found/manifest.parquet
     """

@@ -18,7 +18,7 @@ from repaint_batch.report.progress import Progress
 
 
 def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
-    """Restore what is new, changed or stale in a corpus of pictures and masks, and take out what is deleted.
+    """Restore what is new or changed in a folder of pictures, and remove the rows of pictures that are gone.
 
     A summary of every night is kept in OUTPUT/nights/.
 

@@ -59,9 +59,7 @@ def _choices(kind: Any) -> list[str]:
     return [choice for part in get_args(kind) for choice in ([part] if isinstance(part, str) else _choices(part))]
 
 
-OutputUri = Annotated[
-    str, typer.Argument(help="Folder or s3://bucket/prefix of the output.", autocompletion=complete_output)
-]
+OutputUri = Annotated[str, typer.Argument(help="Folder or s3://bucket/prefix of the output.", autocompletion=complete_output)]
 ConfigPath = Annotated[
     str, typer.Argument(help="YAML file of the job, e.g. configs/restore-local.yaml.", autocompletion=complete_config)
 ]
@@ -70,7 +68,7 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="A setting in place of the file's, e.g. sampler.preset=draft; may be given several times.",
+        help="Change one setting of the file, e.g. sampler.preset=draft. May be repeated.",
         autocompletion=complete_setting,
     ),
 ]

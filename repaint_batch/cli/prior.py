@@ -21,16 +21,14 @@ Source = Annotated[
     str, typer.Argument(help="bundled:photo, a diffusers folder, a .safetensors or .pt checkpoint, s3:// or a hub id.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Commit hash of a hub id.")]
-AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Read .pt and .bin too, tensors alone.")]
+AllowPickle = Annotated[bool, typer.Option("--allow-pickle", help="Also read .pt and .bin files, but only tensors from them.")]
 
 
 @app.command()
-def inspect(
-    source: Source, revision: Revision = None, allow_pickle: AllowPickle = False, as_json: AsJson = False
-) -> None:
-    """Show what a prior is: its network, what it was trained with, and the hashes of its weights.
+def inspect(source: Source, revision: Revision = None, allow_pickle: AllowPickle = False, as_json: AsJson = False) -> None:
+    """Show a prior: its network, its diffusion process, and the hashes of its weights.
 
-    Exit code: 0; 2 it is no prior that can be read; 1 anything else.
+    Exit code: 0 done; 2 it cannot be read as a prior; 1 anything else.
 
     Example: repaint-batch prior inspect bundled:photo
     """
@@ -43,11 +41,13 @@ def inspect(
 
 @app.command()
 def fetch(
-    name: Annotated[str | None, typer.Argument(help="Hub id, such as google/ddpm-celebahq-256; without one: a table.")] = None,
-    target: Annotated[Path | None, typer.Argument(help="New folder for it, which prior.source then names.")] = None,
-    revision: Annotated[str | None, typer.Option(help="Commit hash, of a hub id that is not in the table.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(help="Hub id, such as google/ddpm-celebahq-256; without one, the known priors are listed.")
+    ] = None,
+    target: Annotated[Path | None, typer.Argument(help="New folder to write; prior.source can then name it.")] = None,
+    revision: Annotated[str | None, typer.Option(help="Commit hash; needed for a hub id that is not listed.")] = None,
 ) -> None:
-    """Fetch a published prior from the Hugging Face hub, at a commit that is pinned, as a folder of safetensors.
+    """Fetch a published prior from the Hugging Face hub at a pinned commit, and write it as a folder of safetensors.
 
     Example: repaint-batch prior fetch google/ddpm-celebahq-256 priors/faces
     """
@@ -76,10 +76,10 @@ def convert(
     revision: Revision = None,
     allow_pickle: AllowPickle = False,
 ) -> None:
-    """Write a prior or classifier as a diffusers folder, exactly.
+    """Write a prior or classifier as a diffusers folder, without any change of its weights.
 
-    What the weights of a guided-diffusion checkpoint MODEL.pt do not tell (image_size, num_head_channels or num_heads,
-    use_new_attention_order) is read from a card MODEL.json beside it; the published 256 px networks need none.
+    Some settings of a guided-diffusion checkpoint MODEL.pt cannot be read from its weights: image_size, num_head_channels or
+    num_heads, use_new_attention_order. Put them into MODEL.json beside it. The published 256 px networks need no such file.
 
     Example: repaint-batch prior convert celeba256_250000.pt priors/celeba256 --allow-pickle
     """

@@ -21,14 +21,16 @@ _ROWS_WITH_RUN = 10_000
 
 def report(
     output: OutputUri,
-    to: Annotated[str | None, typer.Option(help="Where the page goes; by default report.html in the output.")] = None,
-    price_per_hour: Annotated[float | None, typer.Option(min=0, help="Price of one worker, to state the cost.")] = None,
-    currency: Annotated[str, typer.Option(help="Put before an amount.")] = "$",
-    serve: Annotated[bool, typer.Option("--serve", help="Show it in a browser, from S3 too, until Ctrl-C.")] = False,
+    to: Annotated[str | None, typer.Option(help="File to write; by default report.html in the output.")] = None,
+    price_per_hour: Annotated[
+        float | None, typer.Option(min=0, help="Price of one worker; the page then states the cost.")
+    ] = None,
+    currency: Annotated[str, typer.Option(help="Currency sign of the price.")] = "$",
+    serve: Annotated[bool, typer.Option("--serve", help="Serve the page on this machine and open it, until Ctrl-C.")] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Write one HTML page that shows what a job did: figures, every picture before and after, failed rows.
+    """Write one HTML page about an output: figures, every picture before and after, failed rows.
 
     Example: repaint-batch report ./restored --serve
     """

@@ -12,11 +12,11 @@ from repaint_batch.outputs.reviews import count_verdicts
 
 def review(
     output: OutputUri,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="On this machine alone; 0 takes a free one.")] = 0,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 takes a free one.")] = 0,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Look at pictures in a browser and accept, reject or redo them, until Ctrl-C.
+    """Accept, reject or redo pictures in a browser, until Ctrl-C.
 
     Decisions go to the output, into the table `reviews` beside the results. Afterwards `retry-failed --rejected` runs the
     redos and `export --accepted` takes what is good. On another machine: ssh -L 8765:127.0.0.1:8765 HOST, and --port 8765.

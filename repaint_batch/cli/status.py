@@ -18,11 +18,11 @@ _WATCH_S = 2.0
 def status(
     output: OutputUri,
     as_json: AsJson = False,
-    watch: Annotated[bool, typer.Option(help="Look again every two seconds until all is done.")] = False,
+    watch: Annotated[bool, typer.Option(help="Update every two seconds until all is done.")] = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Show how far an output is: ok + skipped + failed + missing = rows of the manifest.
+    """Show the progress of an output: rows that are ok, skipped, failed and missing.
 
     Exit code: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 1 rows are missing.
 

@@ -26,9 +26,9 @@ def verify(
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Read everything again: the table against its plan, every picture against its hash and its source.
+    """Read an output again, and compare the table with its plan and every picture with its hash and its source.
 
-    Exit code: 0 all is as it should be; 1 there are problems, or rows are missing.
+    Exit code: 0 no problems; 1 there are problems, or rows are missing.
 
     Example: repaint-batch verify s3://corpus/restored
     """
@@ -46,9 +46,9 @@ def verify(
 
 def replay(
     output: OutputUri,
-    sample_id: Annotated[str, typer.Argument(help="The row.")],
+    sample_id: Annotated[str, typer.Argument(help="The sample_id of the row.")],
     trace: Annotated[
-        Path | None, typer.Option(help="Show it from noise to picture: an animation .gif, or a film strip .png.")
+        Path | None, typer.Option(help="File to write that shows the sampling: an animated .gif, or a strip .png.")
     ] = None,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
@@ -56,8 +56,8 @@ def replay(
 ) -> None:
     """Restore one row again, in this process, and compare its bytes with the recorded ones; nothing is written.
 
-    They are equal on the kind of machine, and with the versions of the libraries, that the row was restored on; another
-    processor or GPU rounds differently.
+    The bytes are equal on the same kind of machine with the same versions of the libraries. Another processor or GPU rounds
+    differently.
 
     Exit code: 0 equal; 1 different, or anything else; 2 a row that has no bytes to compare.
 
@@ -94,15 +94,17 @@ def replay(
 
 def clean(
     output: OutputUri,
-    delete: Annotated[bool, typer.Option("--delete", help="Delete what is found; without it, it is only listed.")] = False,
-    older_than_hours: Annotated[float, typer.Option(min=0, help="Leave alone what is younger.")] = YOUNG_S / _HOUR_S,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="Delete these files; without this option they are only listed.")
+    ] = False,
+    older_than_hours: Annotated[float, typer.Option(min=0, help="Only files older than this.")] = YOUNG_S / _HOUR_S,
     as_json: AsJson = False,
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """List, or delete, what nothing refers to: files of attempts that died, and the traces of finished jobs.
+    """List or delete files that nothing refers to: those of attempts that died, and traces of finished jobs.
 
-    What any version of the table refers to stays, and so does everything of a job that is not finished.
+    Files that any version of the table refers to stay. So does everything of a job that is not finished.
 
     Exit code: 0 done; 1 anything else.
 

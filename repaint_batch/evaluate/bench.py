@@ -229,7 +229,7 @@ class EngineCost:
         return ratio(other.evaluations_s(seconds), self.evaluations_s(seconds))
 
     def whole_speed_up(self, nfe: int, other: "EngineCost", other_nfe: int) -> Ratio:
-        """Return how many times as fast `nfe` evaluations are as `other_nfe` of `other`, which was measured in the same rounds."""
+        """Return how many times as fast `nfe` evaluations are as `other_nfe` of `other`, measured in the same rounds."""
         return ratio([other_nfe * one for one in other.evaluations_s()], [nfe * one for one in self.evaluations_s()])
 
 

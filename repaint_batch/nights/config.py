@@ -1,4 +1,4 @@
-"""What a night may be told."""
+"""The settings of a night."""
 
 from pydantic import Field, PositiveFloat, PositiveInt
 
@@ -23,26 +23,27 @@ class CorpusConfig(Model):
     images: str
     """Folder or prefix of the pictures; a picture's path below it is its sample_id."""
     masks: str | None = None
-    """Folder or prefix of their masks; may be the same. None: `images.masks` says what is looked for in the pictures."""
+    """Folder or prefix of their masks; may be the same. None: `images.masks` says what to look for in the pictures."""
     pattern: str = "{stem}"
     """Where a picture's mask is below `masks`, as for `repaint-batch manifest build`."""
 
 
 class NightSettings(Model):
-    """How long a night lasts, and what it puts up with."""
+    """How long a night lasts, and what it tolerates."""
 
     hours: PositiveFloat = 8
-    """Longest that a night runs; what is left then is for the next."""
+    """Most hours that a night runs; the next night does what is left."""
     tries: PositiveInt = 3
-    """Nights in which a row may fail before it is left alone, until its picture, mask or what is asked for changes."""
+    """Nights in which a row may fail. Then it is left alone until its picture, its mask or the settings change."""
     keep_days: PositiveFloat = 30
-    """How long superseded versions, and files that only they need, are kept for a rollback."""
+    """Days for which earlier versions, and the files that only they need, are kept for a rollback."""
     most_removed: float = Field(default=0.5, ge=0, le=1)
-    """Share of the output's rows that a night may remove because their pictures are gone; more looks like a wrong prefix."""
+    """Share of the output's rows that a night may remove because their pictures are gone. A larger share looks like a wrong
+    prefix, and is refused."""
     most_failed: float = Field(default=0.05, ge=0, le=1)
-    """Share of the rows that ran which may fail; with more, the exit code is 3."""
+    """Share of the night's rows that may fail; if more fail, the exit code is 3."""
     webhook: str | None = Field(default=None, pattern=r"^https?://")
-    """Where the summary is posted to as JSON, besides being written to the output."""
+    """URL to which the summary is posted as JSON. It is also written to the output."""
 
 
 class NightConfig(Model):

@@ -53,7 +53,7 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     assert run("check", config, "--all", "--seconds-per-window", "1200", "--contact-sheet", str(sheet)) == 3
     said = printed(capsys)
     assert "manifest" in said
-    assert "4 rows in 1 files shards 2 of 2 rows" in said
+    assert "4 rows in 1 files shards 1 of 4 rows" in said
     assert "all 4 rows looked at: 3 can be restored, 1 would fail" in said
     assert "unreadable picture: 1 of 4" in said
     assert f"network evaluations {3 * PRESETS['draft'].nfe} (draft)" in said
