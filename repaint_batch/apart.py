@@ -24,6 +24,8 @@ from repaint_batch import errors
 from repaint_batch.errors import SampleError, WorkerKilled
 
 Parts = Sequence[bytes | None]
+Call = Callable[..., Parts]
+"""Calls a function that returns parts with arguments: an `Apart`, or what does so in this process."""
 
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
 _SECONDS = 120  # a call may take; a decoder that takes longer hangs

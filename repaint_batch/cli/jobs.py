@@ -143,7 +143,7 @@ def retry_failed(
     """Run the failed rows again, and no others; new results replace the old ones.
 
     A row that failed because of a setting fails again, unless --config changes that setting. With --rejected it runs the pictures
-    that a review wants redone, with the seed and preset chosen there.
+    that a review wants redone, with the seed, preset and mask chosen there.
 
     Exit code: 0 all these rows are ok or skipped; 3 some failed again; 2, 4 and 1 as of `run`.
 

@@ -16,21 +16,21 @@ def review(
     endpoint_url: Endpoint = None,
     region: Region = None,
 ) -> None:
-    """Accept, reject or redo pictures in a browser, until Ctrl-C.
+    """Accept, reject or redo pictures, and correct their masks, in a browser, until Ctrl-C.
 
-    Decisions go to the output, into the table `reviews` beside the results. Afterwards `retry-failed --rejected` runs the
-    redos and `export --accepted` takes what is good. On another machine: ssh -L 8765:127.0.0.1:8765 HOST, and --port 8765.
+    Decisions go to the output, into the table `reviews` beside the results, and corrected masks beside those that were found.
+    Afterwards `retry-failed --rejected` runs the redos and `export --accepted` takes what is good. On another machine:
+    ssh -L 8765:127.0.0.1:8765 HOST, and --port 8765.
 
     Example: repaint-batch review ./restored
     """
     # Pictures and templates take half a second to import.
     from repaint_batch.apart import Apart
-    from repaint_batch.report.thumbnails import shrinking
     from repaint_batch.review.desk import Desk
     from repaint_batch.review.server import ReviewServer
 
     storage = reached(output, endpoint_url, region)
-    with Apart() as apart, ReviewServer(desk := Desk(output, storage, shrinking(apart)), port) as server:
+    with Apart() as apart, ReviewServer(desk := Desk(output, storage, apart), port) as server:
         console.print(f"open {escape(server.url)} in a browser; Ctrl-C ends the review")
         try:
             server.serve_forever()

@@ -51,13 +51,14 @@ def read_pages(data: bytes, config: ImagesConfig, *, as_coded: bool = False) -> 
     return _read(data, config, ImageInvalid, "picture", as_coded, all_pages=True)
 
 
-def read_reduced(data: bytes, config: ImagesConfig, least_px: int) -> list[tuple[Picture, Extent]]:
+def read_reduced(data: bytes, config: ImagesConfig, least_px: int | None) -> list[tuple[Picture, Extent]]:
     """Return the pictures in `data` for people to look at, and how large they are.
 
     Args:
         data: encoded picture.
         config: caps, and what to do about pages.
-        least_px: a JPEG is decoded at half, a quarter or an eighth of its size if its shorter side stays as large as this.
+        least_px: a JPEG is decoded at half, a quarter or an eighth of its size if its shorter side stays as large as this;
+            None: at its full size.
 
     Raises:
         ImageInvalid: as `read_picture` raises it.

@@ -16,7 +16,13 @@ from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.picture import Placed
 from repaint_batch.images.shapes import drawn, is_shapes, read_shapes, shapes_to_json
 
-__all__ = ["read_keep_mask", "read_keep_masks", "shapes_to_json"]
+__all__ = ["as_drawn", "read_keep_mask", "read_keep_masks", "shapes_to_json"]
+
+
+def as_drawn(config: ImagesConfig) -> ImagesConfig:
+    """Return `config` for masks that were drawn on the pictures as displayed: white, and no pixel more, is restored."""
+    drawn = {"hole": "white", "mask_threshold": 0.5, "mask_grow_px": 0, "mask_resize": False, "mask_drawn_on": "upright"}
+    return config.model_copy(update=drawn)
 
 
 def read_keep_mask(mask: bytes, picture: Placed, config: ImagesConfig) -> np.ndarray:

@@ -28,14 +28,18 @@ class View:
         before: RGB picture as it came, upright.
         after: RGB picture as it was restored, upright.
         hole: (H, W) bool, upright, True where pixels were to be restored; of the picture's full size.
+        pages: how many the picture has.
     """
 
     before: Image.Image | None
     after: Image.Image | None
     hole: np.ndarray | None
+    pages: int = 1
 
 
-def view(source: bytes | None, mask: bytes | None, output: bytes | None, config: ImagesConfig, least_px: int) -> View:
+def view(
+    source: bytes | None, mask: bytes | None, output: bytes | None, config: ImagesConfig, least_px: int | None = None
+) -> View:
     """Return what a row shows; of several pages the first that has a hole.
 
     Args:
@@ -43,16 +47,17 @@ def view(source: bytes | None, mask: bytes | None, output: bytes | None, config:
         mask: its mask, encoded.
         output: the restored picture, encoded.
         config: the job's: what marks a hole, caps on what is decoded.
-        least_px: what is decoded at a fraction of its size, as a JPEG is ten times faster, need be no larger than this.
+        least_px: what is decoded at a fraction of its size, as a JPEG is ten times faster, need be no larger than this. None:
+            at its full size.
     """
     before, after = _read(source, config, least_px), _read(output, _allowing(output, config), least_px)
     extents = [extent for _, extent in before or after]
     keep_masks = _keep_masks(mask, extents, config)
     page = next((number for number, keep in enumerate(keep_masks) if not keep.all()), 0)
     if not keep_masks:
-        return View(_shown(before, 0), _shown(after, 0), None)
+        return View(_shown(before, 0), _shown(after, 0), None, len(extents))
     hole = upright(~keep_masks[page], extents[page].orientation)
-    return View(_shown(before, page, keep_masks[page]), _shown(after, page, keep_masks[page]), hole)
+    return View(_shown(before, page, keep_masks[page]), _shown(after, page, keep_masks[page]), hole, len(extents))
 
 
 def _allowing(output: bytes | None, config: ImagesConfig) -> ImagesConfig:
@@ -60,7 +65,7 @@ def _allowing(output: bytes | None, config: ImagesConfig) -> ImagesConfig:
     return config.model_copy(update={"max_bytes": max(config.max_bytes, len(output or b""))})
 
 
-def _read(data: bytes | None, config: ImagesConfig, least_px: int) -> list[tuple[Picture, Extent]]:
+def _read(data: bytes | None, config: ImagesConfig, least_px: int | None) -> list[tuple[Picture, Extent]]:
     if data is None:
         return []
     try:

@@ -1,9 +1,9 @@
 """What people decided about restored pictures: a Delta table of its own beside the results.
 
 A decision names the sample and the sha256 of the picture that was looked at, so it says nothing about a picture that has
-taken that one's place since; a redo names the attempt too, and is done with once the row comes from another. Rows are only
-ever added, the newest about a picture counts. So deciding never rewrites results, which hold pictures, never gets into the
-way of a run, and loses nothing to one.
+taken that one's place since; a redo names the attempt too, and is done with once the row comes from another. A redo may bring
+the hash of a mask that somebody has corrected. Rows are only ever added, the newest about a picture counts. So deciding never
+rewrites results, which hold pictures, never gets into the way of a run, and loses nothing to one.
 
 Every batch of decisions carries the transaction id ``review/SESSION`` and a number that rises within the session: sent
 again, because an answer was lost, it is in the table once.
@@ -14,7 +14,7 @@ import getpass
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -26,7 +26,9 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from repaint_batch.config import JobConfig, PresetName
 from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.jobs.plan import Plan, load_plan
+from repaint_batch.manifest import result_id
 from repaint_batch.outputs.dead_letters import manifest_rows, retry_config
+from repaint_batch.outputs.naming import corrected_mask_uri
 from repaint_batch.schema import REVIEWS
 from repaint_batch.storage import Storage, delta_uri, join, normalise
 from repaint_batch.table.log import Log
@@ -54,6 +56,8 @@ class Decision:
         verdict: ``accept``; ``reject``: not to be used; ``redo``: to be restored again; ``undecided`` takes back.
         preset: of a redo.
         seed: of a redo.
+        image_sha256: of a redo with a corrected mask: hash of the picture that the mask was drawn for.
+        mask_sha256: hash of that mask, which lies where `corrected_mask_uri` says.
     """
 
     sample_id: str
@@ -62,6 +66,8 @@ class Decision:
     verdict: Verdict
     preset: PresetName | None = None
     seed: int | None = None
+    image_sha256: str | None = None
+    mask_sha256: str | None = None
 
     @property
     def picture(self) -> PictureKey:
@@ -114,7 +120,9 @@ class Reviews:
                 known = table.transaction_version(transaction)
                 if known is not None and known >= number:
                     return False
-                write_deltalake(table, _rows(decisions, _clock(table)), mode="append", commit_properties=properties)
+                rows = _rows(decisions, _clock(table))
+                # Tables of earlier editions know of no corrected masks.
+                write_deltalake(table, rows, mode="append", schema_mode="merge", commit_properties=properties)
                 return True
             except CommitFailedError as error:
                 last = error  # this very batch, sent twice at once: the next look at the table tells
@@ -126,8 +134,9 @@ class Reviews:
         """Return the newest decision about every picture; those taken back are left out."""
         if not self.exists():
             return {}
-        names = [name for name in REVIEWS.names if name != "reviewer"]
-        table = Snapshot(self._open(), self.uri, self._storage).read(names, order=[("decided_at", "ascending")])
+        rows = Snapshot(self._open(), self.uri, self._storage)
+        names = [name for name in REVIEWS.names if name != "reviewer" and name in rows.names]
+        table = rows.read(names, order=[("decided_at", "ascending")])
         decisions = (Decision(**row) for row in table.drop_columns("decided_at").to_pylist())
         found = {decision.picture: decision for decision in decisions}
         return {picture: decision for picture, decision in found.items() if decision.verdict != "undecided"}
@@ -156,29 +165,40 @@ def count_verdicts(output: str, storage: Storage) -> Counter[str]:
 
 
 def redo_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]:
-    """Write the pictures that are to be redone as manifests; return, by job and preset, how to run them.
+    """Write the pictures that are to be redone as manifests; return, by job, preset and kind of mask, how to run them.
 
     Asking twice before anything has run gives the same jobs. Once such a job has run, its pictures have taken the place of
     those that were decided about, and nobody has decided about them.
     """
-    wanted: dict[tuple[str, PresetName], list[tuple[dict[str, Any], int]]] = defaultdict(list)
+    wanted: dict[tuple[str, PresetName, bool], list[tuple[dict[str, Any], Decision]]] = defaultdict(list)
     decided = {key: decision for key, decision in Reviews(output, storage).latest().items() if decision.verdict == "redo"}
     for row, decision in _current(output, storage, decided) if decided else []:
         assert decision.preset is not None
-        assert decision.seed is not None
-        wanted[row["job_id"], decision.preset].append((row, decision.seed))
+        wanted[row["job_id"], decision.preset, decision.mask_sha256 is not None].append((row, decision))
     configs = []
-    for (job_id, preset), redos in sorted(wanted.items()):
+    for (job_id, preset, _), redos in sorted(wanted.items()):
         plan = load_plan(output, job_id, storage)
-        seeds = {row["sample_id"]: seed for row, seed in redos}
         rows = manifest_rows(plan, [row for row, _ in redos], storage)
-        rows = rows.drop_columns(["seed"]) if "seed" in rows.column_names else rows
-        rows = rows.append_column("seed", pa.array([seeds[str(value)] for value in rows["sample_id"].to_pylist()], pa.int64()))
-        marks = [f"{row['sample_id']}\0{row['attempt']}\0{seed}" for row, seed in redos]
+        rows = _asked_for(output, rows, {decision.sample_id: decision for _, decision in redos})
+        marks = [f"{row['sample_id']}\0{row['attempt']}\0{made.seed}\0{made.mask_sha256 or ''}" for row, made in redos]
         name = hashlib.sha256("\n".join([preset, *marks]).encode()).hexdigest()[:16]
         config = retry_config(output, plan, rows, f"redo-{name}", storage)
         configs.append((config.model_copy(update={"sampler": config.sampler.model_copy(update={"preset": preset})}), plan))
     return configs
+
+
+def _asked_for(output: str, rows: pa.Table, decisions: Mapping[str, Decision]) -> pa.Table:
+    """Return manifest rows with the seeds, and the corrected masks, that were asked for; `decisions` by sample_id."""
+    asked = [decisions[result_id(value)] for value in rows["sample_id"].to_pylist()]
+    rows = rows.drop_columns(["seed"]) if "seed" in rows.column_names else rows
+    rows = rows.append_column("seed", pa.array([decision.seed for decision in asked], pa.int64()))
+    place = rows.column_names.index("mask")
+    field, masks = rows.schema.field(place), rows["mask"].to_pylist()
+    for at, decision in enumerate(asked):
+        if decision.image_sha256 and decision.mask_sha256:
+            uri = corrected_mask_uri(output, decision.image_sha256, decision.mask_sha256)
+            masks[at] = {"bytes": None, "path": uri} if pa.types.is_struct(field.type) else uri
+    return rows.set_column(place, field, pa.array(masks, field.type))
 
 
 def _current(

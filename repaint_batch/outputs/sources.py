@@ -35,7 +35,7 @@ class Sources:
 
     def __call__(self, row: Row) -> tuple[bytes | None, bytes | None, bytes | None]:
         """Return (source, mask, output), encoded; None for each that cannot be had."""
-        return self.given(row, "image"), self.given(row, "mask"), self._output_of(row)
+        return self.given(row, "image"), self.given(row, "mask"), self.output_of(row)
 
     def given(self, row: Row, name: str) -> bytes | None:
         """Return what the manifest gave as ``image`` or ``mask``; None if it cannot be had."""
@@ -51,7 +51,8 @@ class Sources:
         except (RepaintBatchError, OSError):
             return None
 
-    def _output_of(self, row: Row) -> bytes | None:
+    def output_of(self, row: Row) -> bytes | None:
+        """Return the restored picture; None if it cannot be had."""
         try:
             return read_output(row, self._output, self._storage) or None
         except (RepaintBatchError, OSError):

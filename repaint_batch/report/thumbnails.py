@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from repaint_batch.apart import Apart
+from repaint_batch.apart import Call
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import SampleError
 from repaint_batch.images.viewing import view
@@ -55,7 +55,7 @@ Shrink = Callable[[bytes | None, bytes | None, bytes | None, ImagesConfig, int],
 """What `thumbnails` is, or does the same elsewhere."""
 
 
-def shrinking(apart: Apart) -> Shrink:
+def shrinking(apart: Call) -> Shrink:
     """Return `thumbnails`, called in a child process; there are none of a row whose pictures end that."""
 
     def shrink(

@@ -1,25 +1,27 @@
 """What lies before a reviewer: rows, their pictures, and what was decided about them.
 
-Nothing is kept but small pictures: rows and decisions are read anew whenever a page is opened, and a decision is held
-against the table as it is when it comes in.
+Nothing is kept but pictures: rows and decisions are read anew whenever a page is opened, and a decision is held against the
+table as it is when it comes in.
 """
 
-from collections import OrderedDict
+import hashlib
 from collections.abc import Sequence
-from concurrent.futures import Future
-from threading import Lock
 from typing import Annotated, Literal, get_args
 
 import pyarrow as pa
 from pydantic import Field, PositiveInt
 
+from repaint_batch.apart import Call
 from repaint_batch.config import Model, PresetName
-from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.errors import ConfigError, NothingToResume, SampleError
 from repaint_batch.jobs.plan import Plan, load_plan, load_plans
+from repaint_batch.outputs.naming import corrected_mask_uri
 from repaint_batch.outputs.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
 from repaint_batch.outputs.sources import Sources
 from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
-from repaint_batch.report.thumbnails import Shrink, Thumbnails
+from repaint_batch.report.thumbnails import Thumbnails, shrinking
+from repaint_batch.review.kept import Kept
+from repaint_batch.review.whole import Rectangle, Whole, decode_whole, mask_bits, mask_png, piece
 from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
@@ -29,8 +31,11 @@ from repaint_batch.table.results import ResultsTable
 PICTURE_BYTES = 400_000
 """Bytes that the pictures of a row may take."""
 _KEPT = 1000
-_PARTS = ("before", "after", "hole")
-Part = Literal["before", "after", "hole"]
+_WHOLE_BYTES = 2**30  # of pictures at full size: two dozen of 12 megapixels
+_SHA256 = r"^[0-9a-f]{64}$"
+Side = Literal["before", "after"]
+Part = Literal[Side, "hole"]
+_PARTS: tuple[Part, ...] = ("before", "after", "hole")
 _COLUMNS = [name for name in RESULTS.names if name != "output"]
 _HAS_PICTURE = ("status", "!=", "failed")
 
@@ -43,6 +48,7 @@ class Wanted(Model):
     verdict: Verdict
     preset: PresetName | None = None
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    mask_sha256: Annotated[str, Field(pattern=_SHA256)] | None = None
 
 
 class Batch(Model):
@@ -59,22 +65,22 @@ class Desk:
     Args:
         output: folder or prefix of the output.
         storage: how to reach it.
-        shrink: makes small pictures; several threads call it at once.
+        apart: calls what decodes pictures; several threads do so at once.
 
     Raises:
         NothingToResume: it holds no results.
     """
 
-    def __init__(self, output: str, storage: Storage, shrink: Shrink) -> None:
-        self._shrink = shrink
+    def __init__(self, output: str, storage: Storage, apart: Call) -> None:
+        self._apart, self._shrink = apart, shrinking(apart)
         self.output, self._storage = output, storage
         self._table, self._reviews = ResultsTable(output, storage), Reviews(output, storage)
         self._plans = {plan.job_id: plan for plan in load_plans(output, storage)}
         if not self._plans or not self._table.exists():
             raise NothingToResume(f"{output} holds no pictures to review; `repaint-batch run` makes some")
         self._sources = Sources(output, storage, list(self._plans.values()))
-        self._lock = Lock()
-        self._pictures: OrderedDict[PictureKey, Future[Thumbnails]] = OrderedDict()
+        self._small = Kept(self._thumbnails, _KEPT)
+        self._wholes = Kept(self._decoded, _WHOLE_BYTES, lambda whole: whole.weight_bytes if whole else 0)
 
     def rows(self) -> bytes:
         """Return what the page shows, as gzipped JSON: rows with a picture, the worst seams first, undecided ones at least."""
@@ -101,25 +107,51 @@ class Desk:
 
     def picture(self, sample_id: str, output_sha256: str, part: Part) -> bytes | None:
         """Return a small picture of a row; None if there is none, or the row has another picture now."""
-        key = sample_id, output_sha256
-        with self._lock:
-            made = self._pictures.get(key)
-            if made is None:
-                made, mine = Future(), True
-                self._pictures[key] = made
-                if len(self._pictures) > _KEPT:
-                    self._pictures.popitem(last=False)
-            else:
-                self._pictures.move_to_end(key)
-                mine = False
-        if mine:
-            # Whoever asks for another part of it meanwhile waits for this.
-            try:
-                made.set_result(self._thumbnails(key))
-            except BaseException as error:
-                made.set_exception(error)
-                self._pictures.pop(key, None)
-        return made.result().parts[_PARTS.index(part)]
+        return self._small[sample_id, output_sha256].parts[_PARTS.index(part)]
+
+    def facts(self, sample_id: str, output_sha256: str) -> dict[str, object] | None:
+        """Return what a page must know to show a row's picture at full size; None if there is none, or another one now."""
+        before = self._wholes[sample_id, output_sha256, "before"]
+        whole = before or self._wholes[sample_id, output_sha256, "after"]
+        if whole is None:
+            return None
+        width, height = whole.size
+        return {"width": width, "height": height, "stops": whole.stops, "fixed": _fixed(before)}
+
+    def piece(self, sample_id: str, output_sha256: str, side: Side, rectangle: Rectangle) -> bytes | None:
+        """Return a piece of a row's picture; None if there is none."""
+        whole = self._wholes[sample_id, output_sha256, side]
+        return piece(whole, rectangle) if whole else None
+
+    def mask(self, sample_id: str, output_sha256: str, mask_sha256: str | None) -> bytes | None:
+        """Return a mask of a row's picture as rows of bits: the one that it was restored by, or a corrected one by its hash."""
+        whole = self._wholes[sample_id, output_sha256, "before"]
+        if whole is None:
+            return None
+        if mask_sha256 is not None:
+            data = self._storage.read(corrected_mask_uri(self.output, whole.sha256, mask_sha256))
+            return mask_bits(self._apart, data, whole.size).tobytes()
+        width, height = whole.size
+        return bytes(height * -(-width // 8)) if whole.hole is None else whole.hole.tobytes()
+
+    def correct(self, sample_id: str, output_sha256: str, mask: bytes) -> str | None:
+        """Keep a mask that was drawn for a row's picture, a PNG of one bit and its size; return its hash.
+
+        None if the row has another picture now, or none. The mask that the row was restored by stays where it is.
+
+        Raises:
+            ConfigError: the masks of such a picture cannot be corrected here.
+            SampleError: it does not fit the picture.
+        """
+        whole = self._wholes[sample_id, output_sha256, "before"]
+        if whole is None:
+            return None
+        if (why := _fixed(whole)) is not None:
+            raise ConfigError(f"{sample_id}: {why}")
+        data = mask_png(mask_bits(self._apart, mask, whole.size), whole.size[0])
+        digest = hashlib.sha256(data).hexdigest()
+        self._storage.create(corrected_mask_uri(self.output, whole.sha256, digest), data)
+        return digest
 
     def decide(self, batch: Batch) -> list[str]:
         """Record decisions; return the samples whose picture is another one by now, about which nothing is recorded.
@@ -144,18 +176,31 @@ class Desk:
         self._reviews.tidy()
 
     def _decision(self, wanted: Wanted, row: Row) -> Decision:
-        preset, seed = wanted.preset, wanted.seed
+        preset, seed, mask, image = wanted.preset, wanted.seed, wanted.mask_sha256, None
         if wanted.verdict == "redo":
-            if row["status"] != "ok":
-                raise ConfigError(f"{wanted.sample_id}: its mask has no hole, so there is nothing to redo; mend the mask")
+            if mask is not None:
+                image = self._drawn_for(wanted, mask)
+            elif row["status"] != "ok":
+                raise ConfigError(f"{wanted.sample_id}: its mask has no hole, so there is nothing to redo; correct the mask")
             own = self._plan(row["job_id"]).config["sampler"]["preset"]
             preset = preset or own
             seed = self._next_seed(row) if seed is None else seed
-            if (preset, seed) == (own, row["seed"]):
+            if mask is None and (preset, seed) == (own, row["seed"]):
                 raise ConfigError(f"{wanted.sample_id}: preset {preset} and seed {seed} are what made it; change one of them")
         else:
-            preset = seed = None
-        return Decision(wanted.sample_id, wanted.output_sha256, row["attempt"], wanted.verdict, preset, seed)
+            preset = seed = mask = None
+        return Decision(wanted.sample_id, wanted.output_sha256, row["attempt"], wanted.verdict, preset, seed, image, mask)
+
+    def _drawn_for(self, wanted: Wanted, mask_sha256: str) -> str:
+        """Return the hash of the picture that a corrected mask was drawn for, which is this one's.
+
+        Raises:
+            ConfigError: there is no such mask.
+        """
+        whole = self._wholes[wanted.sample_id, wanted.output_sha256, "before"]
+        if whole is None or not self._storage.exists(corrected_mask_uri(self.output, whole.sha256, mask_sha256)):
+            raise ConfigError(f"{wanted.sample_id}: its corrected mask {mask_sha256:.12} was not kept; draw it once more")
+        return whole.sha256
 
     def _next_seed(self, row: Row) -> int:
         """Return the first seed that was certainly not tried for this row's picture."""
@@ -172,12 +217,32 @@ class Desk:
         return list(self._table.rows(columns, [("sample_id", "in", list(ids)), _HAS_PICTURE]))
 
     def _thumbnails(self, key: PictureKey) -> Thumbnails:
-        rows = self._rows_of([key[0]], RESULTS.names)
-        if not rows or rows[0]["output_sha256"] != key[1]:
+        row = self._row(*key)
+        if row is None:
             return Thumbnails(None, None, None)
-        images = self._plan(rows[0]["job_id"]).job_config().images
-        before, mask, after = self._sources(rows[0])
+        images = self._plan(row["job_id"]).job_config().images
+        before, mask, after = self._sources(row)
         return self._shrink(before, mask, after, images, PICTURE_BYTES)
+
+    def _decoded(self, key: tuple[str, str, Side]) -> Whole | None:
+        *picture, side = key
+        row = self._row(*picture)
+        if row is None:
+            return None
+        images, mask = self._plan(row["job_id"]).job_config().images, self._sources.given(row, "mask")
+        data = self._sources.given(row, "image") if side == "before" else self._sources.output_of(row)
+        if data is None:
+            return None
+        source, output = (data, None) if side == "before" else (None, data)
+        try:
+            return decode_whole(self._apart, source, mask, output, images, hashlib.sha256(data).hexdigest())
+        except SampleError:
+            return None
+
+    def _row(self, sample_id: str, output_sha256: str) -> Row | None:
+        """Return a row with everything in it; None if it has another picture now."""
+        rows = self._rows_of([sample_id], RESULTS.names)
+        return rows[0] if rows and rows[0]["output_sha256"] == output_sha256 else None
 
 
 PRESET_NAMES: tuple[str, ...] = get_args(PresetName)[::-1]
@@ -190,4 +255,16 @@ def _holding(decided: dict[PictureKey, Decision], row: Row) -> Decision | None:
 
 
 def _asked(decision: Decision | None) -> dict[str, str | None] | None:
-    return {"preset": decision.preset, "seed": str(decision.seed)} if decision and decision.verdict == "redo" else None
+    if decision is None or decision.verdict != "redo":
+        return None
+    mask = {"mask_sha256": decision.mask_sha256} if decision.mask_sha256 else {}
+    return {"preset": decision.preset, "seed": str(decision.seed), **mask}
+
+
+def _fixed(whole: Whole | None) -> str | None:
+    """Return why the mask of a picture, as it came, cannot be corrected here; None if it can."""
+    if whole is None:
+        return "the source cannot be read, so its mask cannot be corrected"
+    if whole.pages > 1:
+        return f"the picture has {whole.pages} pages; correct the mask in its own file, and run again"
+    return None

@@ -1,14 +1,15 @@
-"""A desk on loopback: one page, its rows and pictures, and one address that takes decisions.
+"""A desk on loopback: one page, its rows and pictures, and addresses that take decisions and corrected masks.
 
 Only this machine can reach it, but every web page that is open on this machine can send requests here, and a stranger's page
 whose name resolves to 127.0.0.1 is one of the same origin. Hence three locks: a random token in the path, which no other page
-knows; a Host that is this server's own, against DNS rebinding; and for decisions an Origin that is its own and a content type
+knows; a Host that is this server's own, against DNS rebinding; and for what is sent an Origin that is its own and a content type
 that no form can send, against forged requests.
 """
 
 import gzip
 import hmac
 import json
+import re
 import secrets
 from collections.abc import Callable
 from http import HTTPStatus
@@ -22,13 +23,17 @@ from repaint_batch.config import parse_config
 from repaint_batch.errors import CommitFailed, CommitUnknown, ConfigError, RepaintBatchError, redact
 from repaint_batch.report.page import joined_script
 from repaint_batch.report.render import render
-from repaint_batch.review.desk import PRESET_NAMES, Batch, Desk, Part
+from repaint_batch.review.desk import PRESET_NAMES, Batch, Desk, Part, Side
 
-SCRIPTS = ("gallery.js", "served.js", "viewer.js", "verdicts.js", "page.js")
+SCRIPTS = ("gallery.js", "served.js", "viewer.js", "zoom.js", "bits.js", "masking.js", "verdicts.js", "page.js")
 """Files of the templates that make the page's one script, in order."""
 
 _MOST_BODY_BYTES = 1 << 20
+_MOST_MASK_BYTES = 1 << 25  # of the largest picture that is read one bit a pixel takes less
 _TYPES = {"before": "image/webp", "after": "image/webp", "hole": "image/png"}
+_FOR_GOOD = "private, max-age=86400, immutable"  # of an address that holds a hash of what is there
+_RECTANGLE = re.compile(r"(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,6}),(\d{1,4})")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class ReviewServer(ThreadingHTTPServer):
@@ -80,23 +85,27 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "rows":
             self._attempt(lambda: self._answer(HTTPStatus.OK, "application/json", self.server.desk.rows(), zipped=True))
         else:
-            self._attempt(lambda: self._picture(path))
+            self._attempt(lambda: self._show(path))
 
     def do_POST(self) -> None:
         # Read first, whatever is said then: an unread body would be taken for the next request.
         length = self.headers.get("Content-Length", "")
-        if not length.isdigit() or int(length) > _MOST_BODY_BYTES:
+        most = _MOST_MASK_BYTES if (self._below_token() or "").startswith("masks/") else _MOST_BODY_BYTES
+        if not length.isdigit() or int(length) > most:
             self.close_connection = True
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has a length, of at most {_MOST_BODY_BYTES} bytes")
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has a length, of at most {most} bytes")
             return
         body = self.rfile.read(int(length))
         path = self._admitted()
         if path is None:
             return
+        is_mask = path.startswith("masks/")
         if self.headers.get("Origin") not in [f"http://{host}" for host in self.server.hosts]:
             self._refuse(HTTPStatus.FORBIDDEN, "decisions are taken from this server's own page alone")
-        elif self.headers.get("Content-Type") != "application/json":
-            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "decisions are application/json")
+        elif self.headers.get("Content-Type") != ("image/png" if is_mask else "application/json"):
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "decisions are application/json, and masks image/png")
+        elif is_mask:
+            self._attempt(lambda: self._correct(path, body))
         elif path != "decisions":
             self._refuse(HTTPStatus.NOT_FOUND, "no such address")
         else:
@@ -107,22 +116,47 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("Host") not in self.server.hosts:
             self._refuse(HTTPStatus.MISDIRECTED_REQUEST, "open the address that `repaint-batch review` printed")
             return None
-        token, slash, path = self.path.partition("?")[0].removeprefix("/").partition("/")
-        if not (slash and hmac.compare_digest(token.encode(), self.server.token.encode())):
+        path = self._below_token()
+        if path is None:
             self._refuse(HTTPStatus.NOT_FOUND, "open the address that `repaint-batch review` printed; it changes every time")
-            return None
         return path
 
-    def _picture(self, path: str) -> None:
-        kind, _, rest = path.partition("/")
-        digest, _, name = rest.partition("/")
+    def _below_token(self) -> str | None:
+        token, slash, path = self.path.partition("?")[0].removeprefix("/").partition("/")
+        return path if slash and hmac.compare_digest(token.encode(), self.server.token.encode()) else None
+
+    def _show(self, path: str) -> None:
+        """Answer with something of a row: KIND[/WHICH]/HASH OF ITS PICTURE/ITS ID."""
+        kind, *which, digest, name = path.split("/") if path.count("/") > 1 else ("", "", "")
+        name, desk = unquote(name), self.server.desk
         parts: dict[str, Part] = {part: part for part in get_args(Part)}
-        data = self.server.desk.picture(unquote(name), digest, parts[kind]) if kind in parts and name else None
+        sides: dict[str, Side] = {f"{side}-piece": side for side in get_args(Side)}
+        match kind, which:
+            case (_, []) if kind in parts and name:
+                self._found(desk.picture(name, digest, parts[kind]), _TYPES[kind], _FOR_GOOD)
+            case (_, [where]) if kind in sides and (found := _RECTANGLE.fullmatch(where)):
+                left, top, width, height, divisor = map(int, found.groups())
+                data = desk.piece(name, digest, sides[kind], (left, top, width, height, divisor))
+                self._found(data, "image/png", _FOR_GOOD)
+            case ("facts", []):
+                facts = desk.facts(name, digest)
+                self._found(None if facts is None else json.dumps(facts).encode(), "application/json")
+            case ("mask", [mask]) if mask == "first" or _SHA256.fullmatch(mask):
+                bits = desk.mask(name, digest, None if mask == "first" else mask)
+                self._found(None if bits is None else gzip.compress(bits, 1), "application/octet-stream", _FOR_GOOD, zipped=True)
+            case _:
+                self._found(None, "")
+
+    def _found(self, data: bytes | None, content_type: str, cache: str = "no-store", *, zipped: bool = False) -> None:
         if data is None:
             self._refuse(HTTPStatus.NOT_FOUND, "no such picture")
         else:
-            # The address holds the picture's hash.
-            self._answer(HTTPStatus.OK, _TYPES[kind], data, cache="private, max-age=86400, immutable")
+            self._answer(HTTPStatus.OK, content_type, data, cache=cache, zipped=zipped)
+
+    def _correct(self, path: str, body: bytes) -> None:
+        _, digest, name = path.split("/") if path.count("/") == 2 else ("", "", "")
+        kept = self.server.desk.correct(unquote(name), digest, body)
+        self._found(None if kept is None else json.dumps({"mask_sha256": kept}).encode(), "application/json")
 
     def _decide(self, body: bytes) -> None:
         try:

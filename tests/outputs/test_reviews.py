@@ -2,17 +2,20 @@
 
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import deltalake
+import pyarrow as pa
 import pytest
 
 from repaint_batch.errors import NothingToResume
 from repaint_batch.outputs import reviews as module
 from repaint_batch.outputs.export import export
 from repaint_batch.outputs.reviews import Decision, Reviews, Verdict, count_verdicts, redo_configs
+from repaint_batch.schema import REVIEWS
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
@@ -139,6 +142,19 @@ def test_nothing_accepted_is_said(local_place: Place, tiny_prior: str, tmp_path:
     restore_here(config)
     with pytest.raises(NothingToResume, match="no picture is accepted yet; `repaint-batch review"):
         export(config.output.uri, str(tmp_path / "plain"), local_place.storage, accepted=True)
+
+
+def test_decisions_of_an_earlier_edition_are_read_and_added_to(local_place: Place) -> None:
+    reviews = Reviews(local_place.uri, local_place.storage)
+    earlier = pa.schema([field for field in REVIEWS if not field.name.endswith("_sha256") or field.name == "output_sha256"])
+    reviews.record(session(), 1, [decision(1)])
+    written = deltalake.DeltaTable(reviews.uri).to_pyarrow_table().select(earlier.names)
+    deltalake.write_deltalake(reviews.uri, written, mode="overwrite", schema_mode="overwrite")
+    assert deltalake.DeltaTable(reviews.uri).schema().to_arrow().names == earlier.names
+    assert [made.verdict for made in reviews.latest().values()] == ["accept"]
+    corrected = replace(decision(2, "redo"), preset="fast", seed=1, image_sha256="a" * 64, mask_sha256="b" * 64)
+    assert reviews.record(session(), 1, [corrected])
+    assert reviews.latest()[corrected.picture] == corrected
 
 
 def test_many_small_files_are_joined(local_place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

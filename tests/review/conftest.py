@@ -4,11 +4,12 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from repaint_batch.apart import Parts
 from repaint_batch.config import StorageConfig
-from repaint_batch.report.thumbnails import thumbnails
 from repaint_batch.review.desk import Desk
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
@@ -17,6 +18,12 @@ from repaint_batch.table.results import ResultsTable
 from ..conftest import Place
 from ..corpus import encoded, hole, job, rows, save_tiny_prior, write_manifest
 from ..restored import restore_here
+
+
+def here(function: Callable[..., Parts], *arguments: Any) -> Parts:
+    """Calls a function in this process, as `repaint_batch.apart` does in another."""
+    return function(*arguments)
+
 
 EVIL = "it's \"</script><img src=x onerror='document.title=1'>/?#%"
 
@@ -55,7 +62,7 @@ def serve() -> Iterator[Callable[[str], ReviewServer]]:
     servers = []
 
     def start(output: str) -> ReviewServer:
-        server = ReviewServer(Desk(output, Storage(), thumbnails))
+        server = ReviewServer(Desk(output, Storage(), here))
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         servers.append(server)
         return server

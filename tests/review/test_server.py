@@ -13,14 +13,13 @@ from PIL import Image
 
 from repaint_batch.errors import NothingToResume
 from repaint_batch.outputs.reviews import Reviews, redo_configs
-from repaint_batch.report.thumbnails import thumbnails
 from repaint_batch.review.desk import Desk
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
 
 from ..restored import restore_here
-from .conftest import EVIL
+from .conftest import EVIL, here
 
 Serve = Callable[[str], ReviewServer]
 SESSION = str(uuid.uuid4())
@@ -56,6 +55,10 @@ def verdicts(output: str) -> dict[str, str]:
 
 def test_nobody_without_the_token_gets_in(output: str, serve: Serve) -> None:
     server = serve(output)
+    one = "0" * 64
+    for path in (f"/wrong/before-piece/0,0,1,1,1/{one}/picture-0000", f"/facts/{one}/picture-0000", f"/wrong/mask/first/{one}/a"):
+        assert ask(server, path)[0] == 404, path
+    assert ask(server, f"/wrong/masks/{row(output)['output_sha256']}/picture-0000", b"", Content_Type="image/png")[0] == 404
     for path in ("/", "/rows", "/wrong/", f"/{server.token}x/", f"/{server.token}", f"/{server.token[:-1]}/rows", "/%2e/"):
         status, said, _ = ask(server, path)
         assert (status, server.token in said.decode()) == (404, False), path
@@ -87,7 +90,7 @@ def test_other_pages_cannot_decide_even_with_the_token(
 
 def test_rebound_names_do_not_read_either(output: str, serve: Serve) -> None:
     server = serve(output)
-    for path in ("", "rows", "before/0/picture-0000"):
+    for path in ("", "rows", "before/0/picture-0000", "after-piece/0,0,1,1,1/0/a", "facts/0/a", "mask/first/0/a"):
         assert ask(server, f"/{server.token}/{path}", Host="evil.example")[0] == 421
 
 
@@ -160,4 +163,4 @@ def test_a_decision_about_a_picture_that_is_gone_is_told_and_not_kept(output: st
 
 def test_an_output_without_pictures_is_named(tmp_path: Any) -> None:
     with pytest.raises(NothingToResume, match="holds no pictures to review; `repaint-batch run` makes some"):
-        Desk(str(tmp_path), Storage(), thumbnails)
+        Desk(str(tmp_path), Storage(), here)

@@ -8,7 +8,7 @@ async function readRows() {
 
 const PARTS = ["before", "after", "hole"];
 
-// Where a row's picture is. Whether there is one shows when it is asked for.
-function pictureOf(row, part) {
-  return `${PARTS[part]}/${columns.output_sha256[row]}/${encodeURIComponent(columns.sample_id[row])}`;
-}
+const addressOf = (row) => `${columns.output_sha256[row]}/${encodeURIComponent(columns.sample_id[row])}`;
+
+// Where a row's small picture is. Whether there is one shows when it is asked for.
+const pictureOf = (row, part) => `${PARTS[part]}/${addressOf(row)}`;

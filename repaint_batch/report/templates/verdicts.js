@@ -7,6 +7,8 @@ kindOf = (row) => data.verdicts[row] || "open";
 function prepare() {
   for (const verdict of [...Object.keys(DONE), "undo"]) $(verdict).addEventListener("click", () => press(verdict));
   document.addEventListener("keydown", verdictKey);
+  listenToStage();
+  listenToTools();
   addEventListener("beforeunload", (event) => { if (queue.length || sending) event.preventDefault(); });
   tally();
 }
@@ -19,7 +21,8 @@ decorate = (item, row) => {
 
 function markOf(row) {
   const asked = data.asked[row];
-  return DONE[data.verdicts[row]] + (asked ? `: ${asked.preset}, seed ${asked.seed}` : "");
+  const mask = asked && (asked.drawn || asked.mask_sha256) ? ", mask corrected" : "";
+  return DONE[data.verdicts[row]] + (asked ? `: ${asked.preset}, seed ${asked.seed}${mask}` : "");
 }
 
 viewed = (row) => {
@@ -39,7 +42,7 @@ function rowAtHand() {
 }
 
 function verdictKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
   if (event.target.matches("#seed, #search, select")) return;
   const verdict = { a: "accept", x: "reject", r: "redo", u: "undo" }[event.key.toLowerCase()];
   if (verdict && (rowAtHand() !== null || (verdict === "undo" && taken.length))) {
@@ -51,16 +54,18 @@ function verdictKey(event) {
   }
 }
 
-function press(pressed) {
+// `drawn`: of a redo, the mask to redo it with.
+function press(pressed, drawn = null) {
   if (pressed === "undo") return undo();
   const row = rowAtHand();
-  if (row === null || (pressed === "redo" && columns.status[row] !== "ok")) return;
+  if (row === null || (pressed === "redo" && !drawn && columns.status[row] !== "ok")) return;
   if (pressed === "redo" && open !== null && !$("seed").reportValidity()) return;
   let asked = null;
   if (pressed === "redo") {
     asked = open === null
       ? { preset: data.made_by[row], seed: data.next_seed[row] }
       : { preset: $("preset").value, seed: $("seed").value || data.next_seed[row] };
+    if (drawn) asked.drawn = drawn;
   }
   taken.push([row, data.verdicts[row], data.asked[row]]);
   decide(row, pressed, asked);
@@ -88,12 +93,7 @@ function undo() {
 function decide(row, verdict, asked) {
   data.verdicts[row] = verdict;
   data.asked[row] = asked;
-  queue.push({
-    sample_id: columns.sample_id[row],
-    output_sha256: columns.output_sha256[row],
-    verdict: verdict || "undecided",
-    ...(data.asked[row] || {}),
-  });
+  queue.push([row, verdict || "undecided", asked]);
   send();
   const at = shown.indexOf(row);
   if (drawn.has(at)) decorate(drawn.get(at), row);
@@ -124,29 +124,47 @@ async function send() {
   if (sending) return;
   sending = true;
   while (queue.length) {
-    const decisions = queue.splice(0, MOST);
-    sent += 1;
-    saved(`Saving ${number(decisions.length)}…`);
-    await deliver(JSON.stringify({ session, number: sent, decisions }));
+    const some = queue.splice(0, MOST), decisions = [];
+    saved(`Saving ${number(some.length)}…`);
+    for (const [row, verdict, asked] of some) {
+      if (asked?.drawn && !await keepMask(row, asked)) continue;
+      const { drawn, ...settings } = asked ?? {};
+      decisions.push({ sample_id: columns.sample_id[row], output_sha256: columns.output_sha256[row], verdict, ...settings });
+    }
+    if (decisions.length) await deliver(decisions);
   }
   sending = false;
 }
 
-async function deliver(body) {
+// Sends a mask that was drawn, and puts its hash in its place; whether it was kept.
+async function keepMask(row, asked) {
+  const answer = await insist(`masks/${addressOf(row)}`, await pngOf(asked.drawn));
+  if (!answer) return false;
+  asked.mask_sha256 = (await answer.json()).mask_sha256;
+  delete asked.drawn;
+  return true;
+}
+
+async function deliver(decisions) {
+  sent += 1;
+  const answer = await insist("decisions", new Blob([JSON.stringify({ session, number: sent, decisions })], { type: "application/json" }));
+  if (!answer) return;
+  const { stale } = await answer.json();
+  saved(stale.length
+    ? `Restored anew since this page was opened, so nothing was saved about: ${stale.join(", ")}. Reload to see them.`
+    : "Every decision is saved.", stale.length > 0);
+}
+
+// Sends until there is an answer; null where that is no.
+async function insist(where, body) {
   for (;;) {
     try {
-      const answer = await fetch("decisions", { method: "POST", headers: { "Content-Type": "application/json" }, body });
-      if (answer.ok) {
-        const { stale } = await answer.json();
-        saved(stale.length
-          ? `Restored anew since this page was opened, so nothing was saved about: ${stale.join(", ")}. Reload to see them.`
-          : "Every decision is saved.", stale.length > 0);
-        return;
-      }
+      const answer = await fetch(where, { method: "POST", body });
+      if (answer.ok) return answer;
       const words = await answer.text();
       if (answer.status !== 503) {
         saved(`Not saved: ${words} Reload the page.`, true);
-        return;
+        return null;
       }
       saved(`Not saved yet, trying again: ${words}`, true);
     } catch {

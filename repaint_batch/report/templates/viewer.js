@@ -22,8 +22,11 @@ function view(row) {
   $("viewer").scrollTop = 0;
 }
 
-// What a page with more to say about a row adds to the viewer.
-let viewed = () => {};
+// What a page with more to say about a row adds to the viewer: its own parts, more of the pictures, and what keys and pointers
+// do there.
+let viewed = () => {}, staged = () => {}, redraw = () => {};
+let grabbed = () => false, stageKey = () => false;
+let ratioOf = (width, height) => width / height;
 
 function stage(row) {
   const uris = [pictureOf(row, BEFORE), pictureOf(row, AFTER), pictureOf(row, HOLE)];
@@ -42,14 +45,18 @@ function stage(row) {
   $("hole").dataset.uri = uris[HOLE] || "";
   overlay();
   const width = columns.width_px[row], height = columns.height_px[row];
-  $("stage").style.setProperty("--ratio", width && height ? width / height : 1);
+  $("stage").style.setProperty("--ratio", width && height ? ratioOf(width, height) : 1);
   cut(50);
+  staged(row);
 }
 
 function show(image, uri, alt) {
   image.hidden = !uri;
   if (uri) {
-    image.onload = () => $("stage").style.setProperty("--ratio", image.naturalWidth / image.naturalHeight);
+    image.onload = () => {
+      $("stage").style.setProperty("--ratio", ratioOf(image.naturalWidth, image.naturalHeight));
+      redraw();
+    };
     image.src = uri;
     image.alt = alt;
   } else {
@@ -62,6 +69,7 @@ function overlay() {
   const on = $("mask").getAttribute("aria-pressed") === "true" && $("hole").dataset.uri;
   $("hole").hidden = !on;
   if (on) $("hole").src = $("hole").dataset.uri;
+  redraw();
 }
 
 function toggle(button) {
@@ -74,6 +82,9 @@ function cut(value) {
   $("divider").value = value;
   $("stage").style.setProperty("--cut", $("divider").value + "%");
   $("divider").setAttribute("aria-valuetext", `${$("divider").value} % before, ${100 - $("divider").value} % after`);
+  $("left-word").style.visibility = $("divider").value === "0" ? "hidden" : "";
+  $("right-word").style.visibility = $("divider").value === "100" ? "hidden" : "";
+  redraw();
 }
 
 function reason(row) {
@@ -139,6 +150,7 @@ function shut() {
 }
 
 function viewerKey(event) {
+  if (stageKey(event)) return event.preventDefault();
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const key = event.key.toLowerCase();
   if (key === "j") step(1);
@@ -150,6 +162,7 @@ function viewerKey(event) {
 }
 
 function drag(event) {
+  if (grabbed(event)) return;
   if ($("stage").classList.contains("single") || (event.type === "pointermove" && !event.buttons)) return;
   if (event.type === "pointerdown") {
     $("stage").setPointerCapture(event.pointerId);
