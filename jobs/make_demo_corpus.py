@@ -14,12 +14,13 @@ import pyarrow.parquet as pq
 import torch
 from PIL import Image
 
-from repaint_batch.config import TrainConfig, load_config
+from repaint_batch.config import load_config
 from repaint_batch.damage.drawing import DAMAGE, DamageName, draw_damage
 from repaint_batch.evaluate.metrics import hole_psnr, hole_ssim
 from repaint_batch.evaluate.rivals import telea
 from repaint_batch.images.windows import plan_windows
 from repaint_batch.priors.pictures import held_out
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.schema import IMAGE_STRUCT
 
 ROOT = Path(__file__).parent.parent

@@ -13,23 +13,20 @@ from types import FrameType
 from typing import Annotated
 
 import typer
-import yaml
 
-from repaint_batch.config import TrainConfig, load_config, parse_config
+from repaint_batch.config import load_config
 from repaint_batch.errors import RepaintBatchError
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.priors.training import Trainer
 
 
 def main(
     config: Annotated[str, typer.Option(help="YAML file with the keys of TrainConfig.")],
-    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE in place of what the file says.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE: change one setting of the file.")] = None,
 ) -> None:
     """Train, log, checkpoint and export a prior."""
     try:
-        asked = load_config(config, TrainConfig)
-        changed = {key: yaml.safe_load(value) for key, _, value in (change.partition("=") for change in changes or [])}
-        asked = parse_config({**asked.model_dump(exclude_unset=True), **changed}, TrainConfig, "--set")
-        trainer = Trainer(asked, typer.echo)
+        trainer = Trainer(load_config(config, TrainConfig, changes or ()), typer.echo)
 
         def stop(number: int, frame: FrameType | None) -> None:
             typer.echo("stopping: the checkpoint and the prior are being written")

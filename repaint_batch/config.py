@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -119,8 +119,6 @@ class ImagesConfig(Model):
     """Whether a mask fits the picture as displayed or as stored; they differ where EXIF gives an orientation."""
     context: float = Field(default=0.125, ge=0, lt=0.5)
     """Share of a window's side that is kept free of holes at each edge, so that the prior sees what surrounds them."""
-    feather_px: int = Field(default=8, ge=0, le=256)
-    """Width of the rim over which a hole that was restored at a coarser scale is blended into its surroundings."""
     max_windows: PositiveInt = 2048
     """Most windows that one picture may cost: 2,000 specks on 12 megapixels need some 1,300 windows of 64 px.
 
@@ -229,77 +227,6 @@ class JobConfig(Model):
     storage: StorageConfig = StorageConfig()
 
 
-class CropConfig(Model):
-    """Random square crops, for pictures larger than the prior."""
-
-    scales: tuple[Annotated[float, Field(gt=0, le=1)], ...] = (1.0, 0.5, 0.25)
-    """Factors by which a picture is shrunk before a crop is taken; one is drawn for every crop."""
-    aged: bool = False
-    """Give crops the looks that photographs have in archives: toned, faded, soft, grainy, compressed."""
-
-
-class NetworkConfig(Model):
-    """Shape of the UNet2DModel to train."""
-
-    block_out_channels: tuple[PositiveInt, ...] = (48, 96, 128)
-    """Channels at each resolution, from the full one down by halves."""
-    layers_per_block: PositiveInt = 1
-    """Residual layers at each."""
-    attention_px: tuple[PositiveInt, ...] = (8,)
-    """Resolutions, in pixels, at which blocks attend."""
-    attention_head_dim: PositiveInt = 32
-    """Channels of an attention head."""
-    norm_num_groups: PositiveInt = 8
-    """Groups of a group normalisation; divides every number of channels."""
-
-
-class TrainConfig(Model):
-    """How `jobs/train_prior.py` trains an unconditional DDPM."""
-
-    pictures: tuple[str, ...] = Field(min_length=1)
-    """Folders, prefixes, or Parquet files and folders with an ``image`` column."""
-    output: str
-    """Local folder for checkpoints, log, samples and the finished prior."""
-    image_size_px: PositiveInt = 32
-    """Side of the square pictures that the prior will know."""
-    crops: CropConfig | None = None
-    """None: every picture whole, shrunk to a square on white. Otherwise random crops."""
-    held_out: tuple[str, ...] = ()
-    """Base names, or patterns of them, of pictures that are never trained on; the loss on them is logged."""
-    holdout_one_in: PositiveInt | None = 20
-    """Every picture whose base name has crc32 divisible by this is held out too."""
-    leave_out: tuple[str, ...] = ()
-    """Base names, or patterns of them, of pictures that are not read at all."""
-    network: NetworkConfig = NetworkConfig()
-    init_from: str | None = None
-    """Prior whose weights training starts from, of any size of pictures: ``bundled:photo``, a folder, or a prefix."""
-    steps: PositiveInt = 20_000
-    """Steps of the optimiser."""
-    batch_size: PositiveInt = 64
-    """Pictures in a step."""
-    learning_rate: PositiveFloat = 6e-4
-    """AdamW's at its highest."""
-    decay: Literal["cosine", "none"] = "cosine"
-    """Whether the learning rate falls to 0 at the last step; `none` for a run that others go on from."""
-    warmup_steps: PositiveInt = 200
-    """Steps over which the learning rate rises to it."""
-    ema_decay: float = Field(default=0.999, gt=0, lt=1)
-    """Share that the averaged weights, which become the prior, keep of themselves in a step."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the first weights, of crops and of noise."""
-    minutes: PositiveFloat | None = None
-    """Longest that a run trains before it writes what it has; started again, it goes on."""
-    compile: bool = False
-    """Compile the network; pays after some hundred steps."""
-    checkpoint_every: PositiveInt = 250
-    """Steps between checkpoints, each with a prior that can be used; a killed run goes on from the last one."""
-    name: str = "prior"
-    """Name on the model card."""
-    licence: str = "unknown"
-    """Licences of the pictures, for the model card."""
-    storage: StorageConfig = StorageConfig()
-
-
 ModelT = TypeVar("ModelT", bound=Model)
 
 
@@ -382,6 +309,8 @@ def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
             annotation = section.model_fields[part].annotation if hasattr(section, "model_fields") else None
             section = annotation
         known = f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
+        if tuple(fault["loc"]) in RETIRED:
+            return f"{key}: no setting any more; it is always {RETIRED[fault['loc']]}: take it out"
         return f"{key}: unknown key{known}"
     if fault["type"] in ("model_type", "model_attributes_type"):
         keys = _keys_of(model, fault["loc"])
@@ -400,6 +329,23 @@ def _keys_of(model: type[Model], path: tuple[Any, ...]) -> str:
         kinds = () if field is None else (field.annotation, *get_args(field.annotation))
         section = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Model)), None)
     return f" with the keys {', '.join(section.model_fields)}" if section is not None else ""
+
+
+RETIRED: dict[tuple[str, str], Any] = {("images", "feather_px"): 8}
+"""Settings that are none any more, by section and key, with the value that they all have now."""
+
+
+def without_retired(values: dict[str, Any], where: str) -> dict[str, Any]:
+    """Return a config as an earlier version wrote it, without the settings that are none any more.
+
+    Raises:
+        ConfigError: one of them has another value than it has now, so that results would differ.
+    """
+    kept = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
+    for (section, key), value in RETIRED.items():
+        if kept.get(section, {}).pop(key, value) != value:
+            raise ConfigError(f"{where}: {section}.{key} is now always {value}; go on with the version that wrote it")
+    return kept
 
 
 def fingerprint(*parts: Any) -> str:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from repaint_batch.cli import run
-from repaint_batch.config import JobConfig, TrainConfig, fingerprint, load_config
+from repaint_batch.config import RETIRED, JobConfig, fingerprint, load_config, without_retired
 from repaint_batch.errors import ConfigError
+from repaint_batch.priors.train_config import TrainConfig
 
 ROOT = Path(__file__).parents[1]
 GOOD = "input: {manifest: m.parquet}\noutput: {uri: out}\n"
@@ -97,3 +98,15 @@ def test_a_setting_that_cannot_be_honoured_names_its_key(setting: str, words: st
     path.write_text("input: {manifest: a.parquet}\noutput: {uri: out}\n")
     with pytest.raises(ConfigError, match=re.escape(words)):
         load_config(path, JobConfig, [setting])
+
+
+def test_what_is_no_setting_any_more_is_told_and_old_plans_are_still_read(tmp_path: Path) -> None:
+    ((section, key), value), *_ = RETIRED.items()
+    with pytest.raises(ConfigError, match=f"{section}.{key}: no setting any more; it is always {value}: take it out"):
+        load_config(write(tmp_path, f"{GOOD}{section}: {{{key}: {value}}}\n"), JobConfig)
+    planned = JobConfig.model_validate({"input": {"manifest": "m.parquet"}, "output": {"uri": "out"}}).model_dump()
+    planned[section][key] = value
+    assert key not in without_retired(planned, "plan")[section]
+    planned[section][key] = value + 1
+    with pytest.raises(ConfigError, match=f"plan: {section}.{key} is now always {value}"):
+        without_retired(planned, "plan")

@@ -9,8 +9,9 @@ import typer
 import yaml
 from pydantic.fields import FieldInfo
 
-from repaint_batch.config import JobConfig, Model, TrainConfig
+from repaint_batch.config import JobConfig, Model
 from repaint_batch.nights.config import NightConfig
+from repaint_batch.priors.train_config import TrainConfig
 
 _WIDTH = 118
 _EXAMPLES = {"manifest": "manifest.parquet", "uri": "restored", "pictures": ["pictures"], "output": "prior",

@@ -15,7 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from repaint_batch.cli.flags import flags
-from repaint_batch.config import PriorConfig, StorageConfig, TrainConfig, load_config
+from repaint_batch.config import PriorConfig, StorageConfig, load_config
 from repaint_batch.damage.drawing import DAMAGE, DamageName
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import oracle, prints, restored, rivals
@@ -30,6 +30,7 @@ from repaint_batch.evaluate.scores import EVERY_MASK, Score
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.device import compiled, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler

@@ -20,10 +20,11 @@ from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor
 from torch.nn import functional as F
 
-from repaint_batch.config import Model, StorageConfig, TrainConfig
+from repaint_batch.config import Model, StorageConfig
 from repaint_batch.damage.network import Detector, to_bytes
 from repaint_batch.damage.synthetic import Crop, Marks, damaged_crop, grown, training_crop
 from repaint_batch.priors.pictures import Split, flatten_on_white, read_pictures
+from repaint_batch.priors.train_config import TrainConfig
 
 _TOLERANCE_PX = 3
 _POSITIVE_WEIGHT = 2.0

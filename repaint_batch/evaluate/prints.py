@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from repaint_batch.config import StorageConfig, TrainConfig
+from repaint_batch.config import StorageConfig
 from repaint_batch.damage.drawing import DAMAGE, Damage, DamageName, draw_damage
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import metrics
@@ -22,6 +22,7 @@ from repaint_batch.evaluate.rivals import Filler
 from repaint_batch.evaluate.scores import Metric, Score, summarise
 from repaint_batch.inpainting import RePaintPipeline, inpaint
 from repaint_batch.priors.pictures import PICTURE_SUFFIXES, flatten_on_white, held_out
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 

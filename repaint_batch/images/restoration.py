@@ -24,6 +24,8 @@ from repaint_batch.images.scaling import blurred, cut, enlarged
 from repaint_batch.images.windows import Window, leaves
 from repaint_batch.images.witness import check_agrees, largest_known_difference
 
+FEATHER_PX = 8
+"""Width of the rim over which a hole that was restored at a coarser scale is blended into its surroundings."""
 _PART_PX = 256
 
 
@@ -182,7 +184,6 @@ def compose(
         filling = _Filling(
             windows=tuple(page_of(plan[i])[1] for i in final.get(number, [])),
             restored=[stored(restored[i], picture.orientation).astype(np.float32) for i in final.get(number, [])],
-            feather_px=config.feather_px,
         )
         changed.append((picture, _restored(picture, keep_mask, filling, config, seam)))
     (first, boxes), *further = changed
@@ -218,11 +219,10 @@ def _proven(pages: list[tuple[Picture, np.ndarray]], written: Encoded) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Filling:
-    """Final windows, (R, R, 3) each in the stored orientation, where they lie, and how wide their rim is blended."""
+    """Final windows, (R, R, 3) each in the stored orientation, and where they lie."""
 
     windows: tuple[Window, ...]
     restored: list[np.ndarray]
-    feather_px: int
 
     def is_coarse(self, box: Box) -> bool:
         """Return whether anything in `box` was solved at another scale; at scale 1 known pixels agree by themselves."""
@@ -272,7 +272,7 @@ def _fill(
 ) -> bool:
     """Write the restored pixels of one part; return whether its known pixels are as they were."""
     # The rim is blended and measured by known pixels around the part, which are never written.
-    feather_px = filling.feather_px if filling.is_coarse(part) else 0
+    feather_px = FEATHER_PX if filling.is_coarse(part) else 0
     box = _around(part, max(1, 3 * feather_px), picture.size)
     known = keep_mask[box[1] : box[3], box[0] : box[2]]
     source = picture.crop(box).copy()

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from repaint_batch.config import JobConfig, StorageConfig, fingerprint
+from repaint_batch.config import JobConfig, StorageConfig, fingerprint, without_retired
 from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
 from repaint_batch.manifest import Manifest, ManifestFile
 from repaint_batch.storage import Storage, delta_uri, join, normalise
@@ -70,7 +70,7 @@ class Plan:
 
     def job_config(self) -> JobConfig:
         """Return the config the plan was made from."""
-        return JobConfig.model_validate(self.config)
+        return JobConfig.model_validate(without_retired(self.config, f"plan of job {self.job_id}"))
 
 
 def sampler_fingerprint(sampler: dict[str, Any], compute: Mapping[str, Any]) -> str:

@@ -18,9 +18,9 @@ import pyarrow.dataset
 import torch
 from PIL import Image
 
-from repaint_batch.config import TrainConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.priors.looks import aged
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.storage import Storage
 
 Split = Literal["train", "held-out"]

@@ -24,15 +24,17 @@ from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from PIL import Image
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from repaint_batch.config import NetworkConfig, TrainConfig, fingerprint
+from repaint_batch.config import fingerprint
 from repaint_batch.errors import ConfigError
 from repaint_batch.priors.pictures import Pictures, load_pictures
 from repaint_batch.priors.source import locate
+from repaint_batch.priors.train_config import NetworkConfig, TrainConfig
 from repaint_batch.storage import Storage
 
 TRAIN_STEPS = 1000
 LEVELS = 10
 """Parts of the trained time in which the loss is told."""
+_WARMUP_STEPS = 200  # over which the learning rate rises, or a tenth of a short training
 _UNSEEN = 32  # held-out crops that it is measured on
 _CLOCK_EVERY = 8
 Report = Callable[[str], None]
@@ -65,11 +67,12 @@ def _check_size(image_size_px: int, levels: int) -> None:
 
 def learning_rate_at(step: int, config: TrainConfig) -> float:
     """Return the learning rate of a step: linear warm-up, then half a cosine down to zero, unless it is to stay."""
-    if step < config.warmup_steps:
-        return config.learning_rate * (step + 1) / config.warmup_steps
+    warmup = max(1, min(_WARMUP_STEPS, config.steps // 10))
+    if step < warmup:
+        return config.learning_rate * (step + 1) / warmup
     if config.decay == "none":
         return config.learning_rate
-    progress = (step - config.warmup_steps) / max(1, config.steps - config.warmup_steps)
+    progress = (step - warmup) / max(1, config.steps - warmup)
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 

@@ -7,8 +7,9 @@ import yaml
 
 from repaint_batch.cli import run
 from repaint_batch.cli.config import reference
-from repaint_batch.config import InputConfig, JobConfig, Model, OutputConfig, TrainConfig, parse_config
+from repaint_batch.config import InputConfig, JobConfig, Model, OutputConfig, parse_config
 from repaint_batch.nights.config import CorpusConfig, NightConfig
+from repaint_batch.priors.train_config import TrainConfig
 
 
 def test_the_reference_of_a_job_is_a_job_with_every_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,10 +10,11 @@ import pytest
 from PIL import Image
 
 import repaint_batch
-from repaint_batch.config import ImagesConfig, TrainConfig, load_config
+from repaint_batch.config import ImagesConfig, load_config
 from repaint_batch.damage.drawing import DAMAGE
 from repaint_batch.images.restoration import prepare
 from repaint_batch.priors.pictures import held_out
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.report.demo import KINDS
 
 ROOT = Path(repaint_batch.__file__).parents[1]

@@ -9,10 +9,11 @@ import pytest
 import typer
 
 from repaint_batch import cli
-from repaint_batch.config import JobConfig, StorageConfig, TrainConfig, parse_config
+from repaint_batch.config import JobConfig, StorageConfig, parse_config
 from repaint_batch.errors import ConfigError, PriorError, StorageError
 from repaint_batch.patience import Silence
 from repaint_batch.priors.source import locate
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.storage import Storage, no_space
 
 
@@ -59,7 +60,7 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(os, "fsync", full)
     for put in (Storage().write, Storage().create):
-        with pytest.raises(StorageError, match=r"no space left for .*plan\.json: .* MiB are free.*resume"):
+        with pytest.raises(StorageError, match=r"no space left for .*plan\.json: .* MiB are free.*repaint-batch run OUTPUT"):
             put(str(tmp_path / "jobs" / "plan.json"), b"{}")
     assert list((tmp_path / "jobs").iterdir()) == []
     assert str(tmp_path) in no_space(str(tmp_path / "not" / "there"))

@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 
 from repaint_batch.cli.evaluate import evaluate
-from repaint_batch.config import PriorConfig, TrainConfig
+from repaint_batch.config import PriorConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import prints
 from repaint_batch.evaluate.imagenet import lite0_distance
 from repaint_batch.evaluate.rivals import RIVALS
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.priors.load import load_prior
+from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.storage import Storage
 
 from ..corpus import save_tiny_prior

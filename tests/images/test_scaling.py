@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from repaint_batch.config import ImagesConfig
+from repaint_batch.images import restoration
 from repaint_batch.images.codec import read_picture
 from repaint_batch.images.colour import Colours
 from repaint_batch.images.orientation import stored, upright
@@ -77,7 +78,7 @@ def test_the_truth_at_another_scale_gives_back_a_smooth_picture(size: tuple[int,
     assert result.seam_score == pytest.approx(1, abs=0.35)
 
 
-def test_no_seam_shows_where_scales_meet_on_a_grainy_picture() -> None:
+def test_no_seam_shows_where_scales_meet_on_a_grainy_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     samples = photograph(3, width=300, height=240)
     data = saved(Image.fromarray(samples), "PNG")
     mask = Image.new("L", (300, 240))
@@ -85,10 +86,10 @@ def test_no_seam_shows_where_scales_meet_on_a_grainy_picture() -> None:
     encoded = saved(mask, "PNG")
     scores = {}
     for feather in (0, 8):
-        config = ImagesConfig(feather_px=feather)
+        monkeypatch.setattr(restoration, "FEATHER_PX", feather)
         # A restoration that misses the brightness of its surroundings by a tenth.
-        off = truth(data, encoded, config) + 0.2
-        scores[feather] = compose(data, encoded, off.astype(np.float32), config, R, "source").seam_score
+        off = truth(data, encoded, CONFIG) + 0.2
+        scores[feather] = compose(data, encoded, off.astype(np.float32), CONFIG, R, "source").seam_score
     assert scores[8] < scores[0] / 1.5
 
 

@@ -62,7 +62,7 @@ def test_a_night_is_told_where_masks_are_or_what_to_look_for() -> None:
 @pytest.mark.parametrize(
     ("section", "changed"),
     [
-        ({"images": {"feather_px": 4}}, True),
+        ({"images": {"mask_grow_px": 4}}, True),
         ({"output": {"uri": "out", "format": "png"}}, True),
         ({"output": {"uri": "out", "images": "files"}}, True),
         ({"sampler": {"seed": 1}}, True),

@@ -40,7 +40,7 @@ def test_a_stage_that_raises_ends_the_job_and_keeps_the_rest(
     corpus = rows(8)
     corpus[5]["sample_id"] = f"{RAISE_IN_ACTOR}-5"
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute={"max_attempts": 1})
-    with pytest.raises(ShardFailed, match=r"rows 4 to 7 failed 1 times: RuntimeError: planted by the tests.*resume"):
+    with pytest.raises(ShardFailed, match=r"rows 4 to 7 failed 1 times: RuntimeError: planted by the tests.*batch run OUTPUT"):
         run_job(config, recorder)
     status = read_status(config.output.uri, local_place.storage)
     assert (status.ok, status.missing, status.exit_code) == (4, 4, 1)

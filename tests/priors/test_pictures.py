@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from repaint_batch.config import CropConfig, TrainConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.priors.pictures import Crops, WholePictures, base_name, held_out, load_pictures, read_pictures, square
+from repaint_batch.priors.train_config import CropConfig, TrainConfig
 
 
 @pytest.fixture(scope="module")

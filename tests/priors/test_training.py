@@ -9,11 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
-from repaint_batch.config import CropConfig, NetworkConfig, PriorConfig, TrainConfig
+from repaint_batch.config import PriorConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.inpainting.device import missing_compiler
 from repaint_batch.priors.load import load_prior
 from repaint_batch.priors.pictures import load_pictures
+from repaint_batch.priors.train_config import CropConfig, NetworkConfig, TrainConfig
 from repaint_batch.priors.training import LEVELS, Trainer, learning_rate_at
 from repaint_batch.storage import Storage
 
@@ -37,7 +38,6 @@ def config(pictures: Path, output: Path, **changes: object) -> TrainConfig:
         "network": TINY,
         "steps": 6,
         "batch_size": 4,
-        "warmup_steps": 2,
         "checkpoint_every": 2,
     }
     return TrainConfig.model_validate({**values, **changes})
@@ -170,7 +170,7 @@ def test_impossible_sizes_are_refused(tmp_path: Path) -> None:
 
 
 def test_learning_rate_warms_up_and_ends_at_zero() -> None:
-    settings = TrainConfig(pictures=("x",), output="y", steps=100, warmup_steps=10, learning_rate=1.0)
+    settings = TrainConfig(pictures=("x",), output="y", steps=100, learning_rate=1.0)
     rates = [learning_rate_at(step, settings) for step in range(101)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == pytest.approx(1.0)
