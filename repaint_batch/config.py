@@ -260,7 +260,7 @@ def _read(path: str | Path) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}:{where} is not valid YAML: {getattr(error, 'problem', error)}; mend it there") from error
+        raise ConfigError(f"{path}:{where} is not valid YAML: {getattr(error, 'problem', error)}") from error
 
 
 def _assigned(setting: str) -> tuple[list[str], Any]:
@@ -310,14 +310,14 @@ def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
             section = annotation
         known = f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
         if tuple(fault["loc"]) in RETIRED:
-            return f"{key}: no setting any more; it is always {RETIRED[fault['loc']]}: take it out"
+            return f"{key}: no longer a setting; it is always {RETIRED[fault['loc']]}; remove it"
         return f"{key}: unknown key{known}"
     if fault["type"] in ("model_type", "model_attributes_type"):
         keys = _keys_of(model, fault["loc"])
         own = key.rpartition(".")[2]
         return f"{key}: expected a section{keys}; `{own}: {{}}` takes its defaults (got {fault['input']!r:.80})"
     if fault["type"] == "missing":
-        return f"{key}: missing, and there is no default; `repaint-batch config` says what it is"
+        return f"{key}: required; `repaint-batch config` explains it"
     return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {redact(repr(fault['input']))[:80]})"
 
 

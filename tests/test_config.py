@@ -43,7 +43,7 @@ def test_defaults_need_only_input_and_output(tmp_path: Path) -> None:
         (GOOD + "compute: {shard_rows: many}\n", "compute.shard_rows: Input should be a valid integer"),
         (GOOD + "compute: {shard_rows: 0}\n", "compute.shard_rows: Input should be greater than 0"),
         (GOOD + "storage: {endpoint_url: 'http://key:secret@host'}\n", "storage.endpoint_url: an endpoint must not carry"),
-        ("input: {manifest: m.parquet}\n", "output: missing, and there is no default"),
+        ("input: {manifest: m.parquet}\n", "output: required; `repaint-batch config` explains it"),
         ("- a list\n", "expected sections (input, output"),
         ("input: [unclosed\n", "line 2 is not valid YAML"),
     ],
@@ -102,7 +102,7 @@ def test_a_setting_that_cannot_be_honoured_names_its_key(setting: str, words: st
 
 def test_what_is_no_setting_any_more_is_told_and_old_plans_are_still_read(tmp_path: Path) -> None:
     ((section, key), value), *_ = RETIRED.items()
-    with pytest.raises(ConfigError, match=f"{section}.{key}: no setting any more; it is always {value}: take it out"):
+    with pytest.raises(ConfigError, match=f"{section}.{key}: no longer a setting; it is always {value}; remove it"):
         load_config(write(tmp_path, f"{GOOD}{section}: {{{key}: {value}}}\n"), JobConfig)
     planned = JobConfig.model_validate({"input": {"manifest": "m.parquet"}, "output": {"uri": "out"}}).model_dump()
     planned[section][key] = value

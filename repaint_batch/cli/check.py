@@ -186,7 +186,7 @@ def _fit(prior: "LoadedPrior", findings: "Findings", job: JobConfig, *, ladder: 
     tried = ", ".join(f"{preset} {fit.restored_db:.1f} dB" for preset, fit in fits.items())
     lines.append(f"tried in {len(first.restored)} holes made in known pixels: {tried}; a smooth filling {first.smooth_db:.1f} dB")
     if len(fits) > 1:
-        lines.append(f"sampler.preset: {enough(fits)} is enough there; dearer ones do no better beyond chance")
+        lines.append(f"sampler.preset: {enough(fits)} is enough there; dearer presets do not do measurably better")
     return lines
 
 

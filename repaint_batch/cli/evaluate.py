@@ -135,7 +135,7 @@ def evaluate(
             engines = _engines(prior, run.batch_windows, console)
             take(evaluate_precision(engines, run, PRESETS["fast"], report=console.print))
     if not scores:
-        raise ConfigError("nothing to evaluate: --skip-laws leaves --pictures, which is missing")
+        raise ConfigError("nothing to evaluate: with --skip-laws, give --pictures")
     write_evaluation(output, scores, samplers, settings, sheets)
     _print(scores)
     Console().print(f"written: {output / 'evaluation.html'}")

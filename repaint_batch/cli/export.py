@@ -57,7 +57,7 @@ def _write_failed(output: str, to: str, storage: Storage) -> int:
     plans = load_plans(output, storage)
     count = write_dead_letters(output, to, storage) if plans else 0
     if count:
-        console.print(f"{count:,} failed rows in {escape(to)}; to run it, put {escape(plans[0].base)} into storage.allow")
+        console.print(f"{count:,} failed rows in {escape(to)}; a job that runs it needs {escape(plans[0].base)} in storage.allow")
     else:
         console.print("no failed rows; nothing is written")
     return count

@@ -54,10 +54,10 @@ def rollback(
     """
     done = roll_back(output, to, reached(output, endpoint_url, region))
     counts = ", ".join(f"{count:,} {name}" for name, count in done.counts.items())
-    console.print(f"{escape(output)} is again what it was at version {to}: {counts} (version {done.version})")
+    console.print(f"{escape(output)} is back at version {to}: {counts} (version {done.version})")
     told = {"version": done.version, "withdrawn_jobs": list(done.withdrawn), "reinstated_jobs": list(done.reinstated)}
     answer(as_json, {"output": output, **done.counts, **told})
-    for jobs, became in ((done.withdrawn, "withdrawn"), (done.reinstated, "stand again")):
+    for jobs, became in ((done.withdrawn, "withdrawn"), (done.reinstated, "reinstated")):
         if jobs:
             console.print(f"jobs {became}: {', '.join(jobs)}")
 

@@ -91,7 +91,7 @@ def run(
     plan, manifest, _ = made
     found = standing(plan, manifest, storage)
     if found.is_grown:
-        console.print(f"the manifest has {len(found.new):,} rows more than {escape(found.output)} holds: they are added")
+        console.print(f"the manifest has {len(found.new):,} rows that {escape(found.output)} does not hold; they are added")
         larger, before, listed = added(plan, manifest, found, storage)
         _leave(job.output.uri, [_execute(larger, before, listed=listed, config_path=target, rows=rows)], storage, as_json)
     if found.is_settled:
@@ -162,7 +162,7 @@ def retry_failed(
         _leave(output, done, storage, as_json, idle_code=0)
     configs = redo_configs(output, storage)
     if not configs:
-        console.print(f"nothing is to be redone; {_reviewed(output, storage)}")
+        console.print(f"no picture is marked to be redone; {_reviewed(output, storage)}")
     redone = [_execute(_from_here(redo, endpoint_url, region), before.job_id) for redo, before in configs]
     _leave(output, redone, storage, as_json, idle_code=0)
 
@@ -287,7 +287,7 @@ def _failed_words(config: JobConfig, config_path: str | None) -> list[str]:
     more = sum(kind.rows for kind in kinds[_KINDS_TOLD:])
     lines += [f"and {more:,} more; `repaint-batch export {output} --failed --to failed.parquet` names all"] if more else []
     under = config_path or "job.yaml"
-    return [*lines, f"mend pictures, masks or settings, then `repaint-batch retry-failed {output} --config {under}`"]
+    return [*lines, f"repair pictures, masks or settings, then `repaint-batch retry-failed {output} --config {under}`"]
 
 
 def _counted(counts: dict[str, int]) -> str:

@@ -68,10 +68,10 @@ def build(
     storage = given(endpoint_url, region)
     columns = Columns(image_column, mask_column, id_column, boxes_column, polygons_column)
     if sum(source is not None for source in (images, csv, parquet)) != 1:
-        raise ManifestError("say where rows come from with exactly one of --images, --csv and --parquet")
+        raise ManifestError("give exactly one of --images, --csv and --parquet")
     if images is not None:
         if [masks is None, mask is None, not no_masks].count(False) != 1:
-            raise ManifestError("--images needs one of --masks, a folder, --mask, one for all, and --no-masks")
+            raise ManifestError("--images needs exactly one of --masks (a folder), --mask (one for all pictures) and --no-masks")
         if no_masks:
             built = build_without_masks(images, to, storage, allow_unpaired=allow_unpaired)
         elif masks is not None and masks.lower().endswith(".json"):
@@ -89,12 +89,12 @@ def build(
     if str(built.unpaired):
         console.print(f"[yellow]left out:[/] {escape(str(built.unpaired))}")
     if str(built.aside):
-        console.print(f"[yellow]left aside:[/] {escape(str(built.aside))}")
+        console.print(f"[yellow]ignored:[/] {escape(str(built.aside))}")
     for note in built.notes:
         console.print(f"[dim]{escape(note)}[/]")
     if built.outside:
         allow = f"storage.allow: [{', '.join(map(_quoted, built.outside))}]"
-        console.print(f"rows lie outside the manifest's folder; set {escape(allow)}")
+        console.print(f"some rows lie outside the manifest's folder; set {escape(allow)}")
 
 
 def _quoted(text: str) -> str:

@@ -84,7 +84,7 @@ def find(
         console.print(f"{built.rows:,} rows in {escape(to)}")
         if built.outside:
             allow = f"storage.allow: [{', '.join(built.outside)}]"
-            console.print(f"rows lie outside the manifest's folder; set {escape(allow)}")
+            console.print(f"some rows lie outside the manifest's folder; set {escape(allow)}")
     else:
         console.print("no damage found; no manifest was written")
     return 3 if failed else 0
@@ -97,7 +97,7 @@ def _listed(images: str | None, manifest: str | None, folder: str, storage: Stor
     from repaint_batch.pipeline.finding import Listed
 
     if (images is None) == (manifest is None):
-        raise ManifestError("say where pictures come from with exactly one of --images and --manifest")
+        raise ManifestError("give exactly one of --images and --manifest")
     if images is not None:
         own = tuple(f"{folder}/{name}/" for name in ("masks", "found"))  # of an earlier search
         listed = (Listed(*row) for row in identified_pictures(images, storage, Aside()))
@@ -111,6 +111,6 @@ def _listed(images: str | None, manifest: str | None, folder: str, storage: Stor
     for values in read_rows(opened.files, 0, opened.rows, storage).select(["sample_id", "image"]).to_pylist():
         _, uri = image_bytes_or_uri(values["image"])
         if uri is None:
-            raise ManifestError(f"{manifest}: row {values['sample_id']} holds its picture itself; masks find needs URIs")
+            raise ManifestError(f"{manifest}: row {values['sample_id']} holds its picture as bytes; `masks find` needs URIs")
         rows.append(Listed(str(values["sample_id"]), policy.resolve(uri), opened.fingerprint))
     return rows

@@ -35,7 +35,7 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
         from repaint_batch.nights.night import NAMED, run_night
 
     with contextlib.ExitStack() as quiet:
-        quiet.enter_context(waiting("holding the corpus against its results"))
+        quiet.enter_context(waiting("comparing the corpus with its results"))
 
         def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
             quiet.close()
@@ -45,7 +45,7 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
     ran, skipped = (_words(counts) or "nothing" for counts in (done.ran, done.skipped))
     console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
     lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}
-    others = {**lone, "rows removed, whose picture or mask is deleted": done.removed}
+    others = {**lone, "rows removed because their picture or mask is gone": done.removed}
     if any(others.values()):
         console.print(_words({name: count for name, count in others.items() if count}))
     if done.jobs:
@@ -55,11 +55,11 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
     for why, names in done.named.items():
         console.print(f"{escape(why)}: {escape(', '.join(names))}{', ...' if len(names) == NAMED else ''}")
     for file in filter(None, (done.left_out, done.failed)):
-        console.print(f"all by name: {escape(file)}")
+        console.print(f"all names: {escape(file)}")
     if done.error:
         console.print(escape(done.error))
     if done.ended == "deadline":
-        console.print("[yellow]the deadline came first; the next night goes on from here[/]")
+        console.print("[yellow]the deadline came before the end; the next night goes on from here[/]")
     if done.version != done.version_before and done.version_before is not None:
         undo = f"repaint-batch rollback {done.output} --to {done.version_before}"
         console.print(f"to undo this night: {escape(undo)}")

@@ -117,7 +117,7 @@ def clean(
     if len(orphans.found) > _LISTED:
         console.print(f"and {len(orphans.found) - _LISTED:,} more")
     if orphans.unfinished:
-        console.print(f"left alone: all that may be of the unfinished job {', '.join(orphans.unfinished)}")
+        console.print(f"left alone, because they may belong to an unfinished job: {', '.join(orphans.unfinished)}")
     if delete:
         delete_orphans(orphans.found, storage)
     objects = [{"kind": orphan.kind, "uri": orphan.uri, "bytes": orphan.size_bytes} for orphan in orphans.found]

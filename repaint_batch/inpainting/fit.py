@@ -69,8 +69,8 @@ class Fit:
         if not self.is_poor:
             return None
         return (
-            f"prior.source: {source} does not fit these pictures: in {len(self.restored)} holes made where the truth is "
-            f"known it comes to {self.restored_db:.1f} dB, a smooth filling to {self.smooth_db:.1f} dB; "
+            f"prior.source: {source} does not fit these pictures: in {len(self.restored)} holes made in known pixels "
+            f"it reaches {self.restored_db:.1f} dB, and a smooth filling {self.smooth_db:.1f} dB; "
             "choose a prior that was trained on pictures like these, or train one on them"
         )
 

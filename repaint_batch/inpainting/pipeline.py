@@ -89,7 +89,7 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             except Exception as error:  # the hub's client has some twenty kinds; each is the same refusal here
                 words = " ".join(str(error).split())[:_MOST_WORDS]
                 raise PriorError(
-                    f"from_pretrained: {str(pretrained_model_name_or_path)!r} is no folder here, and could not be fetched from "
+                    f"from_pretrained: {str(pretrained_model_name_or_path)!r} is not a folder, and could not be fetched from "
                     f"the Hugging Face hub: {words}; check the name, or fetch it where there is a network and name the folder"
                 ) from error
         dtype = kwargs.get("dtype") or kwargs.get("torch_dtype") or torch.float32
@@ -253,7 +253,8 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         if output_type not in ("pil", "np", "pt"):
             raise ConfigError(f"output_type {output_type!r} is not one of pil, np, pt")
         if unknown := set(callback_on_step_end_tensor_inputs) - {*_TENSORS, "pred_x0"}:
-            raise ConfigError(f"callback_on_step_end_tensor_inputs: {', '.join(sorted(unknown))}: latents and pred_x0 can be had")
+            names = ", ".join(sorted(unknown))
+            raise ConfigError(f"callback_on_step_end_tensor_inputs: {names} is not available; latents and pred_x0 are")
         scale = self.config.classifier_scale if classifier_scale is None else classifier_scale
         prior = self._prior(classifier or self.classifier, scale)
         eta = _eta(eta, prior, preset)
@@ -332,7 +333,7 @@ def _sampler(
     if not 1 <= sampler.num_steps <= trained_steps:
         raise ConfigError(f"num_inference_steps {sampler.num_steps} is outside 1 .. {trained_steps}, the network's own")
     if sampler.jump_length < 1 or sampler.jump_n_sample < 1:
-        raise ConfigError(f"jump_length {sampler.jump_length} and jump_n_sample {sampler.jump_n_sample} are at least 1")
+        raise ConfigError(f"jump_length {sampler.jump_length} and jump_n_sample {sampler.jump_n_sample} must be at least 1")
     if not 0 <= sampler.eta <= 1:
         raise ConfigError(f"eta {sampler.eta} is outside 0 .. 1")
     return sampler

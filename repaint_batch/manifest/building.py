@@ -288,7 +288,7 @@ def _drawn(table: pa.Table, columns: Columns, source: str) -> pa.ChunkedArray:
             data = shapes_to_json(_parsed(boxes), _parsed(polygons))
         except (ValueError, TypeError) as error:
             shapes = f"{boxes!r:.80} {polygons!r:.80}"
-            raise ManifestError(f"{source}: {shapes} are no boxes [[left, top, right, bottom], ...] or polygons") from error
+            raise ManifestError(f"{source}: {shapes} are not boxes [[left, top, right, bottom], ...] or polygons") from error
         masks.append({"bytes": data, "path": None})
     return pa.chunked_array([pa.array(masks, IMAGE_STRUCT)])
 

@@ -35,7 +35,7 @@ def read_coco(uri: str, storage: Storage) -> dict[str, bytes]:
             else:
                 bare.add(name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ManifestError(f"{uri}: is no COCO file of images and annotations ({error!r:.100}); check --masks") from error
+        raise ManifestError(f"{uri}: is not a COCO file of images and annotations ({error!r:.100}); check --masks") from error
     if by_id:
         raise ManifestError(f"{uri}: {len(by_id)} annotated pictures are not among its images, such as id {next(iter(by_id))!r}")
     return masks

@@ -40,7 +40,7 @@ def foreign_parts(source: str, storage: Storage) -> tuple[str, list[Part]]:
     parquet = [each for each in files if each[0].lower().endswith(".parquet")]
     chosen = parquet or _of_data_sets(files, storage)
     if not chosen:
-        raise ManifestError(f"{source}: no Parquet or Arrow file there but caches; check --parquet")
+        raise ManifestError(f"{source}: no Parquet or Arrow file there except caches; check --parquet")
     return base, [Part(uri, uri[len(base) + 1 :], partition) for uri, partition in chosen]
 
 
@@ -58,7 +58,7 @@ def _data_files(state: bytes, uri: str) -> set[str]:
     try:
         return {file["filename"] for file in json.loads(state)["_data_files"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise ManifestError(f"{uri} is none of `save_to_disk`'s ({error!r:.100}); export the data set as Parquet") from error
+        raise ManifestError(f"{uri} was not written by `save_to_disk` ({error!r:.100}); export it as Parquet") from error
 
 
 def part_tables(part: Part, rows: int, storage: Storage) -> Iterator[pa.Table]:

@@ -194,7 +194,7 @@ def _inspect(
             ids += rows["sample_id"].cast(pa.large_string()).chunks
             ids[-1].validate(full=True)
     except (pa.ArrowInvalid, OSError) as error:
-        raise ManifestError(f"{uri}: {error}; sample_id must be UTF-8, and the file whole") from error
+        raise ManifestError(f"{uri}: {error}; sample_id must be UTF-8, and the file must be complete") from error
     column = pa.chunked_array(ids, pa.large_string())
     nulls = [i for i in range(len(column)) if not column[i].is_valid][:_NAMED] if column.null_count else []
     if nulls:
@@ -211,7 +211,7 @@ def check_schema(schema: pa.Schema, uri: str) -> None:
         raise ManifestError(f"{uri}: missing column {', '.join(missing)}; it has {', '.join(schema.names) or 'none'}")
     repeated = sorted({name for name in schema.names if schema.names.count(name) > 1})
     if repeated:
-        raise ManifestError(f"{uri}: column {', '.join(repeated)} stands there twice; rename one")
+        raise ManifestError(f"{uri}: column {', '.join(repeated)} appears twice; rename one")
     read = stored(schema, uri).schema
     id_type = read.field("sample_id").type
     if not (pa.types.is_string(id_type) or pa.types.is_large_string(id_type) or pa.types.is_integer(id_type)):
@@ -234,7 +234,7 @@ def _check_ids(ids: pa.ChunkedArray, uri: str) -> None:
         counts = pa.table({"id": ids}).group_by("id").aggregate([("id", "count")])
         repeated = counts.filter(pc.greater(counts["id_count"], 1))["id"]
         named = ", ".join(repr(value)[:80] for value in repeated.slice(0, _NAMED).to_pylist())
-        raise ManifestError(f"{uri}: sample_id must be unique; {len(repeated)} stand there more than once: {named}")
+        raise ManifestError(f"{uri}: sample_id must be unique; {len(repeated)} appear more than once: {named}")
     empty = pc.sum(pc.equal(pc.binary_length(ids), 0)).as_py()
     if empty:
         raise ManifestError(f"{uri}: sample_id is empty in {empty} rows; give every row an id")

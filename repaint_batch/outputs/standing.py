@@ -123,7 +123,7 @@ class Standing:
             return ""
         holds = f"{self.output} holds job {self.job_id}"
         if self.is_grown:
-            return f"{holds}; the manifest has {len(self.new):,} rows that it has not: `repaint-batch run {config}` adds them"
+            return f"{holds}; the manifest has {len(self.new):,} rows that are not there: `repaint-batch run {config}` adds them"
         if self.is_settled:
             return f"{holds}, with every row of this manifest under these settings"
         return f"{holds}, made under other settings: {self._differences()}; {self._advice(config)}"
@@ -218,7 +218,7 @@ def added(plan: Plan, manifest: Manifest, found: Standing, storage: Storage) -> 
     known = set(pa.schema(table.open().schema().to_arrow()).names)
     unknown = [field.name for field in passthrough(manifest.schema) if field.name not in known]
     if unknown:
-        raise ConfigError(f"{output}: its table has no column {unknown[0]!r}, which the manifest has now; take it out there")
+        raise ConfigError(f"{output}: its table has no column {unknown[0]!r}, which the manifest has; remove it there")
     uri = join(output, "added", f"{manifest.fingerprint}.parquet")
     for other in load_plans(output, storage):
         is_own = other.config["input"]["manifest"] == uri
@@ -262,7 +262,7 @@ def retried(output: str, plan: Plan, settings: JobConfig) -> tuple[JobConfig, li
         ConfigError: the settings are another output's.
     """
     if normalise(settings.output.uri) != normalise(output):
-        raise ConfigError(f"--config: it is of {settings.output.uri}, and not of {output}; give the config of that output")
+        raise ConfigError(f"--config: its output.uri is {settings.output.uri}, not {output}; give the config of that output")
     own = plan.job_config()
     images = {"uri": own.output.uri, "images": own.output.images}
     allow = tuple(dict.fromkeys((*settings.storage.allow, *own.storage.allow)))
@@ -290,7 +290,7 @@ def told(plan: Plan, made: list[Change], failed: int, good: int) -> list[str]:
     deciding = [change.key for change in made if not change.is_allowing]
     if deciding and good:
         lines.append(
-            f"{' and '.join(deciding)} would change the {good:,} good rows too; they stay as they are: "
+            f"{' and '.join(deciding)} would also change the {good:,} good rows, which stay as they are: "
             "choose another output.uri to restore them all that way"
         )
     return lines

@@ -107,7 +107,7 @@ class Cost:
             return
         if self.money is None:
             what = "compute.price_per_gpu_hour" if config.compute.price_per_gpu_hour is None else "the seconds of a network call"
-            raise ConfigError(f"compute.budget is {budget:g}, but without {what} nobody knows what the job costs")
+            raise ConfigError(f"compute.budget is {budget:g}, but the cost cannot be told without {what}")
         if self.money > budget:
             raise ConfigError(
                 f"the job would cost about {self.money:,.2f}, more than compute.budget = {budget:,.2f}: "

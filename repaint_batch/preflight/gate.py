@@ -28,5 +28,5 @@ def refuse_hopeless(findings: Findings) -> None:
     """Raise ManifestError if every row that was looked at would fail."""
     if findings.all_bad:
         raise ManifestError(
-            f"every one of the {findings.looked:,} rows that were looked at would fail: {'; '.join(findings.warnings())}"
+            f"all of the {findings.looked:,} rows that were looked at would fail: {'; '.join(findings.warnings())}"
         )

@@ -28,4 +28,4 @@ def check_writable(output: str, storage: Storage) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"output.uri: {uri} cannot be written: {folder} is no folder that this user may write to")
+        raise ConfigError(f"output.uri: {uri} cannot be written: {folder} is not a folder that this user may write to")

@@ -80,7 +80,7 @@ def build_network(shapes: Shapes, card: GuidedCard, where: str) -> GuidedNetwork
         candidates.append((_differences(_on_meta(shapes, settings), shapes), settings))
     fitting = [settings for differences, settings in candidates if not differences]
     if len(fitting) > 1:
-        raise PriorError(f"{where}: its shapes fit {len(fitting)} architectures; give num_res_blocks in its card")
+        raise PriorError(f"{where}: its shapes fit {len(fitting)} architectures; set num_res_blocks in its card")
     if not fitting:
         nearest = min((differences for differences, _ in candidates), key=len)
         raise PriorError(f"{where}: {len(nearest)} names do not fit the network: {'; '.join(nearest[:4])}")
@@ -163,7 +163,7 @@ def _settings_hidden(shown: dict[str, Any], card: GuidedCard, where: str) -> dic
         channels = channels or PUBLISHED_HEAD_CHANNELS
     if size is None or (channels is None and card.num_heads is None):
         raise PriorError(
-            f"{where}: channel_mult {shown['channel_mult']} is no published layout; the weights do not tell image_size, "
+            f"{where}: channel_mult {shown['channel_mult']} is not a published layout, and weights do not determine image_size, "
             "num_head_channels or num_heads, and use_new_attention_order; give them in a .json card beside it"
         )
     widths = [int(multiple * shown["model_channels"]) for multiple in shown["channel_mult"]]

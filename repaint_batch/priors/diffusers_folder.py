@@ -38,7 +38,7 @@ def read_diffusers_folder(
     index = _json(path / "model_index.json") if (path / "model_index.json").is_file() else {}
     parts = [name for name in _LATENT if index.get(name, [None])[0] is not None]
     if parts:
-        raise PriorError(f"{path}: a pipeline with {parts[0]}, so of latents or text; only pixel models are sampled")
+        raise PriorError(f"{path}: a pipeline with {parts[0]}, which works on latents or text; only pixel models can be used")
     folder = path / "unet" if (path / "unet").is_dir() else path
     scheduler_folder = path / "scheduler" if (path / "scheduler").is_dir() else path
     network = _network(folder, allow_pickle, dtype)
@@ -60,7 +60,7 @@ def _network(folder: Path, allow_pickle: bool, dtype: torch.dtype) -> nn.Module:
     config = _json(folder / "config.json")
     name = config.get("_class_name", "UNet2DModel")
     if name not in _NETWORKS:
-        raise PriorError(f"{folder}: a {name} is not sampled here; expected one of {', '.join(_NETWORKS)}")
+        raise PriorError(f"{folder}: a {name} cannot be used; expected one of {', '.join(_NETWORKS)}")
     if config.get("time_embedding_type") == "fourier":
         raise PriorError(f"{folder}: a network of noise levels (fourier time embedding) has no discrete times")
     _weights(folder, allow_pickle)
@@ -96,12 +96,12 @@ def _weights(folder: Path, allow_pickle: bool) -> list[Path]:
 def _scheduler(folder: Path) -> Any:
     path = folder / "scheduler_config.json"
     if not path.is_file():
-        raise PriorError(f"{folder}: no scheduler_config.json, so nobody knows the betas; save its scheduler there")
+        raise PriorError(f"{folder}: no scheduler_config.json, so its betas are unknown; save its scheduler there")
     config = _json(path)
     name = str(config.get("_class_name", "DDPMScheduler"))
     cls = getattr(diffusers, name, None)
     if cls is None or not name.endswith("Scheduler"):
-        raise PriorError(f"{path}: {name} is no scheduler of diffusers")
+        raise PriorError(f"{path}: {name} is not a scheduler of diffusers")
     try:
         return cls.from_config(config)
     except (NotImplementedError, TypeError, ValueError) as error:

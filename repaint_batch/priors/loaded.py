@@ -62,7 +62,7 @@ class LoadedPrior:
             )
         own, guided = self._own_classes, self.classifier.config.out_channels if self.classifier else None
         if own and guided and own != guided:
-            raise PriorError(f"the network knows {own} classes, its classifier {guided}; they must be of one data set")
+            raise PriorError(f"the network knows {own} classes, its classifier {guided}; they must come from the same data set")
         if self.default_label is not None:
             self.check_labels([self.default_label])
 

@@ -52,15 +52,15 @@ class Process:
         """
         name = config.get("_class_name", "scheduler")
         if "beta_schedule" not in config and config.get("trained_betas") is None:
-            raise PriorError(f"{where}: {name} has no betas; only discrete DDPM processes are sampled")
+            raise PriorError(f"{where}: {name} has no betas; only discrete DDPM processes can be used")
         prediction = config.get("prediction_type", "epsilon")
         if prediction not in get_args(PredictionType):
-            raise PriorError(f"{where}: prediction_type {prediction!r} is none of {get_args(PredictionType)}")
+            raise PriorError(f"{where}: prediction_type {prediction!r} is not one of {get_args(PredictionType)}")
         variance = str(config.get("variance_type") or "fixed_small").removesuffix("_log")
         if variance not in get_args(VarianceType):
-            raise PriorError(f"{where}: variance_type {variance!r} is none of {get_args(VarianceType)}")
+            raise PriorError(f"{where}: variance_type {variance!r} is not one of {get_args(VarianceType)}")
         if config.get("thresholding"):
-            raise PriorError(f"{where}: thresholding is not done here; set it to false to go without")
+            raise PriorError(f"{where}: thresholding is not supported; set it to false")
         if config.get("clip_sample") and config.get("clip_sample_range", 1.0) != 1.0:
             size = config["clip_sample_range"]
             raise PriorError(f"{where}: clip_sample_range is {size}, but pictures here are in [-1, 1]")
@@ -68,7 +68,7 @@ class Process:
         if config.get("rescale_betas_zero_snr"):
             if prediction == "epsilon":
                 raise PriorError(
-                    f"{where}: rescale_betas_zero_snr with prediction_type epsilon: at zero SNR eps says nothing of x_0"
+                    f"{where}: rescale_betas_zero_snr with prediction_type epsilon: at zero SNR eps does not determine x_0"
                 )
             schedule = _without_zero_snr(schedule)
         return cls(schedule, prediction, variance)  # type: ignore[arg-type]

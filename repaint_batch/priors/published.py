@@ -46,5 +46,5 @@ def published(name: str, revision: str | None) -> str:
         return revision
     if name not in PUBLISHED:
         known = ", ".join(PUBLISHED)
-        raise PriorError(f"{name} is none of {known}; for another hub id add --revision, its commit of 40 hex digits")
+        raise PriorError(f"{name} is not one of {known}; for another hub id add --revision, its commit of 40 hex digits")
     return PUBLISHED[name].revision

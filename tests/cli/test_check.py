@@ -79,7 +79,7 @@ def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="give one of"):
         run("check", config, "--images-per-second", "1", "--probe")
     corpus = [{**row, "image": {"bytes": b"broken", "path": None}} for row in rows(2)]
-    with pytest.raises(ManifestError, match="every one of the 2 rows that were looked at would fail: unreadable picture"):
+    with pytest.raises(ManifestError, match="all of the 2 rows that were looked at would fail: unreadable picture"):
         run("check", config_of(tmp_path, corpus))
 
 
@@ -96,12 +96,12 @@ def test_check_says_what_run_would_refuse(tmp_path: Path, capsys: pytest.Capture
     grown = config_of(tmp_path, [*corpus, *rows(5)[3:]])
     capsys.readouterr()
     assert run("check", grown) == 3
-    assert "the manifest has 2 rows that it has not: `repaint-batch run" in printed(capsys)
+    assert "the manifest has 2 rows that are not there: `repaint-batch run" in printed(capsys)
 
 
 def test_an_output_that_may_not_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no folder")
-    with pytest.raises(ConfigError, match=r"output\.uri: .*cannot be written: .*file is no folder"):
+    with pytest.raises(ConfigError, match=r"output\.uri: .*cannot be written: .*file is not a folder"):
         check_writable(str(tmp_path / "file" / "out"), Storage())
     check_writable(str(tmp_path / "new" / "out"), Storage())
     assert not (tmp_path / "new").exists()

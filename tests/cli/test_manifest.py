@@ -55,8 +55,8 @@ def test_csv_and_one_mask(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     [
         ([], "exactly one of --images, --csv and --parquet"),
         (["--images", "a", "--csv", "b"], "exactly one of --images, --csv and --parquet"),
-        (["--images", "a"], "--images needs one of --masks, a folder, --mask, one for all, and --no-masks"),
-        (["--images", "a", "--mask", "b", "--masks", "c"], "--images needs one of"),
+        (["--images", "a"], "--images needs exactly one of --masks"),
+        (["--images", "a", "--mask", "b", "--masks", "c"], "--images needs exactly one of"),
         (["--csv", "/absent/list.csv"], "/absent/list.csv: no such file; check --csv"),
         (["--parquet", "/absent"], "/absent: no Parquet file there; check --parquet"),
     ],

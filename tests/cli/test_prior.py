@@ -82,7 +82,7 @@ def test_published_priors_are_pinned_and_told(tmp_path: Path) -> None:
     for name, one in PUBLISHED.items():
         assert re.fullmatch("[0-9a-f]{40}", one.revision), name
         assert f"{name} {one.domain} {one.size_px} px {one.megabytes} MB {one.licence}" in said
-    with pytest.raises(PriorError, match=r"owner/model is none of .*add --revision"):
+    with pytest.raises(PriorError, match=r"owner/model is not one of .*add --revision"):
         call("fetch", "owner/model", tmp_path / "new")
     with pytest.raises(PriorError, match="name the folder too, such as priors/ddpm-cat-256"):
         call("fetch", "google/ddpm-cat-256")

@@ -72,10 +72,10 @@ def test_a_version_is_returned_to(output: str) -> None:
     assert "job" in text
     assert "3 rows, 1 of them failed" in text
     code, text = said("rollback", output, "--to", "0")
-    assert (code, "is again what it was at version 0: 0 ok, 0 skipped, 0 failed (version 2)" in text) == (0, True), text
+    assert (code, "is back at version 0: 0 ok, 0 skipped, 0 failed (version 2)" in text) == (0, True), text
     assert "jobs withdrawn: " in text
     code, text = said("rollback", output, "--to", "1")
-    assert "2 ok, 0 skipped, 1 failed (version 3) jobs stand again: " in text
+    assert "2 ok, 0 skipped, 1 failed (version 3) jobs reinstated: " in text
     assert "rolled back to version 0" in said("history", output)[1]
     assert said("rollback", output, "--to", "17")[0] == 2
 

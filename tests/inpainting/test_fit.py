@@ -45,7 +45,7 @@ def test_a_prior_of_other_pictures_is_told() -> None:
     assert fit.is_poor
     says = fit.warning("bundled:emoji")
     assert says is not None
-    assert says.startswith("prior.source: bundled:emoji does not fit these pictures: in 64 holes made where the truth is")
+    assert says.startswith("prior.source: bundled:emoji does not fit these pictures: in 64 holes made in known pixels")
 
 
 @given(st.integers(0, 2**32 - 1))

@@ -276,7 +276,7 @@ def test_parquet_as_hugging_face_writes_it(place: Place) -> None:
 @pytest.mark.parametrize(
     ("rows", "says"),
     [
-        ("sample_id,image,mask\na,a.png,m.png\na,b.png,m.png\n", "sample_id must be unique; 1 stand there more than once: 'a'"),
+        ("sample_id,image,mask\na,a.png,m.png\na,b.png,m.png\n", "sample_id must be unique; 1 appear more than once: 'a'"),
         ("image,mask,status\na.png,m.png,fine\n", r"column 'status' \(string\) would collide with the results' own"),
         ("image,mask\n", "no rows"),
     ],

@@ -78,7 +78,7 @@ def without(name: str) -> dict[str, Any]:
     ("table", "says"),
     [
         (without("mask"), "missing column mask; it has sample_id, image, size"),
-        ({**columns(3), "sample_id": ["a", "b", "a"]}, r"1 stand there more than once: 'a'"),
+        ({**columns(3), "sample_id": ["a", "b", "a"]}, r"1 appear more than once: 'a'"),
         ({**columns(3), "sample_id": ["a", None, "c"]}, r"sample_id is null in 1 rows, such as \[1\]"),
         ({**columns(3), "sample_id": ["a", "", "c"]}, r"sample_id is empty in 1 rows; give every row an id"),
         ({**columns(3), "sample_id": [1.0, 2.0, 3.0]}, "sample_id is double; it must be a string or an integer"),

@@ -72,7 +72,7 @@ def test_a_setting_that_changes_good_rows_too_says_how_many(local_place: Place, 
     assert "its 2 good rows stay as they are, although sampler.preset would change them too" in said
     assert "choose another output.uri to restore all rows that way" in said
     ((_, plan),) = retry_configs(config.output.uri, local_place.storage, other)
-    assert "would change the 2 good rows too" in told(plan, retried(config.output.uri, plan, other)[1], 1, 2)[1]
+    assert "would also change the 2 good rows" in told(plan, retried(config.output.uri, plan, other)[1], 1, 2)[1]
 
 
 def test_a_prefix_that_is_allowed_now_is_a_change(local_place: Place, tiny_prior: str) -> None:
@@ -85,7 +85,7 @@ def test_a_prefix_that_is_allowed_now_is_a_change(local_place: Place, tiny_prior
 def test_the_settings_of_another_output_are_refused(local_place: Place, tiny_prior: str) -> None:
     config = job(local_place, write_manifest(local_place, corpus(2)), tiny_prior)
     restore_here(config)
-    with pytest.raises(ConfigError, match=r"it is of .*elsewhere, and not of"):
+    with pytest.raises(ConfigError, match=r"its output.uri is .*elsewhere, not"):
         retry_configs(config.output.uri, local_place.storage, job(local_place, "m.parquet", tiny_prior, "elsewhere"))
 
 
@@ -99,7 +99,7 @@ def test_the_rows_that_a_manifest_has_grown_by_are_added(shards: int | None, loc
     found = standing(plan, manifest, local_place.storage)
     assert found.is_grown
     new = 5 - len(before)
-    assert f"the manifest has {new} rows that it has not: `repaint-batch run job.yaml` adds them" in found.words("job.yaml")
+    assert f"the manifest has {new} rows that are not there: `repaint-batch run job.yaml` adds them" in found.words("job.yaml")
     if shards is not None:
         with Lease(config.output.uri, first.job_id, local_place.storage), pytest.raises(LeaseHeld):
             added(plan, manifest, found, local_place.storage)

@@ -38,7 +38,7 @@ def test_what_it_finds_is_told_and_the_job_runs(
 def test_a_hopeless_or_dear_job_leaves_no_trace(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     corpus = rows(3)
     manifest = write_manifest(local_place, [{**row, "image": {"bytes": b"<html>", "path": None}} for row in corpus])
-    with pytest.raises(ManifestError, match="every one of the 3 rows that were looked at would fail"):
+    with pytest.raises(ManifestError, match="all of the 3 rows that were looked at would fail"):
         run_job(job(local_place, manifest, tiny_prior), recorder)
     manifest = write_manifest(local_place, corpus)
     dear = job(local_place, manifest, tiny_prior, compute={"price_per_gpu_hour": 1e12, "budget": 1.0})

@@ -114,9 +114,9 @@ def test_a_budget_needs_figures() -> None:
     unknown = cost_of(findings(10, 1), config(), None, SIZE_PX)
     assert (unknown.actor_hours, unknown.money, unknown.finish_at(datetime.now(UTC))) == (None, None, None)
     unknown.check_budget(config())
-    with pytest.raises(ConfigError, match=r"without compute.price_per_gpu_hour nobody knows"):
+    with pytest.raises(ConfigError, match=r"cannot be told without compute.price_per_gpu_hour"):
         unknown.check_budget(config(budget=1.0))
-    with pytest.raises(ConfigError, match="without the seconds of a network call nobody knows"):
+    with pytest.raises(ConfigError, match="cannot be told without the seconds of a network call"):
         unknown.check_budget(config(budget=1.0, price_per_gpu_hour=1.0))
 
 

@@ -21,7 +21,7 @@ def test_one_good_row_is_enough_and_none_is_refused(local_place: Place) -> None:
     assert before_run(config, open_manifest(uri, storage), storage, SIZE_PX).failing == 2
     corpus[0]["mask"] = {"bytes": None, "path": "gone.png"}
     manifest = open_manifest(write_manifest(local_place, corpus), storage)
-    with pytest.raises(ManifestError, match=r"every one of the 3 rows .*missing: 1 of 3 .*unreadable picture: 2 of 3"):
+    with pytest.raises(ManifestError, match=r"all of the 3 rows .*missing: 1 of 3 .*unreadable picture: 2 of 3"):
         before_run(config, manifest, storage, SIZE_PX)
 
 

@@ -67,7 +67,7 @@ def test_zero_terminal_snr_keeps_every_level_but_the_last(prediction: str) -> No
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"rescale_betas_zero_snr": True}, "eps says nothing of x_0"),
+        ({"rescale_betas_zero_snr": True}, "eps does not determine x_0"),
         ({"thresholding": True}, "thresholding"),
         ({"clip_sample_range": 2.0}, r"clip_sample_range is 2.0, but pictures here are in \[-1, 1\]"),
         ({"prediction_type": "flow"}, "prediction_type 'flow'"),
