@@ -21,17 +21,22 @@ MAX_ROWS = 10_000
 """Rows that the gallery holds; figures always cover all."""
 PICTURE_BYTES = 36_000_000
 """Bytes of all pictures together; base64 makes 48 MB of them, which leaves a page well under 60 MB."""
-MOST_ROW_BYTES = 90_000
+MOST_ROW_BYTES = 130_000
 """Bytes of one row's pictures, however few rows there are."""
+_DETAIL_BYTES = 40_000
+_SMALL_BYTES = 50_000
+"""Bytes of a row's small pictures before there is room for a detail."""
 BLOCK_CHARS = 4_000_000
 _TEXT_CHARS = 2_000
 
 Row = dict[str, Any]
 
 
-def row_bytes(rows: int) -> int:
-    """Return what the pictures of one of `rows` rows may take."""
-    return min(MOST_ROW_BYTES, PICTURE_BYTES // max(1, min(rows, MAX_ROWS)))
+def row_bytes(rows: int) -> tuple[int, int]:
+    """Return what the small pictures of one of `rows` rows may take, and its detail: nothing where there are many rows."""
+    room = min(MOST_ROW_BYTES, PICTURE_BYTES // max(1, min(rows, MAX_ROWS)))
+    detail = max(0, min(_DETAIL_BYTES, room - _SMALL_BYTES))
+    return room - detail, detail
 
 
 @dataclass
@@ -96,7 +101,7 @@ def pack(chosen: Sequence[tuple[Row, Thumbnails]]) -> Packed:
     """Return the gallery's data, see the module's docstring."""
     blocks: list[list[str]] = [[]]
     used = 0
-    # For each row: block, start, then the lengths of before, after and hole; 0 for none.
+    # For each row: block, start, then the lengths of its parts, see `Thumbnails`; 0 for none.
     places: list[list[int]] = [[] for _ in chosen]
     # The worst seams, with which the page opens, lie in the block that a browser has first.
     for place in sorted(range(len(chosen)), key=lambda number: -_seam(chosen[number][0])):

@@ -146,12 +146,12 @@ def _flat(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
-def _thumbnails(row: Row, pictures: Pictures, shrink: Shrink, images: ImagesConfig, room: int) -> Thumbnails:
+def _thumbnails(row: Row, pictures: Pictures, shrink: Shrink, images: ImagesConfig, room: tuple[int, int]) -> Thumbnails:
     try:
         before, mask, after = pictures(row)
     except (RepaintBatchError, OSError):
-        return Thumbnails(None, None, None)
-    return shrink(before, mask, after, images, room)
+        return Thumbnails()
+    return shrink(before, mask, after, images, *room)
 
 
 def _page(numbers: Figures, packed: Packed, selection: Selection, facts: JobFacts) -> str:

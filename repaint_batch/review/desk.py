@@ -219,10 +219,10 @@ class Desk:
     def _thumbnails(self, key: PictureKey) -> Thumbnails:
         row = self._row(*key)
         if row is None:
-            return Thumbnails(None, None, None)
+            return Thumbnails()
         images = self._plan(row["job_id"]).job_config().images
         before, mask, after = self._sources(row)
-        return self._shrink(before, mask, after, images, PICTURE_BYTES)
+        return self._shrink(before, mask, after, images, PICTURE_BYTES, 0)
 
     def _decoded(self, key: tuple[str, str, Side]) -> Whole | None:
         *picture, side = key

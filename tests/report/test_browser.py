@@ -99,6 +99,20 @@ def colour(picture: bytes) -> tuple[float, ...]:
     return tuple(np.asarray(Image.open(io.BytesIO(picture)).convert("RGB"), dtype=float).mean((0, 1)))
 
 
+def test_a_detail_stands_beside_the_overview_of_a_large_picture(open_page: OpenPage, tmp_path: Path) -> None:
+    picture, mask = png(np.full((700, 900, 3), 120, np.uint8)), np.zeros((700, 900), np.uint8)
+    mask[300:306, 400:500] = 255
+    path = tmp_path / "report.html"
+    fetched = (picture, png(mask), picture)
+    path.write_text(report_html(results([result_row(0)]), lambda row: fetched, facts(1), thumbnails))
+    page = open_page(path.as_uri(), width=400)
+    page.locator("#grid button").click()
+    until(page, "['detail-before', 'detail-after'].every(id => $(id).naturalWidth === 256)")
+    assert page.locator("#detail").is_visible()
+    assert page.evaluate("$('viewer').scrollWidth") <= 400
+    assert not violations(page, "detail")
+
+
 def test_viewer_walks_closes_and_returns_the_focus(open_page: OpenPage, written: Written) -> None:
     page = open_page(written.url)
     listed = names(page)

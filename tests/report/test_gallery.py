@@ -16,7 +16,7 @@ from repaint_batch.report.thumbnails import Thumbnails
 
 from .fabricated import result_row
 
-NONE = Thumbnails(None, None, None)
+NONE = Thumbnails()
 
 
 def unpacked(packed: Packed) -> Any:
@@ -27,7 +27,7 @@ part = st.none() | st.binary(min_size=1, max_size=50)
 
 
 @settings(deadline=None)
-@given(st.lists(st.builds(Thumbnails, part, part, part), max_size=12), st.integers(10, 200))
+@given(st.lists(st.builds(Thumbnails, part, part, part, part, part), max_size=12), st.integers(10, 200))
 def test_pieces_cut_from_blocks_are_the_pictures(pictures: list[Thumbnails], block_chars: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "BLOCK_CHARS", block_chars)
@@ -59,7 +59,7 @@ def test_nothing_packs_to_nothing() -> None:
 @settings(deadline=None)
 @given(st.integers(0, 100_000))
 def test_pictures_of_all_rows_fit(rows: int) -> None:
-    assert row_bytes(rows) * min(rows, gallery.MAX_ROWS) <= PICTURE_BYTES
+    assert sum(row_bytes(rows)) * min(rows, gallery.MAX_ROWS) <= PICTURE_BYTES
 
 
 @settings(deadline=None)

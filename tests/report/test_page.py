@@ -60,7 +60,7 @@ def test_sources_that_cannot_be_had_are_left_out() -> None:
 
     data = embedded(report_html(results([result_row(0)]), gone, facts(1), thumbnails))
     assert data["columns"]["sample_id"] == ["pictures/00000"]
-    assert data["places"] == [[0, 0, 0, 0, 0]]
+    assert data["places"] == [[0, 0, 0, 0, 0, 0, 0]]
 
 
 def test_outputs_are_handed_to_the_fetcher_and_not_embedded() -> None:

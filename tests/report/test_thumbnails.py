@@ -95,10 +95,25 @@ def test_every_mode_of_pixel_can_be_shown(mode: str) -> None:
 
 def test_what_is_no_picture_is_left_out() -> None:
     picture = png(np.zeros((8, 8, 3), np.uint8))
-    assert thumbnails(b"no picture", b"", picture[:40], IMAGES, 9000) == Thumbnails(None, None, None)
-    assert thumbnails(None, None, None, IMAGES, 9000) == Thumbnails(None, None, None)
+    assert thumbnails(b"no picture", b"", picture[:40], IMAGES, 9000) == Thumbnails()
+    assert thumbnails(None, None, None, IMAGES, 9000) == Thumbnails()
     made = thumbnails(b"no picture", b"no mask", picture, IMAGES, 9000)
     assert made.before is None
     assert made.after is not None
     assert made.hole is None
     assert thumbnails(picture, None, picture, ImagesConfig(max_pixels=63), 9000).before is None
+
+
+def test_the_detail_is_the_largest_mark_pixel_by_pixel() -> None:
+    rng = np.random.default_rng(0)
+    before, after = (rng.integers(0, 256, (30, 40, 3), dtype=np.uint8).repeat(20, 0).repeat(20, 1) for _ in range(2))
+    mask = np.zeros(before.shape[:2], np.uint8)
+    mask[10:13, 10:13] = mask[300:306, 740:790] = 255
+    made = thumbnails(png(before), png(mask), png(after), IMAGES, 50_000, 40_000)
+    assert len(made.detail_before or b"") + len(made.detail_after or b"") <= 40_000
+    for detail, full in ((made.detail_before, before), (made.detail_after, after)):
+        cut = full[175:431, 544:800].astype(int)
+        assert np.abs(decoded(detail)[..., :3].astype(int) - cut).mean() < 8, "256 px around 303, moved in from the right edge"
+    for room, size in ((0, 800), (2_000, 800), (40_000, 500)):  # no room, or a picture that is shown pixel by pixel as it is
+        small = thumbnails(png(before[:size, :size]), png(mask[:size, :size]), png(after[:size, :size]), IMAGES, 90_000, room)
+        assert (small.before is None, small.detail_before, small.detail_after) == (False, None, None)

@@ -14,7 +14,7 @@ async function readRows() {
 }
 
 const blocks = new Map();
-const TYPES = ["image/webp", "image/webp", "image/png"];
+const TYPES = ["image/webp", "image/webp", "image/png", "image/webp", "image/webp"];
 
 // The text of a block; undefined while the browser is still reading it, which it has once something follows.
 function blockOf(name) {

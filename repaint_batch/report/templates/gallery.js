@@ -11,7 +11,7 @@ function make(tag, className, text) {
   return element;
 }
 
-const BEFORE = 0, AFTER = 1, HOLE = 2;
+const BEFORE = 0, AFTER = 1, HOLE = 2, DETAIL_BEFORE = 3, DETAIL_AFTER = 4;
 
 let data, columns, searchable, times;
 // Which of the radio buttons a row falls under.

@@ -47,7 +47,19 @@ function stage(row) {
   const width = columns.width_px[row], height = columns.height_px[row];
   $("stage").style.setProperty("--ratio", width && height ? ratioOf(width, height) : 1);
   cut(50);
+  detail(row);
   staged(row);
+}
+
+// What is around the largest mark of the hole, pixel by pixel, where the page has it.
+function detail(row) {
+  if (!$("detail")) return;
+  const uris = [pictureOf(row, DETAIL_BEFORE), pictureOf(row, DETAIL_AFTER)];
+  $("detail").hidden = !uris[0];
+  for (const [at, id] of ["detail-before", "detail-after"].entries()) {
+    if (uris[at]) $(id).src = uris[at];
+    else $(id).removeAttribute("src");
+  }
 }
 
 function show(image, uri, alt) {
