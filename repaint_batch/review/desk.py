@@ -31,7 +31,7 @@ from repaint_batch.table.results import ResultsTable
 PICTURE_BYTES = 400_000
 """Bytes that the pictures of a row may take."""
 _KEPT = 1000
-_WHOLE_BYTES = 2**30  # of pictures at full size: two dozen of 12 megapixels
+_WHOLE_BYTES = 2**30  # of pictures at full size: a dozen of 12 megapixels, before and after
 _SHA256 = r"^[0-9a-f]{64}$"
 Side = Literal["before", "after"]
 Part = Literal[Side, "hole"]
@@ -116,7 +116,7 @@ class Desk:
         if whole is None:
             return None
         width, height = whole.size
-        return {"width": width, "height": height, "stops": whole.stops, "fixed": _fixed(before)}
+        return {"width": width, "height": height, "stops": whole.stops, "fixed": fixed(before)}
 
     def piece(self, sample_id: str, output_sha256: str, side: Side, rectangle: Rectangle) -> bytes | None:
         """Return a piece of a row's picture; None if there is none."""
@@ -146,7 +146,7 @@ class Desk:
         whole = self._wholes[sample_id, output_sha256, "before"]
         if whole is None:
             return None
-        if (why := _fixed(whole)) is not None:
+        if (why := fixed(whole)) is not None:
             raise ConfigError(f"{sample_id}: {why}")
         data = mask_png(mask_bits(self._apart, mask, whole.size), whole.size[0])
         digest = hashlib.sha256(data).hexdigest()
@@ -261,7 +261,7 @@ def _asked(decision: Decision | None) -> dict[str, str | None] | None:
     return {"preset": decision.preset, "seed": str(decision.seed), **mask}
 
 
-def _fixed(whole: Whole | None) -> str | None:
+def fixed(whole: Whole | None) -> str | None:
     """Return why the mask of a picture, as it came, cannot be corrected here; None if it can."""
     if whole is None:
         return "the source cannot be read, so its mask cannot be corrected"

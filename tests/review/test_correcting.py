@@ -8,24 +8,29 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from repaint_batch.config import StorageConfig
+from repaint_batch.config import ImagesConfig, StorageConfig
 from repaint_batch.manifest import read_rows
 from repaint_batch.outputs.dead_letters import retry_config
 from repaint_batch.outputs.export import export
 from repaint_batch.outputs.reviews import redo_configs
 from repaint_batch.outputs.verify import verify
 from repaint_batch.pipeline.replay import replay
+from repaint_batch.review.desk import fixed
 from repaint_batch.review.server import ReviewServer
+from repaint_batch.review.whole import decode_whole
 from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, picture, rows, save_tiny_prior, write_manifest
 from ..restored import restore_here
+from .conftest import here
 from .test_server import ask, batch, row, verdicts
 
 Serve = Callable[[str], ReviewServer]
+
+MASKS = {"hole": "black", "mask_grow_px": 1, "mask_drawn_on": "stored"}
 
 
 def drawn(box: tuple[int, int, int, int] = (2, 3, 7, 5), size: tuple[int, int] = (16, 16), mode: str = "1") -> bytes:
@@ -42,7 +47,27 @@ def place_of(server: ReviewServer, output: str, what: str, sample_id: str = "pic
 
 
 def pixels(data: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    """Return (H, W, 3) int pixels as displayed."""
+    return np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGB")).astype(int)
+
+
+def turned(stored: np.ndarray) -> bytes:
+    """Return a PNG that is displayed a quarter turned."""
+    exif, held = Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    Image.fromarray(stored).save(held, "PNG", exif=exif)
+    return held.getvalue()
+
+
+def test_of_several_pages_the_first_with_a_hole_is_shown_and_its_mask_is_not_corrected_here() -> None:
+    pages, held, masks = [Image.fromarray(picture(number)) for number in range(2)], io.BytesIO(), io.BytesIO()
+    pages[0].save(held, "TIFF", save_all=True, append_images=pages[1:])
+    Image.fromarray(hole(0) * 0).save(masks, "TIFF", save_all=True, append_images=[Image.fromarray(hole(1))])
+    images = ImagesConfig(frames="all")
+    whole = decode_whole(here, held.getvalue(), masks.getvalue(), None, images, "0" * 64)
+    assert whole is not None
+    assert (whole.pixels == picture(1)).all()
+    assert "has 2 pages; correct the mask in its own file" in (fixed(whole) or "")
 
 
 def test_pieces_are_the_pixels_of_the_picture_before_and_after(output: str, serve: Serve) -> None:
@@ -147,11 +172,13 @@ def test_a_row_is_redone_with_its_corrected_mask_whatever_its_job_says_of_masks(
     corpus = rows(3)
     for number, values in enumerate(corpus):  # black marks the hole, and grows; the last picture has none
         values["mask"]["bytes"] = encoded(255 - hole(number) * (number < 2))
+    corpus[0]["image"]["bytes"] = turned(picture(0))
     prior = save_tiny_prior(tmp_path / "prior")
-    config = job(place, write_manifest(place, corpus), prior, images={"hole": "black", "mask_grow_px": 1})
+    config = job(place, write_manifest(place, corpus), prior, images=MASKS)
     restore_here(config)
     output, server = config.output.uri, serve(config.output.uri)
     box = (2, 3, 7, 5)
+    before = {"picture-0000": pixels(corpus[0]["image"]["bytes"]), "picture-0002": picture(2)}
     for number, sample_id in enumerate(("picture-0000", "picture-0002"), 1):
         answer = ask(server, place_of(server, output, "masks", sample_id), drawn(box), Content_Type="image/png")
         digest = json.loads(answer[1])["mask_sha256"]
@@ -161,29 +188,29 @@ def test_a_row_is_redone_with_its_corrected_mask_whatever_its_job_says_of_masks(
     asked = json.loads(gzip.decompress(ask(server, f"/{server.token}/rows")[1]))["asked"]
     assert {"preset": "draft", "seed": "0", "mask_sha256": digest} in asked
 
-    ((redo, before),) = redo_configs(output, storage)
-    plan = restore_here(redo, retry_of=before.job_id)
+    ((redo, earlier),) = redo_configs(output, storage)
+    plan = restore_here(redo, retry_of=earlier.job_id)
     masks = {}
-    for number, sample_id in enumerate(("picture-0000", "picture-0002")):
+    for sample_id in ("picture-0000", "picture-0002"):
         done = row(output, sample_id)
         assert done["status"] == "ok"
         assert done["mask_uri"].startswith(f"{output}/masks/corrected/")
         assert done["mask_uri"].endswith(f"/{digest}.png")
         masks[sample_id] = done["mask_uri"]
         assert done["hole_fraction"] == 10 / 256, "no pixel more than was drawn"
-        changed = (pixels(done["output"]) != picture(2 * number)).any(axis=2)
+        changed = (pixels(done["output"]) != before[sample_id]).any(axis=2)
         changed[box[1] : box[3], box[0] : box[2]] = False
         assert not changed.any()
         assert replay(output, sample_id, storage).is_equal
     assert redo_configs(output, storage) == []
     assert verify(output, storage).problems == []
     export(output, str(tmp_path / "plain"), storage, masks=True)
-    mask = np.asarray(Image.open(tmp_path / "plain" / "picture-0000.png.mask.png"))
+    mask = pixels((tmp_path / "plain" / "picture-0000.png.mask.png").read_bytes())[..., 0]
     assert mask[box[1] : box[3], box[0] : box[2]].all()
     assert mask.sum() == 10 * 255
     # Nor is it read otherwise by a retry under other settings, or lost to a redo of the seed alone.
     assert retry_config(output, plan, read_rows(plan.files, 0, 1, storage), "x", storage, config).images.hole == "white"
     assert ask(server, f"/{server.token}/decisions", batch(output, number=9, verdict="redo", seed="9"))[0] == 200
-    ((again, before),) = redo_configs(output, storage)
-    restore_here(again, retry_of=before.job_id)
+    ((again, earlier),) = redo_configs(output, storage)
+    restore_here(again, retry_of=earlier.job_id)
     assert (row(output)["mask_uri"], row(output)["seed"]) == (masks["picture-0000"], 9)

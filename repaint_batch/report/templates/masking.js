@@ -14,6 +14,7 @@ let stroke = null;                        // what is being drawn: by which tool,
 const firsts = new Map();                 // rows' own masks, once one has asked for them
 
 const isMasking = () => draft !== null;
+const isUnsent = ({ done, isSent }) => done.length > 0 && !isSent;
 
 async function bitsOf(row, which) {
   const answer = await fetch(`mask/${which}/${addressOf(row)}`);
@@ -158,6 +159,7 @@ function endStroke(stays) {
 function keep(before) {
   const patch = difference(draft.mask, before);
   if (!patch) return;
+  draft.isSent = false;
   draft.done.push(patch);
   if (draft.done.length > MOST_STROKES) draft.done.shift();
   draft.undone.length = 0;
@@ -190,6 +192,7 @@ function redoWithMask() {
   endStroke(true);
   if (!difference(draft.mask, draft.first)) return told("The mask is as it was; draw on it first.");
   if (!draft.mask.bits.some(Boolean)) return told("The mask marks nothing, so there would be nothing to restore.");
+  draft.isSent = true;
   press("redo", maskOf(draft.mask.width, draft.mask.height, draft.mask.bits.slice()));
 }
 

@@ -9,7 +9,7 @@ function prepare() {
   document.addEventListener("keydown", verdictKey);
   listenToStage();
   listenToTools();
-  addEventListener("beforeunload", (event) => { if (queue.length || sending) event.preventDefault(); });
+  addEventListener("beforeunload", (event) => { if (queue.length || sending || [...drafts.values()].some(isUnsent)) event.preventDefault(); });
   tally();
 }
 

@@ -24,6 +24,7 @@ ratioOf = (width, height) => clamp(width / height, 0.6, 2);
 
 staged = (row) => {
   stopCorrecting();
+  told("");
   facts = null;
   stop = -1;
   pieces.clear();
