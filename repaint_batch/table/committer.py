@@ -107,8 +107,6 @@ class Committer:
         self._check_epoch()
         with table.kept() as delta:
             _check_writable(delta)
-            with contextlib.suppress(DeltaError, OSError):  # tidiness
-                delta.cleanup_metadata()
         self._checkpoints = Checkpoints(self._log, table.storage, self._ledger.checkpoint)
         # Retries and redos replace by what they are; only a night's rows may be new, and need no merge then.
         self._known = KnownIds(table) if plan.listed is not None and plan.mode == "upsert" else None

@@ -1,6 +1,7 @@
 """A table that lives: fewer files with the same rows, a log that is cut where nobody may go back, columns that come later."""
 
 import io
+import os
 from typing import Any
 
 import pyarrow as pa
@@ -84,6 +85,17 @@ def test_a_log_that_was_cut_begins_with_its_checkpoint(place: Place) -> None:
     assert [change.last for change in read_history(place.uri, place.storage)] == [newest]
     with pytest.raises(ConfigError, match=rf"has no such version; it has {newest} to {newest}"):
         rollback(place.uri, newest - 1, place.storage)
+
+
+def test_a_job_that_begins_leaves_a_log_as_old_as_it_is(local_place: Place) -> None:
+    table = filled(local_place, 3)
+    log = Log(table.uri, local_place.storage)
+    write_checkpoint(log, local_place.storage, table.open().version(), {})
+    for entry in log.dated():
+        os.utime(entry.uri, (10**9, 10**9))  # deltalake's own cleaning takes what is older than thirty days
+    before = log.dated()
+    with Committer(table, plan_of(local_place, rows=4, shard_rows=1), None):
+        assert log.dated() == before
 
 
 def test_a_table_takes_columns_that_come_later(place: Place) -> None:
