@@ -65,6 +65,11 @@ def test_base_is_pinned_and_user_is_not_root(path: Path) -> None:
     assert "USER" in last
 
 
+def test_hosts_that_vanish_are_noticed_alike_on_all_nodes() -> None:
+    said = [re.findall(r"RAY_grpc_client_keepalive_(time|timeout)_ms=(\d+)", path.read_text()) for path in FILES]
+    assert said == [[("time", "20000"), ("timeout", "20000")]] * len(FILES)
+
+
 def ignored(name: str) -> bool:
     """Return whether .dockerignore keeps a path of the root out; the last line that matches decides."""
     kept_out = False
