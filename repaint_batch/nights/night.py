@@ -220,7 +220,7 @@ class _Night:
             writer = csv.writer(opened)
             writer.writerow(heading)
             for row in rows:
-                writer.writerow(row)
+                writer.writerow(map(inert, row))
                 names = self._summary.named.setdefault(row[0], [])
                 names += [row[1]] if len(names) < NAMED else []
                 found += 1
@@ -304,6 +304,11 @@ class _Night:
             told = sorted([row[name] or "" for name in columns] for row in rows)
             with tempfile.TemporaryDirectory(prefix="repaint-batch-") as scratch:
                 self._summary.failed = self._name("failed.csv", columns, told, Path(scratch))
+
+
+def inert(cell: str) -> str:
+    """Return a cell that is text for every spreadsheet: what begins like a formula would be computed where it is opened."""
+    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 @contextlib.contextmanager

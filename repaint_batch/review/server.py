@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
         # Read first, whatever is said then: an unread body would be taken for the next request.
         length = self.headers.get("Content-Length", "")
         most = _MOST_MASK_BYTES if (self._below_token() or "").startswith("masks/") else _MOST_BODY_BYTES
-        if not length.isdigit() or int(length) > most:
+        if not (length.isascii() and length.isdigit()) or int(length) > most:
             self.close_connection = True
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"a body has a length, of at most {most} bytes")
             return
