@@ -93,7 +93,7 @@ def job(place: Place, manifest: str, prior: str, folder: str = "out", **sections
         "output": {"uri": f"{place.uri}/{folder}"},
         "prior": {"source": prior},
         "sampler": {"preset": "draft"},
-        "compute": {"shard_rows": 4, "batch_windows": 4, "num_gpus": 0},
+        "compute": {"shard_rows": 4, "batch_windows": 4, "num_gpus": 0, "actors": 1},  # each actor takes seconds to start
         "storage": place.config.model_dump(),
     }
     for name, section in sections.items():

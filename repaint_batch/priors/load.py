@@ -10,9 +10,6 @@ from torch import nn
 
 from repaint_batch.config import PriorConfig
 from repaint_batch.errors import PriorError
-from repaint_batch.priors.diffusers_folder import is_diffusers_folder, read_diffusers_folder
-from repaint_batch.priors.guided_checkpoint import checkpoint_file, read_guided_checkpoint
-from repaint_batch.priors.guided_diffusion import GuidedClassifier
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.priors.process import Process
 from repaint_batch.priors.source import locate
@@ -57,6 +54,9 @@ def read_network(path: Path, *, allow_pickle: bool = False, dtype: torch.dtype =
     Raises:
         PriorError: it cannot be read or is of a kind that is not known here.
     """
+    from repaint_batch.priors.diffusers_folder import is_diffusers_folder, read_diffusers_folder  # diffusers takes seconds
+    from repaint_batch.priors.guided_checkpoint import checkpoint_file, read_guided_checkpoint
+
     if path.is_dir() and is_diffusers_folder(path):
         network, scheduler, files = read_diffusers_folder(path, allow_pickle=allow_pickle, dtype=dtype)
         return ReadNetwork(path, network, scheduler, tuple(files))
@@ -83,6 +83,8 @@ def load_prior(
     Raises:
         PriorError: it is not there, cannot be read, or cannot be honoured; the message says why.
     """
+    from repaint_batch.priors.guided_diffusion import GuidedClassifier
+
     dtype = getattr(torch, precision)
     found = _read(config.source, config.revision, config, storage, dtype)
     if isinstance(found.network, GuidedClassifier):

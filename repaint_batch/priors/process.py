@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import torch
-from diffusers import DDPMScheduler
 
 from repaint_batch.errors import PriorError
 from repaint_batch.sampler.schedule import NoiseSchedule
@@ -75,7 +74,9 @@ class Process:
 
 
 def _betas(config: Mapping[str, Any], where: str) -> torch.Tensor:
-    # diffusers' own tables, so that every schedule it trains is the one that is sampled.
+    from diffusers import DDPMScheduler  # takes seconds to import
+
+    # Its own tables, so that every schedule it trains is the one that is sampled.
     keys = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas", "rescale_betas_zero_snr")
     settings = {key: config[key] for key in keys if config.get(key) is not None}
     try:

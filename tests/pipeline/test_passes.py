@@ -21,14 +21,14 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def test_rows_that_kill_their_workers_are_found(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
-    corpus = rows(12)
-    corpus[2]["image"]["bytes"] += KILL_DECODE
-    corpus[6]["sample_id"] = f"{KILL_ACTOR}-6"
-    config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute={"max_attempts": 1})
+    corpus = rows(4)
+    corpus[1]["image"]["bytes"] += KILL_DECODE
+    corpus[2]["sample_id"] = f"{KILL_ACTOR}-2"
+    config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute={"max_attempts": 1, "shard_rows": 2})
     summary = run_job(config, recorder)
-    assert summary.counts == {"ok": 10, "skipped": 0, "failed": 2}
+    assert summary.counts == {"ok": 2, "skipped": 0, "failed": 2}
     failed = list(ResultsTable(config.output.uri, local_place.storage).rows(where=[("status", "=", "failed")]))
-    assert {row["sample_id"] for row in failed} == {corpus[2]["sample_id"], corpus[6]["sample_id"]}
+    assert {row["sample_id"] for row in failed} == {corpus[1]["sample_id"], corpus[2]["sample_id"]}
     assert {row["error_class"] for row in failed} == {"WorkerKilled"}
     assert all("the process that works on this row dies" in row["reason"] for row in failed)
     assert run_job(config, recorder).rows_run == 0

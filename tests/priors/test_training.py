@@ -118,6 +118,7 @@ def test_a_run_that_is_stopped_leaves_a_prior_and_says_where(pictures: Path, tmp
     assert Trainer(config(pictures, tmp_path, steps=1000), said.append).step == 1
 
 
+@pytest.mark.slow
 def test_a_compiled_run_learns_what_an_uncompiled_one_does(pictures: Path, tmp_path: Path) -> None:
     weights = []
     for name in ("eager", "compiled"):
