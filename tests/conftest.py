@@ -20,7 +20,7 @@ __all__ = ["chromium", "open_page"]  # fixtures
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
-_LONGEST = ("chaos", "jobs", "nights", "pipeline", "test_readme.py")
+_LONGEST = ("chaos", "scripts", "nights", "pipeline", "test_readme.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
