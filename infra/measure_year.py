@@ -57,9 +57,9 @@ class Clock:
 @contextlib.contextmanager
 def dated(output: Path) -> Iterator[Any]:
     """Let listings tell the year's time of what was written: the kernel has a clock of its own. Yield what makes it stay so."""
-    from repaint_batch import storage
+    from repaint_batch import disk
 
-    walk = storage._walk_local
+    walk = disk.walk
 
     def told(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for uri, info in walk(path):
@@ -72,11 +72,11 @@ def dated(output: Path) -> Iterator[Any]:
                 if os.stat(path := os.path.join(folder, name)).st_mtime > now:
                     os.utime(path, (now, now))
 
-    storage._walk_local = told
+    disk.walk = told
     try:
         yield stamp
     finally:
-        storage._walk_local = walk
+        disk.walk = walk
 
 
 @dataclass

@@ -9,40 +9,26 @@ Credentials come from the environment or the usual AWS chain and are never part 
 """
 
 import contextlib
-import errno
 import os
-import posixpath
 import re
 import shutil
-import stat
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
 import pyarrow.fs
 
+from repaint_batch import disk
 from repaint_batch.config import StorageConfig, checked_endpoint
 from repaint_batch.errors import ConfigError, NoSpace, SourceMissing, StorageError, UriRefused, redact
 
 if TYPE_CHECKING:
     from repaint_batch.s3 import S3Objects
 
-# Of a local path, and no fault of the disk that is to hold it.
-_NO_FILE = {
-    errno.EACCES: "no permission",
-    errno.EPERM: "no permission",
-    errno.EISDIR: "it is no file",
-    errno.ENXIO: "it is no file",
-    errno.ENOTDIR: "a part of its path is no folder",
-    errno.ENAMETOOLONG: "its path is too long",
-    errno.ELOOP: "it is a link to itself",
-}
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _OPEN_FILES = "/proc/self/fd"
 _T = TypeVar("_T")
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
@@ -171,19 +157,6 @@ def _refuse_escape(path: str, absolute: str, prefix: str) -> None:
         raise UriRefused(f"{absolute!r:.200} is a link that leaves {prefix}")
 
 
-def _opened(path: str) -> BinaryIO:
-    """Open a regular file.
-
-    Raises:
-        IsADirectoryError: it is a folder, a pipe, which would be waited at for ever, or a device.
-    """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise IsADirectoryError(errno.EISDIR, path)
-    return os.fdopen(handle, "rb")
-
-
 class Storage:
     """Bytes by URI. Cheap to make and to pickle; all that are configured alike share one connection in a process.
 
@@ -268,7 +241,7 @@ class Storage:
         try:
             if _is_s3(uri):
                 return self._s3.read(path, check_size)
-            with _opened(path) as file:
+            with disk.opened(path) as file:
                 if within is not None and os.path.exists(_OPEN_FILES):
                     _refuse_escape(f"{_OPEN_FILES}/{file.fileno()}", path, within)
                 check_size(os.fstat(file.fileno()).st_size)
@@ -276,8 +249,8 @@ class Storage:
         except FileNotFoundError as error:
             raise SourceMissing(f"{uri}: no such object") from error
         except OSError as error:
-            if error.errno in _NO_FILE or (_is_s3(uri) and isinstance(error, PermissionError)):
-                raise SourceMissing(f"{uri}: may not be read ({_NO_FILE.get(error.errno or 0, error)})") from error
+            if error.errno in disk.NO_FILE or (_is_s3(uri) and isinstance(error, PermissionError)):
+                raise SourceMissing(f"{uri}: may not be read ({disk.NO_FILE.get(error.errno or 0, error)})") from error
             raise StorageError(f"{uri}: read failed: {error}") from error
 
     def write(self, uri: str, data: bytes) -> None:
@@ -287,7 +260,7 @@ class Storage:
             if _is_s3(uri):
                 self._s3.write(path, data)
                 return
-            _put(path, lambda part: _filled(part, data), lambda part: os.replace(part, path))
+            disk.put(path, lambda part: disk.filled(part, data), lambda part: os.replace(part, path))
 
     def upload(self, uri: str, path: str | Path) -> None:
         """Put the local file `path` at `uri`, whatever its size; a reader sees all of it or nothing."""
@@ -296,7 +269,7 @@ class Storage:
             if _is_s3(uri):
                 self._s3.upload(target, str(path))
                 return
-            _put(target, lambda part: _copied(path, part), lambda part: os.replace(part, target))
+            disk.put(target, lambda part: disk.copied(path, part), lambda part: os.replace(part, target))
 
     def create(self, uri: str, data: bytes) -> bool:
         """Put `data` at `uri` unless something is there; return whether it was this call that did.
@@ -311,7 +284,7 @@ class Storage:
             if _is_s3(uri):
                 return self._s3.create(path, data)
             try:  # a link to a finished file, so that nobody sees it half-written
-                _put(path, lambda part: _filled(part, data), lambda part: os.link(part, path))
+                disk.put(path, lambda part: disk.filled(part, data), lambda part: os.link(part, path))
             except FileExistsError:
                 return False
             return True
@@ -337,7 +310,7 @@ class Storage:
         ``name``, ``size`` in bytes and ``modified`` in seconds since 1970, by the store's clock.
         """
         if not _is_s3(uri):
-            yield from _walk_local(_path(uri))
+            yield from disk.walk(_path(uri))
             return
         with _telling(uri, "listing"):
             for found in self._s3.walk(_path(uri), markers):
@@ -393,7 +366,7 @@ def _telling(uri: str, action: str) -> Iterator[None]:
         if _is_s3(uri) and "NoSuchBucket" in str(error):
             bucket = _path(uri).partition("/")[0]
             raise StorageError(f"{uri}: the store has no bucket {bucket}; check its name and the endpoint, or make it") from error
-        if error.errno in _FULL and not _is_s3(uri):
+        if error.errno in disk.FULL and not _is_s3(uri):
             raise NoSpace(no_space(uri)) from error
         raise StorageError(f"{uri}: {action} failed: {error}") from error
 
@@ -408,40 +381,3 @@ def no_space(uri: str) -> str:
         f"no space left for {uri}: {free:,.1f} MiB are free on the disk of {folder}; make room there. Nothing is lost: "
         "the same command again, or `repaint-batch run OUTPUT`, goes on"
     )
-
-
-def _put(path: str, fill: Callable[[str], None], publish: Callable[[str], None]) -> None:
-    """Fill a file beside `path` and publish it, and leave nothing of one that could not be filled."""
-    os.makedirs(posixpath.dirname(path), exist_ok=True)
-    part = f"{path}.{uuid.uuid4().hex[:12]}.part"
-    try:
-        fill(part)
-        publish(part)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(part)
-
-
-def _copied(path: str | Path, part: str) -> None:
-    shutil.copyfile(path, part)
-
-
-def _filled(part: str, data: bytes) -> None:
-    with open(part, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _walk_local(path: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield files at or below `path` in key order; folders behind links are not entered, since links may make circles."""
-    if os.path.isfile(path):
-        with contextlib.suppress(FileNotFoundError):  # renamed or removed since it was listed
-            found_file = os.stat(path)
-            yield path, {"name": path, "size": found_file.st_size, "modified": found_file.st_mtime, "type": "file"}
-    elif os.path.isdir(path):
-        with os.scandir(path) as entries:
-            found = sorted((entry.name + "/" if entry.is_dir(follow_symlinks=False) else entry.name) for entry in entries)
-        for name in found:
-            if name.endswith("/") or os.path.isfile(os.path.join(path, name)):
-                yield from _walk_local(os.path.join(path, name.rstrip("/")))

@@ -1,5 +1,6 @@
 """The command that looks at a job before it runs: check."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +17,7 @@ from repaint_batch.config import JobConfig, load_config
 from repaint_batch.errors import ConfigError
 from repaint_batch.jobs.plan import Plan
 from repaint_batch.manifest import Manifest
-from repaint_batch.outputs.standing import standing
+from repaint_batch.outputs.standing import Standing, standing
 from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:
@@ -52,14 +53,14 @@ def check(
     Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
     """
     job = load_config(config, JobConfig, settings or ())
+    given = seconds_per_window is not None or images_per_second is not None
     if sum((probe, seconds_per_window is not None, images_per_second is not None)) > 1:
         raise ConfigError("give one of --probe, --seconds-per-window and --images-per-second")
     storage = Storage(job.storage)
     manifest = looked_up(job, storage)  # before what takes seconds to import
     with waiting("loading torch and the prior"):
         from repaint_batch.pipeline.run import plan_job, resources_here
-        from repaint_batch.preflight import Speed, check_writable, cost_of, preflight, refuse_hopeless
-        from repaint_batch.preflight import probe as time_probe
+        from repaint_batch.preflight import check_writable, cost_of, preflight
 
         plan, _, prior = plan_job(job, storage, manifest=manifest)
         resources = resources_here(job.compute)
@@ -69,32 +70,63 @@ def check(
     drawn = _SHEET_PAIRS if contact_sheet else 0
     with waiting("looking at pictures and masks"):
         findings = preflight(job, manifest, storage, None if every else sample, resolution_px=prior.resolution_px, drawn=drawn)
-    given = seconds_per_window is not None or images_per_second is not None
     probe |= job.compute.budget is not None and not given  # as a run would
-    with waiting("timing network calls"):
-        speed = time_probe(job, storage, resources.threads if resources else None) if probe else None
-    if seconds_per_window is not None:
-        speed = Speed.of_window(seconds_per_window, job)
-    elif images_per_second and findings.nfe:
-        speed = Speed.of_evaluation(findings.rows / images_per_second / findings.nfe / job.sampler.candidates, job)
+    speed = _speed(job, storage, findings, resources, probe, seconds_per_window, images_per_second)
     # What a run would start here; on a cluster only that knows.
     actors = max(1, min(resources.most, manifest.rows)) if resources else job.compute.most_actors
-    cost = cost_of(findings, job.model_copy(update={"compute": job.compute.model_copy(update={"actors": actors})}), speed,
-                   prior.resolution_px)  # fmt: skip
-    _print(findings, job)
-    for note in manifest.notes:
-        console.print(f"[dim]{escape(note)}[/]")
+    here = job.model_copy(update={"compute": job.compute.model_copy(update={"actors": actors})})
+    cost = cost_of(findings, here, speed, prior.resolution_px)
+    _print(findings, job, manifest.notes)
     with waiting("trying the prior in some pictures"):
         lines = _fit(prior, findings, job, ladder=probe)
     for line in lines:
         console.print(line)
     console.print(_facts(findings, job, cost, speed, resources, actors))
+    _draw(findings, contact_sheet)
+    answer(as_json, _json(plan, findings, cost, found.words(config)))
+    _refuse(job, findings, cost, found, config)
+    raise typer.Exit(3 if findings.failing or findings.holeless else 0)
+
+
+def _speed(
+    job: JobConfig,
+    storage: Storage,
+    findings: "Findings",
+    resources: "ActorResources | None",
+    probe: bool,
+    seconds_per_window: float | None,
+    images_per_second: float | None,
+) -> "Speed | None":
+    """Return how fast an actor is, as measured here or as said; None where nobody knows."""
+    from repaint_batch.preflight import Speed
+    from repaint_batch.preflight import probe as time_probe
+
+    if seconds_per_window is not None:
+        return Speed.of_window(seconds_per_window, job)
+    if images_per_second and findings.nfe:
+        return Speed.of_evaluation(findings.rows / images_per_second / findings.nfe / job.sampler.candidates, job)
+    if not probe:
+        return None
+    with waiting("timing network calls"):
+        return time_probe(job, storage, resources.threads if resources else None)
+
+
+def _draw(findings: "Findings", contact_sheet: Path | None) -> None:
     if contact_sheet and findings.thumbnails:
         from repaint_batch.preflight.contact_sheet import contact_sheet as drawn_sheet
 
         contact_sheet.write_bytes(drawn_sheet(findings.thumbnails))
         console.print(f"contact sheet: {escape(str(contact_sheet))}")
-    answer(as_json, _json(plan, findings, cost, found.words(config)))
+
+
+def _refuse(job: JobConfig, findings: "Findings", cost: "Cost", found: Standing, config: str) -> None:
+    """Say what a run would do to the output.
+
+    Raises:
+        ConfigError, ManifestError: a run would refuse the job.
+    """
+    from repaint_batch.preflight import refuse_hopeless
+
     refuse_hopeless(findings)
     if cost.money is not None or job.compute.budget is not None:
         cost.check_budget(job)
@@ -102,7 +134,6 @@ def check(
         raise ConfigError(f"run would refuse this: {found.words(config)}")
     if found.words(config):
         console.print(escape(found.words(config)))
-    raise typer.Exit(3 if findings.failing or findings.holeless else 0)
 
 
 def _plan_facts(plan: Plan, manifest: Manifest, job: JobConfig, resolution_px: int) -> Table:
@@ -190,10 +221,12 @@ def _fit(prior: "LoadedPrior", findings: "Findings", job: JobConfig, *, ladder: 
     return lines
 
 
-def _print(findings: "Findings", job: JobConfig) -> None:
+def _print(findings: "Findings", job: JobConfig, notes: Sequence[str]) -> None:
     of = "all" if findings.whole else f"{findings.looked:,} of"
     good = findings.looked - findings.failing
     console.print(f"{of} {findings.rows:,} rows looked at: [green]{good:,} can be restored[/], {findings.failing:,} would fail")
     console.print(f"holes: {findings.hole_fraction:.1%} of the pixels on average (images.hole: {job.images.hole})")
     for line in findings.warnings():
         console.print(f"[yellow]![/] {escape(line)}")
+    for note in notes:
+        console.print(f"[dim]{escape(note)}[/]")

@@ -2,7 +2,7 @@
 
 import json
 import re
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -10,6 +10,10 @@ from rich.markup import escape
 from repaint_batch.cli.options import Endpoint, Region, given
 from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.errors import ManifestError
+from repaint_batch.storage import Storage
+
+if TYPE_CHECKING:
+    from repaint_batch.manifest.building import Built
 
 app = typer.Typer(name="manifest", help="Build the list of what to restore.", no_args_is_help=True)
 
@@ -55,15 +59,7 @@ def build(
 
     Example: repaint-batch manifest build --images photos --masks photos --pattern {stem}_mask --to photos/manifest.parquet
     """
-    from repaint_batch.manifest.building import (
-        Columns,
-        build_from_coco,
-        build_from_csv,
-        build_from_folders,
-        build_from_parquet,
-        build_with_one_mask,
-        build_without_masks,
-    )
+    from repaint_batch.manifest.building import Columns, build_from_csv, build_from_parquet
 
     storage = given(endpoint_url, region)
     columns = Columns(image_column, mask_column, id_column, boxes_column, polygons_column)
@@ -72,18 +68,31 @@ def build(
     if images is not None:
         if [masks is None, mask is None, not no_masks].count(False) != 1:
             raise ManifestError("--images needs exactly one of --masks (a folder), --mask (one for all pictures) and --no-masks")
-        if no_masks:
-            built = build_without_masks(images, to, storage, allow_unpaired=allow_unpaired)
-        elif masks is not None and masks.lower().endswith(".json"):
-            built = build_from_coco(images, masks, to, storage, allow_unpaired=allow_unpaired)
-        elif masks is not None:
-            built = build_from_folders(images, masks, pattern, to, storage, allow_unpaired=allow_unpaired)
-        else:
-            built = build_with_one_mask(images, str(mask), to, storage, allow_unpaired=allow_unpaired)
+        built = _of_pictures(images, masks, mask, pattern, to, storage, allow_unpaired)
     elif csv is not None:
         built = build_from_csv(csv, columns, to, storage)
     else:
         built = build_from_parquet(str(parquet), columns, to, storage)
+    _say(built, to, as_json)
+
+
+def _of_pictures(
+    images: str, masks: str | None, mask: str | None, pattern: str, to: str, storage: Storage, allow_unpaired: bool
+) -> "Built":
+    """Write the manifest of a folder of pictures, with their masks, with one for all, or without any."""
+    from repaint_batch.manifest.building import build_from_coco, build_from_folders, build_with_one_mask, build_without_masks
+
+    if masks is not None and masks.lower().endswith(".json"):
+        return build_from_coco(images, masks, to, storage, allow_unpaired=allow_unpaired)
+    if masks is not None:
+        return build_from_folders(images, masks, pattern, to, storage, allow_unpaired=allow_unpaired)
+    if mask is not None:
+        return build_with_one_mask(images, mask, to, storage, allow_unpaired=allow_unpaired)
+    return build_without_masks(images, to, storage, allow_unpaired=allow_unpaired)
+
+
+def _say(built: "Built", to: str, as_json: bool) -> None:
+    """Say what was written, and what was left out of it."""
     answer(as_json, {"manifest": to, "rows": built.rows, "notes": list(built.notes), "outside": list(built.outside)})
     console.print(f"{built.rows:,} rows in {escape(to)}")
     if str(built.unpaired):

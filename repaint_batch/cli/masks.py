@@ -1,6 +1,6 @@
 """Commands over masks: finding what is damaged."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -50,7 +50,6 @@ def find(
 
     Example: repaint-batch masks find --images photos --find scratches --find dust --to photos/found/manifest.parquet
     """
-    from repaint_batch.manifest.building import build_from_rows
     from repaint_batch.pipeline.finding import Search, find_masks
 
     asked: list[DamageKind] | list[str] = kinds or ["scratches", "dust"]
@@ -67,6 +66,13 @@ def find(
         found = find_masks(
             rows, search, ComputeConfig(address=address), lambda done: status.update(f"{done:,} of {len(rows):,} pictures")
         )
+    return _written(found, settings, to, storage, as_json)
+
+
+def _written(found: list[dict[str, Any]], settings: FindConfig, to: str, storage: Storage, as_json: bool) -> int:
+    """Write the manifest of what was found, say what it is, and return the exit code."""
+    from repaint_batch.manifest.building import build_from_rows
+
     damaged = [row for row in found if row["mask"]]
     failed = [row for row in found if row["reason"]]
     marked = {kind: sum(kind in row["kinds"] for row in damaged) for kind in settings.find}

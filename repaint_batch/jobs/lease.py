@@ -217,7 +217,7 @@ class Lease:
 
     def request_stop(self, generation: Generation) -> None:
         """Ask whoever holds a generation of the lease to stop, see `repaint_batch.jobs.stop_request`."""
-        self.storage.write(self._stop_uri(generation), b"")
+        self.storage.write(self._stop_uri(generation), b"stop")
 
     def is_asked_to_stop(self) -> bool:
         """Return whether somebody has asked the holder of this lease to stop."""

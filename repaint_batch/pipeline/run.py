@@ -160,8 +160,7 @@ def run_job(
         table.create(own_columns)
         feed = CommitFeed(table, plan)
         before, wanted = feed.rows, Ranges.of((0, plan.rows if rows is None else min(rows, plan.rows)))
-        pending = wanted - feed.done
-        if pending:
+        if wanted - feed.done:
             job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
             del prior
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))

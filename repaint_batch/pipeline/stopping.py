@@ -176,9 +176,7 @@ def stoppable(until: float | None) -> Iterator[Stop]:
         finally:
             patience.STOP.clear()
         return
-    # Beside the driver: a node that is drained or lost does not take it along.
-    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    bell = ray.remote(Bell).options(num_cpus=0, max_concurrency=100_000, scheduling_strategy=here).remote()
+    bell = _bell()
     stop, finished = Stop(bell), threading.Event()
 
     def on_signal(number: int, frame: FrameType | None) -> None:
@@ -213,6 +211,12 @@ def stoppable(until: float | None) -> Iterator[Stop]:
         signal.signal(signal.SIGTERM, before)
         with contextlib.suppress(RayError):
             ray.kill(bell)
+
+
+def _bell() -> Any:
+    """Return a bell beside the driver, so that a node that is drained or lost does not take it along."""
+    here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(Bell).options(num_cpus=0, max_concurrency=100_000, scheduling_strategy=here).remote()
 
 
 def _signal_save_s() -> float:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from repaint_batch.jobs.lease import NIGHT_LEASE, Generation
+from repaint_batch.jobs.lease import NIGHT_LEASE, Generation, Lease
 from repaint_batch.jobs.stop_request import drivers, request_stop
 
 from ..conftest import Place
@@ -11,7 +11,7 @@ from .test_lease import JOB, elsewhere, lease, leave_behind
 
 def test_whoever_holds_a_lease_is_asked_and_the_next_one_is_not(place: Place) -> None:
     assert request_stop(place.uri, place.storage) == []
-    with lease(place) as first, lease(place, job_id=NIGHT_LEASE) as night:
+    with lease(place) as first, Lease(place.uri, NIGHT_LEASE, place.storage) as night:
         assert not first.is_asked_to_stop()
         asked = request_stop(place.uri, place.storage)
         assert [driver.lease.job_id for driver in asked] == [JOB, NIGHT_LEASE]
