@@ -31,7 +31,7 @@ from repaint_batch.table.results import ResultsTable
 PICTURE_BYTES = 400_000
 """Bytes that the pictures of a row may take."""
 _KEPT = 1000
-_WHOLE_BYTES = 2**30  # of pictures at full size: a dozen of 12 megapixels, before and after
+_WHOLE_BYTES = 5 * 2**28  # of pictures at full size: the largest that is read, or 17 of 12 megapixels, before and after
 _SHA256 = r"^[0-9a-f]{64}$"
 Side = Literal["before", "after"]
 Part = Literal[Side, "hole"]

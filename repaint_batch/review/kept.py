@@ -11,7 +11,8 @@ V = TypeVar("V")
 
 
 class Kept(Generic[K, V]):
-    """Makes each value once, whoever asks for it meanwhile waits; keeps those that were asked for last. For several threads.
+    """Makes each value once, whoever asks for it meanwhile waits; keeps those that were asked for last, but no None. For several
+    threads.
 
     Args:
         make: makes the value of a key. What it raises is raised to all who wait, and forgotten.
@@ -40,12 +41,15 @@ class Kept(Generic[K, V]):
                 value.set_exception(error)
                 raise
             value.set_result(made)
-            self._weigh(key, self._weight(made))
+            self._weigh(key, made)
         return value.result()
 
-    def _weigh(self, key: K, weight: float) -> None:
+    def _weigh(self, key: K, made: V) -> None:
         with self._lock:
-            self._weights[key] = weight
+            if made is None:  # what cannot be had now may be had later
+                del self._values[key]
+                return
+            self._weights[key] = self._weight(made)
             # What is still being made weighs nothing yet.
             for old in [old for old in self._values if old in self._weights and old != key]:
                 if sum(self._weights.values()) <= self._most:

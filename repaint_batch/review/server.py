@@ -156,7 +156,10 @@ class _Handler(BaseHTTPRequestHandler):
     def _correct(self, path: str, body: bytes) -> None:
         _, digest, name = path.split("/") if path.count("/") == 2 else ("", "", "")
         kept = self.server.desk.correct(unquote(name), digest, body)
-        self._found(None if kept is None else json.dumps({"mask_sha256": kept}).encode(), "application/json")
+        if kept is None:
+            self._refuse(HTTPStatus.CONFLICT, "the picture was restored anew since this page was opened.")
+        else:
+            self._answer(HTTPStatus.OK, "application/json", json.dumps({"mask_sha256": kept}).encode())
 
     def _decide(self, body: bytes) -> None:
         try:

@@ -165,5 +165,16 @@ def test_no_page_violates_accessibility_rules(
     for number in range(4):
         page.locator("#grid button").nth(number).click()
         faults += violations(page, f"viewer {number}")
+        if number == 0:
+            page.wait_for_selector("#pixels:not([hidden])")
+            page.keyboard.press("+")
+            page.keyboard.press("e")
+            page.wait_for_selector("#tools:not([hidden])")
+            page.keyboard.press("Space")
+            page.keyboard.press("Space")
+            faults += violations(page, "correcting")
+            assert page.evaluate("document.querySelector('#viewer').scrollWidth") <= width, "it scrolls sideways"
+            assert page.locator("#stage").bounding_box()["height"] > 180
+            page.keyboard.press("Escape")
         page.keyboard.press("Escape")
     assert not faults

@@ -144,6 +144,8 @@ def test_masks_that_do_not_fit_are_refused(output: str, serve: Serve, mask: byte
     status, said, _ = ask(server, place_of(server, output, "masks"), mask, Content_Type="image/png")
     assert (status, words in said.decode()) == (422, True), said
     assert not Path(output, "masks").exists()
+    where = f"/{server.token}/masks/{'0' * 64}/picture-0000"
+    assert ask(server, where, drawn(), Content_Type="image/png")[0] == 409, "another picture has taken its place"
 
 
 def test_masks_have_a_limit_of_their_own_behind_the_token_alone(output: str, serve: Serve) -> None:

@@ -11,7 +11,7 @@ from repaint_batch.outputs.reviews import Reviews, redo_configs
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
 
-from ..browser import until, violations
+from ..browser import until
 from .test_browser import until_saved
 
 OpenPage = Callable[..., Any]
@@ -78,14 +78,33 @@ def test_wheel_and_keys_zoom_and_before_and_after_stay_at_one_place(opened: Call
     assert page.evaluate("[eye.x, eye.y]") == [8, 8], "a picture this small is wholly there, however large it is shown"
 
 
-def test_a_pinch_zooms(opened: Callable[..., Any]) -> None:
+def touch(session: Any, *steps: tuple[tuple[float, float], ...]) -> None:
+    """Put fingers down, move them from step to step, and lift them."""
+    for number, fingers in enumerate([*steps, ()]):
+        kind = "touchMove" if 0 < number < len(steps) else "touchEnd" if number else "touchStart"
+        points = [{"x": x, "y": y, "id": finger} for finger, (x, y) in enumerate(fingers)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+
+def test_one_finger_draws_two_zoom_and_a_pens_second_button_erases(opened: Callable[..., Any]) -> None:
     page = opened(width=400)
     session = page.context.new_cdp_session(page)
     x, y = at(page, 8, 8)
-    for kind, apart in (("touchStart", 20), ("touchMove", 40), ("touchMove", 60), ("touchEnd", 0)):
-        points = [{"x": x - apart, "y": y}, {"x": x + apart, "y": y}] if apart else []
-        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch(session, *(((x - apart, y), (x + apart, y)) for apart in (20, 40, 60)))
     assert page.evaluate(ZOOM) == pytest.approx(3, rel=0.05)
+    page.keyboard.press("0")
+    page.keyboard.press("e")
+    page.wait_for_selector("#tools:not([hidden])")
+    touch(session, (at(page, 9.5, 12.5),), (at(page, 13.5, 12.5),))
+    expected = np.zeros((16, 16), dtype=bool)
+    expected[:8, :8] = expected[12, 9:14] = True
+    assert (hole(page) == expected).all()
+    for kind, point in (("Pressed", (3.5, 3.5)), ("Moved", (5.5, 3.5)), ("Released", (5.5, 3.5))):
+        where = dict(zip("xy", at(page, *point), strict=True))
+        pen = {"pointerType": "pen", "button": "right", "buttons": 0 if kind == "Released" else 2}
+        session.send("Input.dispatchMouseEvent", {"type": f"mouse{kind}", **where, **pen})
+    expected[3, 3:6] = False
+    assert (hole(page) == expected).all()
 
 
 def test_brush_eraser_line_and_undo_by_mouse_at_two_zooms(opened: Callable[..., Any]) -> None:
@@ -166,18 +185,3 @@ def test_a_mask_that_is_refused_is_said_and_its_redo_not_recorded(opened: Callab
     page.keyboard.press("r")
     page.locator("#saved", has_text="Not saved: mask: does not fit. Reload the page.").wait_for(state="attached")
     assert Reviews(output, Storage()).latest() == {}
-
-
-@pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_correcting_violates_no_accessibility_rules(opened: Callable[..., Any], width: int, scheme: str) -> None:
-    page = opened(width=width, scheme=scheme)
-    page.keyboard.press("+")
-    page.keyboard.press("e")
-    page.wait_for_selector("#tools:not([hidden])")
-    page.keyboard.press("Space")
-    assert page.evaluate("document.querySelector('#viewer').scrollWidth") <= width, "it scrolls sideways"
-    assert page.locator("#stage").bounding_box()["height"] > 180
-    assert not violations(page, "correcting")
-
-

@@ -35,10 +35,10 @@ def test_those_asked_for_last_are_kept_within_the_weight_and_the_last_one_whatev
     assert made == [4, 5, 3, 5, 20, 4]
 
 
-def test_what_fails_is_tried_again() -> None:
-    tries = iter([ValueError("no"), "yes"])
+def test_what_fails_or_is_not_there_is_tried_again() -> None:
+    tries = iter([ValueError("no"), None, "yes"])
 
-    def make(key: str) -> str:
+    def make(key: str) -> str | None:
         found = next(tries)
         if isinstance(found, ValueError):
             raise found
@@ -47,4 +47,5 @@ def test_what_fails_is_tried_again() -> None:
     kept = Kept(make, 10)
     with pytest.raises(ValueError, match="no"):
         kept["a"]
+    assert kept["a"] is None
     assert kept["a"] == "yes"

@@ -105,6 +105,7 @@ function flip() {
 
 function lens() {
   for (const id of ["closer", "farther", "fit", "full", "correct"]) $(id).disabled = !facts;
+  $("flip").disabled = !facts || $("stage").classList.contains("single");
   $("stop").disabled = !facts || !facts.stops.length;
   $("stops").textContent = facts && facts.stops.length ? `${stop < 0 ? "" : `${stop + 1} / `}${number(facts.stops.length)}` : "";
   $("zoom").textContent = facts ? `${Math.round(100 * eye.zoom * devicePixelRatio)} %` : "";
