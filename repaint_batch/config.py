@@ -47,7 +47,7 @@ class OutputConfig(Model):
     uri: str
     """Folder or ``s3://bucket/prefix`` that holds the results table, the plans and, if asked for, image files."""
     images: Literal["table", "files", "webdataset"] = "table"
-    """Where restored bytes go: into a column of the results table, into files named as their sources, or into one tar a shard.
+    """Where restored bytes go: into a column of the results table, into files named as their sources, or into one tar per shard.
 
     The table names every file and tar."""
     format: OutputFormat = "source"
@@ -174,9 +174,9 @@ class ComputeConfig(Model):
     shard_deadline_s: PositiveFloat = 6 * 3600
     """Most seconds that a stage may work on a parcel of rows. Then its process is ended, and the rows are tried again."""
     log: Literal["quiet", "json"] = "quiet"
-    """json: write what happens to shards and failed rows to Ray's logs on every node, one JSON object a line."""
+    """json: write what happens to shards and failed rows to Ray's logs on every node, one JSON object per line."""
     price_per_gpu_hour: PositiveFloat | None = None
-    """What an actor costs an hour, in any currency, for `repaint-batch check`."""
+    """Price of an actor per hour, in any currency, for `repaint-batch check`."""
     budget: PositiveFloat | None = None
     """Most that a job may cost, in the same currency; a job that would cost more is refused."""
 

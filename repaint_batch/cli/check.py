@@ -146,7 +146,7 @@ def _plan_facts(plan: Plan, manifest: Manifest, job: JobConfig, resolution_px: i
         "manifest": f"{job.input.manifest}: {plan.rows:,} rows in {len(manifest.files)} files",
         "shards": f"{plan.shards:,} of {plan.shard_rows} rows",
         "prior": f"{job.prior.source}: {resolution_px} px, fingerprint {plan.prior_fingerprint}",
-        "sampler": f"{job.sampler.own or job.sampler.preset}: {nfe:,} network evaluations a window",
+        "sampler": f"{job.sampler.own or job.sampler.preset}: {nfe:,} network evaluations per window",
         "output": f"{job.output.uri} (images: {job.output.images}, format: {job.output.format})",
     }
     table = Table.grid(padding=(0, 2))
@@ -191,12 +191,12 @@ def _facts(
         facts.add_row("time", "--probe tells it, from a few network calls on this machine")
     else:
         kind = "GPU-hours" if (resources.num_gpus if resources else job.compute.num_gpus) else "actor-hours"
-        facts.add_row(kind, f"{cost.actor_hours:,.2g} at {speed.call_s:.3g} s a call of {speed.batch_windows}")
+        facts.add_row(kind, f"{cost.actor_hours:,.2g} at {speed.call_s:.3g} s per call of {speed.batch_windows}")
         finish = cost.finish_at(datetime.now().astimezone())
         where = f"{actors} {'actor' if actors == 1 else 'actors'}" + ("" if resources else "; the cluster decides how many")
         facts.add_row("finish", f"{finish:%Y-%m-%d %H:%M}, if it starts now, with {where}, and half a minute to start them")
     if cost.money is not None:
-        facts.add_row("money", f"{cost.money:,.2f} at {job.compute.price_per_gpu_hour:g} an hour")
+        facts.add_row("money", f"{cost.money:,.2f} at {job.compute.price_per_gpu_hour:g} per hour")
     return facts
 
 

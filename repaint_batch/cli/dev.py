@@ -59,7 +59,7 @@ def schedule(
     sampler = PRESETS[preset]
     times = visited_times(sampler)
     console.print(f"[bold]{preset}[/]: {escape(_settings(preset))}")
-    console.print(f"{len(times):,} network evaluations a window, {jumps_up(times):,} times back up; t from {max(times)} to 0\n")
+    console.print(f"{len(times):,} network evaluations per window, {jumps_up(times):,} times back up; t from {max(times)} to 0\n")
     console.print(sketch(times))
     if plot is not None:
         draw_path(times, f"{preset}: {len(times):,} network evaluations", plot)
@@ -71,7 +71,7 @@ def _presets() -> Table:
 
     table = Table(box=None, pad_edge=False)
     table.add_column("preset")
-    table.add_column("evaluations a window", justify="right")
+    table.add_column("evaluations per window", justify="right")
     table.add_column("sampler")
     for name, sampler in PRESETS.items():
         table.add_row(name, f"{sampler.nfe:,}", escape(_settings(name)))

@@ -83,8 +83,6 @@ def run(
         if settings or rows:
             raise ConfigError(f"--set and --rows need the config of the job; the jobs in {target} run as they were planned")
         _go_on(target, as_json, endpoint_url, region)
-    if not Path(target).exists():
-        raise ConfigError(f"{target}: there is no such config, and no such output; check the path")
     job = _from_here(load_config(target, JobConfig, settings or ()), endpoint_url, region)
     storage = Storage(job.storage)
     made = planned(job, storage)
@@ -108,7 +106,7 @@ def run(
 
 def is_output(target: str) -> bool:
     """Return whether what a person names is an output, and not the YAML file of a job."""
-    return "://" in target or Path(target).is_dir()
+    return not Path(target).is_file() and not target.endswith((".yaml", ".yml"))
 
 
 def _go_on(output: str, as_json: bool, endpoint_url: str | None, region: str | None) -> NoReturn:

@@ -59,8 +59,8 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     assert f"network evaluations {3 * PRESETS['draft'].nfe} (draft)" in said
     # Three windows take as long as the four that a call has slots for.
     assert f"network calls {PRESETS['draft'].nfe}, 75% of their slots in use" in said
-    assert "actor-hours 1.3 at 160 s a call of 4" in said
-    assert "money 13.33 at 10 an hour" in said
+    assert "actor-hours 1.3 at 160 s per call of 4" in said
+    assert "money 13.33 at 10 per hour" in said
     with Image.open(sheet) as image:
         assert image.width > 300
     assert not (tmp_path / "out").exists(), "checking writes nothing to the output"
