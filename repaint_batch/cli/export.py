@@ -18,7 +18,7 @@ from repaint_batch.storage import Storage
 def export(
     output: OutputUri,
     to: Annotated[str, typer.Option(help="Empty folder or s3:// prefix to write to; with --failed, NAME.parquet.")],
-    format: Annotated[ExportFormat, typer.Option(help="One file per picture, a Hugging Face data set, or tar shards.")] = "folder",
+    format: Annotated[ExportFormat, typer.Option(help="One file per picture, a Hugging Face set, or tar shards.")] = "folder",
     names: Annotated[Names, typer.Option(help="Name files by sample_id, or by the key of their source.")] = "id",
     accepted: Annotated[bool, typer.Option("--accepted", help="Write only pictures that a review has accepted.")] = False,
     masks: Annotated[bool, typer.Option("--masks", help="Add a mask to each picture, white where it was restored.")] = False,
