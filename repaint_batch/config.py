@@ -159,7 +159,8 @@ class ComputeConfig(Model):
     """Arithmetic of the network. The sampler's state is always float32; on GPUs, float32 does not use TF32.
 
     auto: bfloat16 if actors take GPUs, else float32. This is decided when a job is planned, and kept in its plan; if num_gpus is
-    not set, by whether the machine that plans has a GPU. On CPUs bfloat16 pays only with AVX-512 BF16 or AMX."""
+    not set, by whether the machine that plans has a GPU. On a CPU bfloat16 halves the time with AVX-512 BF16 or AMX, and costs
+    time without them; `check` says what this machine has."""
     compile: bool = False
     """Compile the network. This pays for jobs of many minutes, and needs a C++ compiler on every node."""
     address: str | None = None

@@ -29,6 +29,7 @@ def demo(
 
     Example: repaint-batch demo
     """
+    from repaint_batch.inpainting.device import cpu_has_bfloat16
     from repaint_batch.pipeline.run import run_job
     from repaint_batch.sampler.presets import PRESETS
 
@@ -38,7 +39,9 @@ def demo(
             input=InputConfig(manifest=str(manifest)),
             output=OutputConfig(uri=output),
             sampler=SamplerConfig(preset=_PRESET),
-            compute=ComputeConfig(shard_rows=6, batch_windows=6, actors=2),
+            compute=ComputeConfig(
+                shard_rows=6, batch_windows=6, actors=2, precision="bfloat16" if cpu_has_bfloat16() else "float32"
+            ),
         )
         summary = run_job(config, progress)
         sources = {row["sample_id"]: row for row in pq.read_table(manifest).to_pylist()}

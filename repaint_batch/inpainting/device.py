@@ -73,6 +73,12 @@ def precision_of(compute: ComputeConfig) -> Precision:
     return "bfloat16" if takes and not slow else "float32"
 
 
+def cpu_has_bfloat16() -> bool:
+    """Return whether this machine's processor multiplies in bfloat16: small networks then take half the time of float32."""
+    has = torch.cpu.get_capabilities()
+    return bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+
+
 def take_share(compute: ComputeConfig) -> None:
     """Keep this process to its share of a GPU's memory, where actors take a fraction of one: the others count on theirs."""
     if compute.num_gpus and compute.num_gpus < 1:
