@@ -1,16 +1,22 @@
 """Why a row runs, and why not."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from repaint_batch.config import InputConfig, JobConfig, OutputConfig
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, Stopped
+from repaint_batch.jobs.lease import NIGHT_LEASE, Lease
+from repaint_batch.jobs.stop_request import request_stop
 from repaint_batch.nights.config import CorpusConfig, NightConfig
 from repaint_batch.nights.corpus import Comparison, asked_for, why_run
+from repaint_batch.nights.night import _Night
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+
+from ..conftest import Place
 
 JOB = JobConfig(input=InputConfig(manifest="m.parquet"), output=OutputConfig(uri="out"))
 ASKED = asked_for("prior", "sampler", JOB)
@@ -75,3 +81,20 @@ def test_what_is_asked_for(section: dict[str, Any], changed: bool) -> None:
     before = {**KNOWN, "asked": ASKED}
     asked = asked_for("prior", "sampler", job)
     assert why_run(LISTED, before, asked, tries=3) == ((True, "new settings") if changed else (False, "unchanged"))
+
+
+def test_a_night_that_is_asked_to_stop_begins_no_job(local_place: Place) -> None:
+    values = {"corpus": {"images": "pictures", "masks": "masks"}, "output": {"uri": f"{local_place.uri}/out"}}
+    config, begun = NightConfig.model_validate(values), list[object]()
+
+    def run(job: object, *arguments: object, **settings: object) -> Any:
+        begun.append(job)
+        return SimpleNamespace(plan=SimpleNamespace(job_id="0"))
+
+    with Lease(config.output.uri, NIGHT_LEASE, local_place.storage) as lease:
+        night = _Night(config, watch=run, report=lambda output, storage: None, run=run, lease=lease)
+        night._run("first", None, None)
+        request_stop(config.output.uri, local_place.storage)
+        with pytest.raises(Stopped, match="the next night goes on"):
+            night._run("second", None, None)
+    assert begun == ["first"]
