@@ -9,7 +9,8 @@ import json
 import re
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -116,22 +117,28 @@ def export(
         "parquet": lambda: _Parquet(target, storage, schema, masks),
         "webdataset": lambda: _WebDataset(target, storage),
     }
-    written, pictures, size, left_out, not_accepted = makers[format](), 0, 0, 0, 0
+    written, counts = makers[format](), Counter[str]()
     with Apart() as apart:
         regions = _Regions(output, storage, apart) if masks else None
-        for uri in sorted(data_files(delta, table.uri)):
-            for row in _rows(uri, storage):
-                if row["status"] == "failed":
-                    left_out += 1
-                    continue
-                if chosen is not None and (row["sample_id"], row["output_sha256"]) not in chosen:
-                    not_accepted += 1
-                    continue
-                data = _picture(row, output, storage)
-                written.add(row, data, regions.of(row, data) if regions else None)
-                pictures, size = pictures + 1, size + len(data)
+        for row in _wanted(sorted(data_files(delta, table.uri)), storage, chosen, counts):
+            data = _picture(row, output, storage)
+            written.add(row, data, regions.of(row, data) if regions else None)
+            counts.update(pictures=1, size=len(data))
     written.close()
-    return Exported(pictures, size, left_out, not_accepted, written.objects)
+    return Exported(counts["pictures"], counts["size"], counts["failed"], counts["not_accepted"], written.objects)
+
+
+def _wanted(
+    uris: Iterable[str], storage: Storage, chosen: set[PictureKey] | None, counts: Counter[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of data files whose pictures are exported; count those that are left out, by why."""
+    for row in (row for uri in uris for row in _rows(uri, storage)):
+        if row["status"] == "failed":
+            counts["failed"] += 1
+        elif chosen is not None and (row["sample_id"], row["output_sha256"]) not in chosen:
+            counts["not_accepted"] += 1
+        else:
+            yield row
 
 
 class _Regions:
