@@ -156,8 +156,9 @@ def test_a_mask_drawn_by_keyboard_is_sent_with_the_redo_and_there_again(
     expected[:8, :8] = expected[8, 8:13] = True
     assert (hole(page) == expected).all(), "Escape takes the second stroke back"
     page.keyboard.press("a")
-    page.keyboard.press("r")
-    page.keyboard.press("Escape")
+    for key in ["r", "u", "p", "r", "Escape"]:  # redo, undone, and asked for once more with another preset: still with the mask
+        page.keyboard.press(key)
+    until(page, "!queue.length && !sending")
     until_saved(page)
     (decision,) = Reviews(output, Storage()).latest().values()
     assert (decision.sample_id, decision.verdict) == ("picture-0000", "redo"), "no key decides by accident"
@@ -172,7 +173,7 @@ def test_a_mask_drawn_by_keyboard_is_sent_with_the_redo_and_there_again(
     page.keyboard.press("e")
     page.wait_for_selector("#tools:not([hidden])")
     assert (hole(page) == expected).all()
-    assert page.evaluate("markOf(open)") == "Redo: draft, seed 1, mask corrected"
+    assert page.evaluate("markOf(open)") == "Redo: fast, seed 1, mask corrected"
 
 
 def test_a_mask_that_is_refused_is_said_and_its_redo_not_recorded(opened: Callable[..., Any], output: str) -> None:

@@ -14,7 +14,7 @@ let stroke = null;                        // what is being drawn: by which tool,
 const firsts = new Map();                 // rows' own masks, once one has asked for them
 
 const isMasking = () => draft !== null;
-const isUnsent = ({ done, isSent }) => done.length > 0 && !isSent;
+const isUnsent = ({ isSent }) => isSent === false;
 
 async function bitsOf(row, which) {
   const answer = await fetch(`mask/${which}/${addressOf(row)}`);
@@ -62,6 +62,7 @@ function stopCorrecting() {
   endStroke(false);
   draft = null;
   maskingIs(false);
+  if (drawnOf(open)) $("redo").disabled = false;
   if (!$("divider").hidden) $("divider").focus();
   cut(50);
 }
@@ -192,8 +193,15 @@ function redoWithMask() {
   endStroke(true);
   if (!difference(draft.mask, draft.first)) return told("The mask is as it was; draw on it first.");
   if (!draft.mask.bits.some(Boolean)) return told("The mask marks nothing, so there would be nothing to restore.");
-  draft.isSent = true;
-  press("redo", maskOf(draft.mask.width, draft.mask.height, draft.mask.bits.slice()));
+  draft.isSent = false;
+  press("redo");
+}
+
+// What was drawn on a row and not sent yet, as it is now; null where there is nothing to restore by.
+function drawnOf(row) {
+  const made = drafts.get(row);
+  if (!made || !isUnsent(made) || !difference(made.mask, made.first) || !made.mask.bits.some(Boolean)) return null;
+  return maskOf(made.mask.width, made.mask.height, made.mask.bits.slice());
 }
 
 // ------------------------------------------------------------------------------------------------- the keyboard's pen

@@ -54,11 +54,13 @@ function verdictKey(event) {
   }
 }
 
-// `drawn`: of a redo, the mask to redo it with.
-function press(pressed, drawn = null) {
+function press(pressed) {
   if (pressed === "undo") return undo();
   const row = rowAtHand();
-  if (row === null || (pressed === "redo" && !drawn && columns.status[row] !== "ok")) return;
+  // A redo has the mask that was drawn, or that was asked for before.
+  const drawn = row !== null && pressed === "redo" ? drawnOf(row) ?? data.asked[row]?.drawn : null;
+  const kept = pressed === "redo" && !drawn ? data.asked[row]?.mask_sha256 : null;
+  if (row === null || (pressed === "redo" && !drawn && !kept && columns.status[row] !== "ok")) return;
   if (pressed === "redo" && open !== null && !$("seed").reportValidity()) return;
   let asked = null;
   if (pressed === "redo") {
@@ -66,6 +68,7 @@ function press(pressed, drawn = null) {
       ? { preset: data.made_by[row], seed: data.next_seed[row] }
       : { preset: $("preset").value, seed: $("seed").value || data.next_seed[row] };
     if (drawn) asked.drawn = drawn;
+    else if (kept) asked.mask_sha256 = kept;
   }
   taken.push([row, data.verdicts[row], data.asked[row]]);
   decide(row, pressed, asked);
@@ -93,6 +96,10 @@ function undo() {
 function decide(row, verdict, asked) {
   data.verdicts[row] = verdict;
   data.asked[row] = asked;
+  // What was drawn is to be sent while no decision has it, or does without it.
+  if (drafts.get(row)?.isSent !== undefined) {
+    drafts.get(row).isSent = ["accept", "reject"].includes(verdict) || Boolean(asked?.drawn || asked?.mask_sha256);
+  }
   queue.push([row, verdict || "undecided", asked]);
   send();
   const at = shown.indexOf(row);
