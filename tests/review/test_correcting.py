@@ -138,14 +138,20 @@ def test_other_pages_cannot_send_masks_even_with_the_token(
         (drawn()[:60], "truncated PNG"),
         (encoded(hole(0), "BMP"), "no PNG"),
     ],
+    ids=["size", "large", "grey", "empty", "cut off", "format"],
 )
 def test_masks_that_do_not_fit_are_refused(output: str, serve: Serve, mask: bytes, words: str) -> None:
     server = serve(output)
     status, said, _ = ask(server, place_of(server, output, "masks"), mask, Content_Type="image/png")
     assert (status, words in said.decode()) == (422, True), said
     assert not Path(output, "masks").exists()
+
+
+def test_a_mask_for_a_picture_that_is_gone_is_not_kept(output: str, serve: Serve) -> None:
+    server = serve(output)
     where = f"/{server.token}/masks/{'0' * 64}/picture-0000"
-    assert ask(server, where, drawn(), Content_Type="image/png")[0] == 409, "another picture has taken its place"
+    assert ask(server, where, drawn(), Content_Type="image/png")[0] == 409
+    assert not Path(output, "masks").exists()
 
 
 def test_masks_have_a_limit_of_their_own_behind_the_token_alone(output: str, serve: Serve) -> None:
@@ -203,8 +209,8 @@ def test_a_row_is_redone_with_its_corrected_mask_whatever_its_job_says_of_masks(
         changed = (pixels(done["output"]) != before[sample_id]).any(axis=2)
         changed[box[1] : box[3], box[0] : box[2]] = False
         assert not changed.any()
-        assert replay(output, sample_id, storage).is_equal
     assert redo_configs(output, storage) == []
+    assert replay(output, "picture-0000", storage).is_equal
     assert verify(output, storage).problems == []
     export(output, str(tmp_path / "plain"), storage, masks=True)
     mask = pixels((tmp_path / "plain" / "picture-0000.png.mask.png").read_bytes())[..., 0]
