@@ -183,6 +183,7 @@ class Patience:
         does = {
             Kind.SILENT: "does not answer as it should",
             Kind.UNTRUSTED: f"does not accept {self._client()}",
+            Kind.UNVERIFIED: "has a certificate that is not trusted here",
             Kind.REFUSED: "refuses what it allowed before",
         }[trouble.kind]
         return StoreUnavailable(

@@ -67,6 +67,7 @@ class Client:
         self._served: dict[str, dict[str, None]] = {}  # last objects read, or known to have been read, by bucket
         self._done: set[tuple[str, str]] = set()  # (action, bucket)
         self.is_stranger = True
+        self._verified: set[bool] = set()
         self.patience = Patience(endpoint_url or "S3", self._identity)
 
     @property
@@ -111,6 +112,7 @@ class Client:
         bucket, _, key = path.partition("/")
         with self._lock:
             self.is_stranger = False
+            self._verified.add(not is_object)
             if action in _CHANGES:
                 self._done.add((action, bucket))
             elif action == "read" and is_object:
@@ -128,6 +130,10 @@ class Client:
                 self.is_stranger = False
                 self._done |= {(action, bucket) for action in _CHANGES}
                 self._served.setdefault(bucket, {}).setdefault(key)
+
+    def is_verified(self, *, by_words: bool) -> bool:
+        """Return whether the certificate was ever accepted: here, or by deltalake, which is told elsewhere whom to trust."""
+        return by_words in self._verified
 
     def has_done(self, action: str, bucket: str) -> bool:
         """Return whether the store made such a change, or listed, before."""
@@ -221,7 +227,8 @@ class S3Objects:
             raise last.cause if by_words else _ANSWERS[last.trouble.kind](last.trouble.words) from last.cause
         if last.trouble.kind is Kind.UNTRUSTED:
             client.renew(filesystem)
-        raise Unanswered(last.trouble, last.cause, is_stranger=last.trouble.kind is Kind.UNTRUSTED and client.is_stranger)
+        wrong = {Kind.UNTRUSTED: client.is_stranger, Kind.UNVERIFIED: not client.is_verified(by_words=by_words)}
+        raise Unanswered(last.trouble, last.cause, is_stranger=wrong.get(last.trouble.kind, False))
 
     def _revoked(self, filesystem: S3FileSystem, action: str, bucket: str, refusal: Trouble) -> Trouble | None:
         """Return what became of the store if it no longer does what it did before; None if a refusal is this request's alone."""

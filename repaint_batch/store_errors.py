@@ -24,7 +24,8 @@ class Kind(Enum):
     TAKEN = "something is there already"
     FAULTY = "this cannot be done, now or later"
     REFUSED = "not allowed: this one thing, or everything since credentials were revoked"
-    UNTRUSTED = "the store does not accept this client: credentials, clock, certificate"
+    UNTRUSTED = "the store does not accept this client: credentials, clock"
+    UNVERIFIED = "this client does not accept the store: nobody whom it trusts has signed its certificate, or it is out of date"
     SILENT = "the store does not answer, cannot at the moment, or its answer was damaged on the way"
 
 
@@ -57,6 +58,8 @@ class Trouble:
             return _ADVICE[self.code]
         if self.kind is Kind.UNTRUSTED:
             return "renew the credentials"
+        if self.kind is Kind.UNVERIFIED:
+            return "name the file with its authority's certificate in AWS_CA_BUNDLE and SSL_CERT_FILE, on every node"
         return "give back the permission" if self.kind is Kind.REFUSED else "see that it runs and can be reached from here"
 
 
@@ -96,7 +99,7 @@ _ADVICE = dict.fromkeys(_FULL, "make room in it") | {
 _ISSUE = ("AssumeRole", "AssumeRoleWithWebIdentity", "GetRoleCredentials", "GetCredentialsForIdentity", "CreateToken")
 _UNTRUSTED = (
     *(boto.NoCredentialsError, boto.PartialCredentialsError, boto.CredentialRetrievalError, boto.TokenRetrievalError),
-    *(boto.SSOError, boto.MetadataRetrievalError, boto.ProfileNotFound, boto.ConfigParseError, boto.NoRegionError, boto.SSLError),
+    *(boto.SSOError, boto.MetadataRetrievalError, boto.ProfileNotFound, boto.ConfigParseError, boto.NoRegionError),
 )
 _SILENT = (
     *(boto.HTTPClientError, boto.ConnectionError, boto.IncompleteReadError, boto.ChecksumError),
@@ -104,6 +107,7 @@ _SILENT = (
     Damaged,
 )
 _BY_TYPE: list[tuple[tuple[type[BaseException], ...], Kind]] = [
+    ((boto.SSLError, aiohttp.ClientConnectorCertificateError), Kind.UNVERIFIED),
     (_UNTRUSTED, Kind.UNTRUSTED),
     (_SILENT, Kind.SILENT),
     ((FileNotFoundError,), Kind.MISSING),
@@ -122,6 +126,7 @@ _MESSAGE = re.compile(r"<Message>([^<]*)</Message>")
 _STATUS = re.compile(r"status code\W+(\d{3})\b")
 _NO_ANSWER = re.compile(r"(?i)error performing (?:get|head|put|post|delete)|http error|timed? ?out|connection|dns error")
 _NO_CREDENTIALS = re.compile(r"(?i)credential|expired ?token|sts\b|metadata endpoint")
+_NO_CERTIFICATE = re.compile(r"(?i)invalid peer certificate")
 _STYLE = re.compile(r"\x1b\[\d*m|↳")
 _MOST_WORDS = 300
 
@@ -162,7 +167,7 @@ def trouble_in(text: str) -> Trouble | None:
         message = _MESSAGE.search(plain)
         number = status.group(1) if status else "0"
         return told(code.group(1) if code else number, int(number), message.group(1) if message else "")
-    kinds = ((_NO_CREDENTIALS, Kind.UNTRUSTED), (_NO_ANSWER, Kind.SILENT))
+    kinds = ((_NO_CERTIFICATE, Kind.UNVERIFIED), (_NO_CREDENTIALS, Kind.UNTRUSTED), (_NO_ANSWER, Kind.SILENT))
     return next((Trouble(kind, redact(plain[:_MOST_WORDS])) for found, kind in kinds if found.search(plain)), None)
 
 

@@ -75,7 +75,7 @@ def test_an_error_of_the_server_is_nobody_elses_fault(code: str, status: int) ->
         (Damaged("half"), Kind.SILENT),
         (boto.NoCredentialsError(), Kind.UNTRUSTED),
         (boto.CredentialRetrievalError(provider="p", error_msg="m"), Kind.UNTRUSTED),
-        (boto.SSLError(endpoint_url="https://h", error="certificate has expired"), Kind.UNTRUSTED),
+        (boto.SSLError(endpoint_url="https://h", error="certificate has expired"), Kind.UNVERIFIED),
         (boto.ParamValidationError(report="Invalid bucket name"), Kind.FAULTY),
         (FileNotFoundError("b/k"), Kind.MISSING),
         (raised("AccessDenied", 403, "AssumeRoleWithWebIdentity"), Kind.UNTRUSTED),

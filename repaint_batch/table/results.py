@@ -63,10 +63,11 @@ class ResultsTable:
             "delta.checkpointInterval": str(CHECKPOINT_VERSIONS),
             "delta.enableExpiredLogCleanup": "false",
         }
-        patiently(
+        self._asked(
+            "write",
             lambda: DeltaTable.create(
                 self._delta_uri, schema=schema, mode="ignore", storage_options=self._options, configuration=configuration
-            )
+            ),
         )
         with self.kept() as delta:
             have = pa.schema(delta.schema().to_arrow())
@@ -89,7 +90,7 @@ class ResultsTable:
 
     def open(self, version: int | None = None) -> DeltaTable:
         """Return the table as it is now, or was at `version`."""
-        return patiently(lambda: DeltaTable(self._delta_uri, version=version, storage_options=self._options))
+        return self._asked("read", lambda: DeltaTable(self._delta_uri, version=version, storage_options=self._options))
 
     @contextlib.contextmanager
     def kept(self) -> Iterator[DeltaTable]:
@@ -112,7 +113,15 @@ class ResultsTable:
             with self.kept() as delta:
                 return question(Snapshot(delta, self.uri, self.storage))
 
-        return patiently(answer)
+        return self._asked("read", answer)
+
+    def _asked(self, action: str, question: Callable[[], _T]) -> _T:
+        """Return the answer to a question asked by deltalake; a store that is away is waited for.
+
+        Raises:
+            StoreUnavailable: it was away for as long as there was patience.
+        """
+        return patiently(lambda: self.storage.patiently(self.uri, action, question))
 
     def remove(self, ids: pa.Table, facts: dict[str, str]) -> None:
         """Take rows out in one transaction.

@@ -10,6 +10,7 @@ import itertools
 import random
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections import Counter
@@ -53,6 +54,8 @@ class Exchange:
         port: of the client.
         access_key: by which it is signed; empty if it is not.
         performed: False: it has just come in. True: the service has answered, and the client does not know yet.
+        host: address of the client.
+        signed_at: when, by the client's clock, as YYYYMMDDTHHMMSSZ; empty if it is not signed.
     """
 
     method: str
@@ -60,6 +63,8 @@ class Exchange:
     port: int
     access_key: str
     performed: bool
+    host: str = ""
+    signed_at: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,6 +98,8 @@ class FaultyProxy:
         faults: how often each kind has happened.
         kinds: what may happen; by default everything.
         methods: of the requests to which it may happen; by default all.
+        host: address on which it listens.
+        tls: with what it does so; None: plain HTTP.
     """
 
     target: str
@@ -105,11 +112,13 @@ class FaultyProxy:
     faults: Counter[Fault] = field(default_factory=Counter)
     kinds: tuple[Fault, ...] = tuple(Fault)
     methods: tuple[str, ...] = ("GET", "HEAD", "PUT", "POST", "DELETE")
+    host: str = "127.0.0.1"
+    tls: ssl.SSLContext | None = None
     url: str = ""
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def __enter__(self) -> "FaultyProxy":
-        """Listen on a free port of the loopback interface."""
+        """Listen on a free port."""
         self._loop = asyncio.new_event_loop()
         started = threading.Event()
         self._thread = threading.Thread(target=self._serve, args=(started,), daemon=True, name="proxy")
@@ -140,9 +149,9 @@ class FaultyProxy:
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
-        listening = socket.create_server(("127.0.0.1", 0), backlog=512)
-        self.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        await web.SockSite(self._runner, listening).start()
+        listening = socket.create_server((self.host, 0), backlog=512)
+        self.url = f"{'https' if self.tls else 'http'}://{self.host}:{listening.getsockname()[1]}"
+        await web.SockSite(self._runner, listening, ssl_context=self.tls).start()
 
     async def _stop(self) -> None:
         left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
@@ -165,8 +174,11 @@ class FaultyProxy:
         body = await request.read()
         peer = request.transport.get_extra_info("peername") if request.transport else None
         signer = _SIGNER.search(request.headers.get("Authorization", ""))
-        path, port = request.raw_path, peer[1] if peer else 0
-        exchange = Exchange(request.method, path, port, signer.group(1) if signer else "", performed=False)
+        path, (host, port) = request.raw_path, peer[:2] if peer else ("", 0)
+        exchange = Exchange(
+            request.method, path, port, signer.group(1) if signer else "",
+            performed=False, host=host, signed_at=request.headers.get("x-amz-date", ""),
+        )  # fmt: skip
         if self.watch(exchange):
             return _reset(request)
         if (refusal := self.refuse(exchange)) is not None:

@@ -36,17 +36,30 @@ _ALL = [pair for pair in product(PHASES, TROUBLES) if pair[1] != "full" or pair[
 )
 def test_an_outage_fails_no_row(faulty: Faulty, tiny_prior: str, phase: str, trouble: str) -> None:
     config = stocked(faulty, tiny_prior)
-    endless = Trouble(TROUBLES[trouble], of=lambda exchange: fits(exchange, phase)).befall(faulty)
+    endless = from_phase_on(faulty, phase, trouble)
     with pytest.raises(StorageError, match=said_of(TROUBLES[trouble])):
         restore_here(with_patience(config, 0.5))
     assert endless.harmed, "the job never came so far"
-    passing = Trouble(TROUBLES[trouble], left=3, of=lambda exchange: fits(exchange, phase)).befall(faulty)
+    passing = from_phase_on(faulty, phase, trouble, left=3)
     restore_here(with_patience(config, 6.0))
     assert len(passing.harmed) == 3
     found = list(ResultsTable(config.output.uri, faulty.behind.storage).rows())
     assert [(row["sample_id"], row["status"]) for row in found] == [(f"picture-{number:04d}", "ok") for number in range(ROWS)]
     assert verify(config.output.uri, faulty.behind.storage).exit_code == 0
     assert [read_output(row, config.output.uri, faulty.behind.storage) for row in found] == calm(faulty, config)
+
+
+def from_phase_on(faulty: Faulty, phase: str, trouble: str, left: float = float("inf")) -> Trouble:
+    """Let trouble befall everything, or everything that is written where there is no room, once a job is in a phase."""
+    method, path = PHASES[phase]
+    begun: list[Exchange] = []
+
+    def harms(exchange: Exchange) -> bool:
+        if exchange.method == method and path in exchange.path:
+            begun.append(exchange)
+        return bool(begun) and (trouble != "full" or exchange.method == "PUT")
+
+    return Trouble(TROUBLES[trouble], left, harms).befall(faulty)
 
 
 def stocked(faulty: Faulty, prior: str) -> JobConfig:
@@ -59,11 +72,6 @@ def stocked(faulty: Faulty, prior: str) -> JobConfig:
     return job(
         faulty.place, manifest, prior, output={"images": "files"}, sampler={"preset": "preview"}, compute={"shard_rows": 2}
     )
-
-
-def fits(exchange: Exchange, phase: str) -> bool:
-    method, path = PHASES[phase]
-    return exchange.method == method and path in exchange.path
 
 
 def said_of(refusal: Refusal | None) -> str:
