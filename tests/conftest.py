@@ -90,6 +90,18 @@ def moto_place(s3_service: S3Service, moto_service: S3Service) -> Place:
     return Place(f"s3://{bucket}/corpus", StorageConfig(endpoint_url=moto_service.endpoint_url, region="us-east-1"))
 
 
+OTHER = ["other"] if "REPAINT_BATCH_TEST_S3" in os.environ else []
+"""A store of your own, by the URL in that variable and the credentials in the environment, for what is asked of every store."""
+
+
+@pytest.fixture
+def other_place() -> Place:
+    """A bucket of its own on it."""
+    url, bucket = os.environ["REPAINT_BATCH_TEST_S3"], f"test-{uuid.uuid4().hex[:12]}"
+    S3Service(url, os.environ["AWS_ACCESS_KEY_ID"], os.environ["AWS_SECRET_ACCESS_KEY"]).filesystem().mkdir(bucket)
+    return Place(f"s3://{bucket}/corpus", StorageConfig(endpoint_url=url, region="us-east-1"))
+
+
 @pytest.fixture(params=["local", "s3"])
 def place(request: pytest.FixtureRequest) -> Place:
     """Each backend in turn: whatever is asserted with it is the same contract on both."""

@@ -13,10 +13,10 @@ from repaint_batch.config import StorageConfig
 from repaint_batch.errors import SourceMissing, UriRefused
 from repaint_batch.storage import Storage, UriPolicy, join, normalise
 
-from .conftest import Place
+from .conftest import OTHER, Place
 
 
-@pytest.fixture(params=["local", "s3", "moto"])
+@pytest.fixture(params=["local", "s3", "moto", *OTHER])
 def place(request: pytest.FixtureRequest) -> Place:
     """Every backend, and two dialects of S3."""
     found: Place = request.getfixturevalue(f"{request.param}_place")

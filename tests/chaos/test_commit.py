@@ -12,7 +12,7 @@ from repaint_batch.jobs.plan import freeze
 from repaint_batch.outputs.orphans import delete_orphans, find_orphans
 from repaint_batch.table.results import ResultsTable
 
-from ..conftest import Place
+from ..conftest import OTHER, Place
 from ..publishing import publish
 from ..table.test_results import plan_of
 from .conftest import Faulty
@@ -111,8 +111,9 @@ def race(place: Place, rounds: int) -> Counter[str]:
     return Counter(winners)
 
 
-def test_ten_races(s3_place: Place) -> None:
-    print(race(s3_place, 10))
+@pytest.mark.parametrize("store", ["s3", "moto", *OTHER])
+def test_some_races(request: pytest.FixtureRequest, store: str) -> None:
+    print(race(request.getfixturevalue(f"{store}_place"), 10 if store == "s3" else 3))
 
 
 @pytest.mark.slow
