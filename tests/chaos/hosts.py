@@ -43,7 +43,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a few")
     parser.add_argument("--only", default="", help="faults whose names this regular expression finds")
-    parser.add_argument("--phase", default="", help="phases that are called so")
+    parser.add_argument("--phase", default=".*", help="phases that match this one")
     parser.add_argument("--store", default="", help="stores that are called so")
     arguments = parser.parse_args()
     reason = missing()
@@ -64,7 +64,7 @@ def _inside(arguments: argparse.Namespace) -> int:
         scenario
         for scenario in (faults.SHORT if arguments.short else faults.LONG)
         if re.search(arguments.only, scenario.fault.name)
-        and arguments.phase in ("", scenario.phase)
+        and re.fullmatch(arguments.phase, scenario.phase)
         and arguments.store in ("", scenario.store)
     ]
     with tempfile.TemporaryDirectory(prefix="hosts-", dir="/var/tmp") as folder:  # /tmp is every host's own

@@ -188,7 +188,7 @@ class Lab:
         limit_s: a job that takes longer hangs.
     """
 
-    def __init__(self, cluster: Cluster, service: S3Service, folder: Path, limit_s: float = 300) -> None:
+    def __init__(self, cluster: Cluster, service: S3Service, folder: Path, limit_s: float = 600) -> None:
         self.cluster, self._folder, self._limit_s = cluster, folder, limit_s
         service.filesystem().mkdir("hosts")
         self.behind = Place("s3://hosts/corpus", StorageConfig(endpoint_url=service.endpoint_url, region="us-east-1"))
