@@ -63,7 +63,7 @@ def test_a_day_in_the_life_of_an_output(output: str, tmp_path: Path) -> None:
     letters = str(tmp_path / "failed.parquet")
     code, text = said("export", output, "--failed", "--to", letters)
     assert f"1 failed rows in {letters}" in text
-    assert f"put {tmp_path} into storage.allow" in text
+    assert f"needs {tmp_path} in storage.allow" in text
 
 
 def test_a_version_is_returned_to(output: str) -> None:
