@@ -241,7 +241,7 @@ def _job_config(folder: Path, source: str, shards: int, preset: str, precision: 
 
 
 def _ratio_words(found: dict[str, Any]) -> str:
-    return "not supported" if found["refusal"] else f"{found['value']:.2f}×"
+    return "refused" if found["refusal"] else f"{found['value']:.2f}×"
 
 
 def _print(engines: dict[str, Any], planned: Cost, grown: list[Cost], job: JobCost) -> None:
@@ -265,9 +265,9 @@ def _print(engines: dict[str, Any], planned: Cost, grown: list[Cost], job: JobCo
     out.print(table)
     preset, steady, whole = engines["preset"], job.steady_efficiency, job.efficiency()
     beside = str(steady) if steady.refusal else f"{steady.value:.1%} as fast as a bare loop"
+    against = f"the images of diffusers' 250/10/10 (extrapolated from a stretch), on {preset['engine']}"
     lines = {
-        f"preset {preset['preset']}": f"{Ratio(tuple(preset['speed_up']['rounds']))} the images of diffusers' 250/10/10 "
-        f"(extrapolated from a stretch), on {preset['engine']}",
+        f"preset {preset['preset']}": f"{against}: {Ratio(tuple(preset['speed_up']['rounds']))}",
         "planning": f"{planned.rows:,} rows in {planned.seconds:.1f} s, {planned.grown_bytes / 2**20:.0f} MiB",
         "growth": ", ".join(f"{one.rows:,} rows {1e3 * one.seconds / one.rows:.2f} ms a row" for one in grown),
         "job": f"sampling {job.busy_share:.1%} of its time under way; {beside}; {job.fixed_s:.1f} s before and after"
