@@ -128,23 +128,23 @@ class Patience:
 
         Args:
             call: may be called many times.
-            total_s: seconds of patience.
+            total_s: seconds of patience, from now on; a call that is under way when they are over is not cut short.
             what: URI and action, for messages.
 
         Raises:
             StoreUnavailable: it was Unanswered to the end.
             Stopped: `STOP` was set.
         """
+        began = time.monotonic()
         try:
             with _SILENCE.over(self.store, what):
                 return call()
         except Unanswered as error:
             first = error
         total_s = min(total_s, _STRANGER_S) if first.is_stranger else total_s
-        return self._waited(call, total_s, what, first)
+        return self._waited(call, total_s, what, first, began + total_s)
 
-    def _waited(self, call: Callable[[], _T], total_s: float, what: str, last: Unanswered) -> _T:
-        until = time.monotonic() + total_s
+    def _waited(self, call: Callable[[], _T], total_s: float, what: str, last: Unanswered, until: float) -> _T:
         with contextlib.ExitStack() as told:
             for tried, pause_s in enumerate(pauses(total_s)):
                 left_s = until - time.monotonic()

@@ -86,6 +86,18 @@ def test_without_patience_there_is_one_try() -> None:
     assert store.asked == 1
 
 
+def test_a_try_that_took_longer_than_there_is_patience_is_the_last() -> None:
+    store = Store(float("inf"))
+
+    def slow() -> str:
+        time.sleep(0.1)
+        return store.ask()
+
+    with pytest.raises(StoreUnavailable):
+        Patience("it").wait_for(slow, 0.05, "x")
+    assert store.asked == 1
+
+
 def test_other_errors_are_raised_at_once() -> None:
     def wrong() -> None:
         raise KeyError("a bug")
