@@ -56,6 +56,7 @@ class InFlight:
 
     def __init__(self, job: Job) -> None:
         self._job, self._storage = job, job.storage
+        self._hasty = job.storage.impatient  # the next save is a minute away, and rows that are done wait for this one
         self._told = False
 
     def state_of(self, row: int, work: str) -> RowState:
@@ -112,10 +113,10 @@ class InFlight:
             if new:
                 tensors = {f"{candidate}/{number}/0": torch.from_numpy(pixels) for (candidate, number), pixels in new.items()}
                 piece = join(state.uri, f"ended-{state.pieces:06d}.safetensors")
-                self._storage.write(piece, safetensors.torch.save(tensors, facts))
+                self._hasty.write(piece, safetensors.torch.save(tensors, facts))
                 state.ended |= new.keys()
                 state.pieces += 1
-            self._storage.write(join(state.uri, _CHAINS), safetensors.torch.save(under_way, facts))
+            self._hasty.write(join(state.uri, _CHAINS), safetensors.torch.save(under_way, facts))
             state.is_saved = True
         except StorageError as error:
             if not self._told:

@@ -224,7 +224,8 @@ class EngineLoop:
     def _write(self, found: "list[_Snapshot]") -> None:
         assert self._inflight is not None
         for snapshot in found:
-            self._inflight.save(*snapshot)
+            if not self._inflight.save(*snapshot):
+                return  # no other can be saved then, and rows that are done wait for this
 
     def usage(self) -> Usage:
         """Return what the engine has done so far."""

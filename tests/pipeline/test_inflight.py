@@ -85,6 +85,7 @@ def test_a_state_that_cannot_be_saved_ends_nothing_and_is_said_once(
     at: Job, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Storage, uri: str, data: bytes) -> Any:
+        assert self.config.patience_s == 0, "rows that are done wait for a save"
         raise StorageError(f"{uri}: write failed: no space")
 
     inflight = InFlight(at)
