@@ -85,7 +85,9 @@ class SamplerConfig(Model):
     seed: int = Field(default=0, ge=0)
     """Seed of the job. Noise depends only on this seed, the sample_id and the window. A row's own seed takes precedence."""
     candidates: int = Field(default=1, ge=1, le=16)
-    """How often every picture is restored, each time with the next seed; the result with the lowest seam score is kept."""
+    """How often every picture is restored, each time with the next seed; the result with the lowest seam score is kept.
+    It hides seams and brings no picture closer to the original: of two restored emoji the kept one errs
+    1.4 % more than the mean (-2.6 to +8.1); the one of the lower risk 1.7 % less (-7.2 to +3.7)."""
 
 
 DamageKind = Literal["scratches", "dust", "transport", "overlay", "edges"]

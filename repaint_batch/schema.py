@@ -31,6 +31,8 @@ RESULTS = pa.schema(
         pa.field("largest_known_difference", pa.float64()),  # outside the hole, once re-encoded; in steps of its depth
         pa.field("dropped", pa.list_(pa.string())),  # what the source held beside its pixels and the result does not
         pa.field("seam_score", pa.float64()),  # gradient across the hole's rim over that inside; 1 = no seam
+        pa.field("risk", pa.float32()),  # share of restorations that err less, as far as can be told, see `images.risk`; 0 .. 1
+        pa.field("risk_reason", pa.string()),  # "the hole is deep and its surroundings are textured": what speaks for an error
         pa.field("seed", pa.int64()),  # that the picture was made with; of several candidates, the kept one's
         pa.field("prior_fingerprint", pa.string()),
         pa.field("sampler_fingerprint", pa.string()),
@@ -47,6 +49,9 @@ RESULTS = pa.schema(
     ]
 )
 """Columns of the results table, in order; those that a manifest brings along come after them."""
+
+RISK = ("risk", "risk_reason")
+"""Columns that tables of an earlier edition lack and that are read as null there."""
 
 REVIEWS = pa.schema(
     [

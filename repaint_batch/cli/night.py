@@ -54,6 +54,11 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
         console.print(f"ran: {_words(done.rows)}; {spent}; {done.seconds:.0f} s")
     for why, names in done.named.items():
         console.print(f"{escape(why)}: {escape(', '.join(names))}{', ...' if len(names) == NAMED else ''}")
+    if done.worst:
+        console.print("likeliest wrong, worst first:")
+    for row in done.worst:
+        why = f", because {row['risk_reason']}" if row["risk_reason"] else ""
+        console.print(f"  {escape(row['sample_id'])}: risk {row['risk']:.2f}{why}")
     for file in filter(None, (done.left_out, done.failed)):
         console.print(f"all names: {escape(file)}")
     if done.error:

@@ -20,7 +20,8 @@ from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.paging import page_of, plan_pages, read_job
 from repaint_batch.images.provenance import Provenance, with_provenance
-from repaint_batch.images.scaling import blurred, cut, enlarged
+from repaint_batch.images.risk import REACH_PX, Evidence, Risk
+from repaint_batch.images.scaling import cut, enlarged, rim_correction
 from repaint_batch.images.windows import Window, leaves
 from repaint_batch.images.witness import check_agrees, largest_known_difference
 
@@ -70,6 +71,7 @@ class Restored:
             decoded by the witness, in steps of the source's depth; 0 for lossless formats.
         seam_score: gradient across the hole's rim over that inside the hole; about 1 where no seam shows, None where
             there is no rim to measure.
+        risk: of having gone wrong, and why.
         dropped: names of what the source held beside its pixels and `data` does not.
     """
 
@@ -78,6 +80,7 @@ class Restored:
     known_pixels_equal: bool
     largest_known_difference: float
     seam_score: float | None
+    risk: Risk
     dropped: tuple[str, ...] = ()
 
 
@@ -175,7 +178,7 @@ def compose(
         raise ValueError(f"expected {len(plan)} windows of {resolution_px} px, got an array of shape {restored.shape}")
     if not np.isfinite(restored).all():
         raise SampleError("the prior returned NaN or infinity; try float32 precision")
-    seam = Seam()
+    seam, evidence = Seam(), Evidence()
     final: dict[int, list[int]] = {}
     for i in leaves(plan):
         final.setdefault(page_of(plan[i])[0], []).append(i)
@@ -185,7 +188,7 @@ def compose(
             windows=tuple(page_of(plan[i])[1] for i in final.get(number, [])),
             restored=[stored(restored[i], picture.orientation).astype(np.float32) for i in final.get(number, [])],
         )
-        changed.append((picture, _restored(picture, keep_mask, filling, config, seam)))
+        changed.append((picture, _restored(picture, keep_mask, filling, config, seam, evidence)))
     (first, boxes), *further = changed
     written = encode(first, output_format, boxes, further)
     if made_by is not None:
@@ -198,6 +201,7 @@ def compose(
         known_pixels_equal=True,
         largest_known_difference=difference,
         seam_score=seam.score(),
+        risk=evidence.risk(),
         dropped=written.dropped,
     )
 
@@ -251,7 +255,7 @@ def _parts(size: tuple[int, int]) -> list[Box]:
 
 
 def _restored(
-    picture: Picture, keep_mask: np.ndarray, filling: "_Filling", config: ImagesConfig, seam: Seam
+    picture: Picture, keep_mask: np.ndarray, filling: "_Filling", config: ImagesConfig, seam: Seam, evidence: Evidence
 ) -> list[tuple[Box, np.ndarray]]:
     """Write what was restored into one page; return boxes, and (h, w) bool in each, True where pixels have been changed.
 
@@ -264,6 +268,11 @@ def _restored(
     for part in parts:
         if colours is not None and not _fill(picture, colours, keep_mask, filling, part, seam):
             raise ImageInvalid(f"picture: known pixels of {picture.mode} cannot be kept; convert it to a plain TIFF or PNG")
+    evidence.add_page(hole)
+    for part in parts:  # once all of them are filled: evidence lies around a part too
+        left, top, right, bottom = box = _around(part, REACH_PX, picture.size)
+        if colours is not None:
+            evidence.add(colours.to_rgb(picture.crop(box).copy()), hole[top:bottom, left:right], _within(part, box))
     return [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts]
 
 
@@ -279,16 +288,21 @@ def _fill(
     seen = colours.to_rgb(source)
     rgb, covered = _blended(filling, box)
     if feather_px:
-        rgb += _rim_correction(seen - rgb, known & covered, feather_px)
+        rgb += rim_correction(seen - rgb, known & covered, feather_px)
     np.clip(rgb, -1, 1, out=rgb)
     seam.add(np.where(known[..., None], seen, rgb), ~known)
-    inner = (slice(part[1] - box[1], part[3] - box[1]), slice(part[0] - box[0], part[2] - box[0]))
+    inner = _within(part, box)
     hole = ~known[inner]
     samples = source[inner].copy()
     samples[hole] = colours.from_rgb(rgb[inner][hole], samples[hole])
     picture.put(part, samples)
     written = picture.crop(part)
     return bool((_bits(written)[~hole] == _bits(source[inner])[~hole]).all())
+
+
+def _within(part: Box, box: Box) -> tuple[slice, slice]:
+    """Return where `part` lies in an array over `box`."""
+    return slice(part[1] - box[1], part[3] - box[1]), slice(part[0] - box[0], part[2] - box[0])
 
 
 def _bits(samples: np.ndarray) -> np.ndarray:
@@ -305,7 +319,7 @@ def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
 
     A pixel is its window's on whose duty it is; of duties that overlap a finer window's outweighs a coarser one's. Windows of
     one scale agree there by themselves: the later one was given what the earlier one restored. Around all duties, where
-    pixels are known and `_rim_correction` looks, windows share by weights that fall to 0 at their edges.
+    pixels are known and `rim_correction` looks, windows share by weights that fall to 0 at their edges.
     """
     shape = (box[3] - box[1], box[2] - box[0])
     on_duty, around = _Sum.zeros(shape), _Sum.zeros(shape)
@@ -369,22 +383,3 @@ def _weight(window: Window, box: Box) -> np.ndarray:
         along(box[0], box[2], window.duty[0], window.duty[2])[None, :],
     )
     return np.asarray(np.clip(1 - outside / (reach + 1), 0, 1), dtype=np.float32)
-
-
-def _rim_correction(difference: np.ndarray, known: np.ndarray, feather_px: int) -> np.ndarray:
-    """Return (h, w, 3) what to add to a restoration so that it meets its surroundings.
-
-    At known pixels the restoration, solved at another scale, differs from the picture. The mean of that difference over
-    the known neighbours is added in full at the rim, and less with the share of known neighbours, to nothing inside;
-    first over wide neighbourhoods, for brightness and colour, then over ever closer ones, for what ends at the rim.
-    """
-    difference = np.where(known[..., None], difference, 0).astype(np.float32)
-    correction = np.zeros_like(difference)
-    radius = max(1, feather_px // 2)
-    while radius:
-        share = blurred(known.astype(np.float32), radius)
-        weight = np.minimum(2 * share, 1)[..., None]
-        mean = np.stack([blurred(difference[..., i], radius) for i in range(3)], axis=-1)
-        correction += weight * (mean / np.maximum(share, 1e-6)[..., None] - correction)
-        radius //= 2
-    return correction

@@ -31,6 +31,7 @@ from repaint_batch.outputs.status import no_holes, no_holes_reason
 from repaint_batch.pipeline.run import Summary as Ran
 from repaint_batch.pipeline.run import Watch, honoured, run_job
 from repaint_batch.priors.load import load_prior
+from repaint_batch.schema import RISK
 from repaint_batch.storage import Storage, join, normalise
 from repaint_batch.table.results import ResultsTable
 from repaint_batch.table.upkeep import look_after
@@ -67,6 +68,7 @@ class Summary:
         jobs: jobs that it ran.
         rows: rows that it brought home, by status.
         failures: failed ones, by class of error.
+        worst: the restored ones that are likeliest wrong, worst first: sample_id, risk and why.
         windows: prior-sized windows sampled.
         nfe: network evaluations spent.
         actor_hours: hours that actors worked.
@@ -95,6 +97,7 @@ class Summary:
     jobs: list[str] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=lambda: {"ok": 0, "skipped": 0, "failed": 0})
     failures: dict[str, int] = field(default_factory=dict)
+    worst: list[dict[str, Any]] = field(default_factory=list)
     windows: int = 0
     nfe: int = 0
     actor_hours: float = 0.0
@@ -298,6 +301,10 @@ class _Night:
             if group["error_class"]:
                 failures[group["error_class"]] += group["count_all"]
         self._summary.failures = dict(failures)
+        worst = self._table.snapshot().read(
+            ("sample_id", *RISK), [*of_night, ("status", "=", "ok")], [("risk", "descending"), ("sample_id", "ascending")], NAMED
+        )
+        self._summary.worst = [row | {"risk": round(row["risk"], 3)} for row in worst.to_pylist() if row["risk"] is not None]
         if failures:
             columns = ("error_class", "sample_id", "reason")
             rows = self._table.snapshot().read(columns, [*of_night, ("status", "=", "failed")]).to_pylist()

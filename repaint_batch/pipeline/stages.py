@@ -211,6 +211,7 @@ def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None
         done, row["seed"] = _best(row, job, config)
         data, row["output_format"] = done.data, done.format
         row["known_pixels_equal"], row["seam_score"] = done.known_pixels_equal, done.seam_score
+        row["risk"], row["risk_reason"] = done.risk.score, done.risk.reason
         row["largest_known_difference"], row["dropped"] = done.largest_known_difference, list(done.dropped)
         status, reason = "ok", None
     else:

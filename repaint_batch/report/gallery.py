@@ -30,6 +30,7 @@ BLOCK_CHARS = 4_000_000
 _TEXT_CHARS = 2_000
 
 Row = dict[str, Any]
+_Worth = tuple[float, ...]
 
 
 def row_bytes(rows: int) -> tuple[int, int]:
@@ -41,7 +42,7 @@ def row_bytes(rows: int) -> tuple[int, int]:
 
 @dataclass
 class Selection:
-    """Keeps the rows most worth looking at: failed ones, then those with the worst seam.
+    """Keeps the rows most worth looking at: failed ones, then those that are likely wrong.
 
     Attributes:
         seen: rows offered so far.
@@ -49,20 +50,20 @@ class Selection:
 
     seen: int = 0
     _failed: list[tuple[int, Row, Thumbnails]] = field(default_factory=list)
-    _others: list[tuple[float, int, Row, Thumbnails]] = field(default_factory=list)
+    _others: list[tuple[_Worth, int, Row, Thumbnails]] = field(default_factory=list)
 
     def wants(self, row: Row) -> bool:
         """Return whether the row would be kept, so that pictures are made of no others."""
         if row["status"] == "failed":
             return len(self._failed) < MAX_ROWS
-        return len(self._others) < MAX_ROWS or _seam(row) > self._others[0][0]
+        return len(self._others) < MAX_ROWS or _worth(row) > self._others[0][0]
 
     def offer(self, row: Row, pictures: Thumbnails | None) -> None:
         """Count the row; keep it if it comes with pictures, of which there may be none inside."""
         if pictures is not None and row["status"] == "failed":
             self._failed.append((self.seen, row, pictures))
         elif pictures is not None:
-            entry = (_seam(row), -self.seen, row, pictures)
+            entry = (_worth(row), -self.seen, row, pictures)
             if len(self._others) < MAX_ROWS:
                 heapq.heappush(self._others, entry)
             else:
@@ -77,9 +78,10 @@ class Selection:
         return [(row, pictures) for _, row, pictures in sorted(both, key=lambda entry: entry[0])]
 
 
-def _seam(row: Row) -> float:
-    seam = row["seam_score"]
-    return -1.0 if seam is None or not math.isfinite(seam) else float(seam)
+def _worth(row: Row) -> _Worth:
+    """Return how much a row is worth a look: by its risk, and by its seam where an earlier edition wrote no risk."""
+    risk, seam = (row.get(name) for name in ("risk", "seam_score"))
+    return tuple(-1.0 if value is None or not math.isfinite(value) else float(value) for value in (risk, seam))
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,8 @@ def pack(chosen: Sequence[tuple[Row, Thumbnails]]) -> Packed:
     used = 0
     # For each row: block, start, then the lengths of its parts, see `Thumbnails`; 0 for none.
     places: list[list[int]] = [[] for _ in chosen]
-    # The worst seams, with which the page opens, lie in the block that a browser has first.
-    for place in sorted(range(len(chosen)), key=lambda number: -_seam(chosen[number][0])):
+    # The likely wrong, with which the page opens, lie in the block that a browser has first.
+    for place in sorted(range(len(chosen)), key=lambda number: _worth(chosen[number][0]), reverse=True):
         texts = [_base64(part) for part in chosen[place][1].parts]
         total = sum(map(len, texts))
         if used + total > BLOCK_CHARS and used:

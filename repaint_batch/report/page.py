@@ -35,7 +35,7 @@ Pictures = Callable[[Row], tuple[bytes | None, bytes | None, bytes | None]]
 SCRIPTS = ("gallery.js", "embedded.js", "viewer.js", "page.js")
 """Files of the templates that make the page's one script, in order."""
 
-_CAPPED = "The gallery holds the {:,} rows most worth a look: failed, then by seam score."
+_CAPPED = "The gallery holds the {:,} rows most worth a look: failed, then by risk."
 _FETCHES = 4  # rows whose pictures are fetched and shrunk at once
 FAILED_SHOWN = 200
 """Failed rows that the page lists in full; the gallery's filter shows the others."""

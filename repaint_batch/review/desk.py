@@ -83,9 +83,9 @@ class Desk:
         self._wholes = Kept(self._decoded, _WHOLE_BYTES, lambda whole: whole.weight_bytes if whole else 0)
 
     def rows(self) -> bytes:
-        """Return what the page shows, as gzipped JSON: rows with a picture, the worst seams first, undecided ones at least."""
+        """Return what the page shows, as gzipped JSON: rows with a picture, the likely wrong first, undecided ones at least."""
         decided = self._reviews.latest()
-        order: Order = [("seam_score", "descending"), ("sample_id", "ascending")]
+        order: Order = [("risk", "descending"), ("seam_score", "descending"), ("sample_id", "ascending")]
 
         def worst(rows: Snapshot) -> pa.Table:
             own = [name for name in rows.names if name not in RESULTS.names]

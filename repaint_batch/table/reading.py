@@ -21,6 +21,7 @@ from deltalake import DeltaTable, QueryBuilder
 from deltalake.exceptions import TableNotFoundError
 
 from repaint_batch.errors import ConfigError, Stopped, StoreUnavailable
+from repaint_batch.schema import RESULTS, RISK
 from repaint_batch.storage import Storage, join
 
 _TRIES = 5
@@ -66,7 +67,7 @@ class Snapshot:
         """Return rows.
 
         Args:
-            columns: all by default.
+            columns: all by default; those of `RISK` are null where an earlier edition wrote the table.
             where: which rows; all by default.
             order: in which order; none in particular by default.
             most: no more than so many, the first in that order.
@@ -74,6 +75,13 @@ class Snapshot:
         Raises:
             ConfigError: it has no such column.
         """
+        absent = [name for name in RISK if name not in self._schema.names]
+        if asked := [name for name in columns or () if name in absent]:
+            ordered = [by for by in order if by[0] not in absent]
+            found = self.read([name for name in columns or () if name not in asked], where, ordered, most)
+            for name in asked:
+                found = found.append_column(RESULTS.field(name), pa.nulls(len(found), RESULTS.field(name).type))
+            return found.select(list(columns or ()))
         self._check(columns)
         if self._engine is not None:
             answer = pa.table(self._engine.execute(_query(columns, where, order, most)).read_all())

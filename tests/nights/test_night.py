@@ -76,6 +76,9 @@ def test_three_nights_and_a_bad_prior(s3_place: Place, tiny_prior: str, recorder
     put(s3_place, *range(40))
     first = run_night(config, recorder)
     assert (first.listed, first.ran, first.rows["ok"]) == (40, {"new": 40}, 40)
+    risks = {row["sample_id"]: round(row["risk"], 3) for row in ResultsTable(config.output.uri, s3_place.storage).rows()}
+    assert [row["risk"] for row in first.worst] == sorted(risks.values(), reverse=True)[:10]
+    assert all(risks[row["sample_id"]] == row["risk"] for row in first.worst)
 
     put(s3_place, *range(40, 46))
     put(s3_place, 5, 21, 37, seed=1)

@@ -33,7 +33,7 @@ def written(tmp_path_factory: pytest.TempPathFactory, pictures: Pictures) -> Wri
     """A report of 60 rows: every tenth failed, one skipped, one with a name that tries to bring markup."""
     rows = [result_row(number, "failed" if number % 10 == 9 else "ok") for number in range(60)]
     rows[3] = result_row(3, "skipped", reason="the mask has no hole", hole_fraction=0.0)
-    rows[5] = result_row(5, sample_id=EVIL, seam_score=9.0, image_uri=EVIL, reason=EVIL, worker=EVIL)
+    rows[5] = result_row(5, sample_id=EVIL, risk=1.0, image_uri=EVIL, reason=EVIL, worker=EVIL)
     rows[9] = result_row(9, "failed", sample_id=f"failed {EVIL}", reason=EVIL, error_class=EVIL)
     schema = RESULTS.append(pa.field(EVIL, pa.string()))
     path = tmp_path_factory.mktemp("report") / "report.html"

@@ -41,6 +41,8 @@ def result_row(number: int, status: str = "ok", **values: Any) -> dict[str, Any]
         "nfe": 230 * ok,
         "known_pixels_equal": True if ok else None,
         "seam_score": 1 + (number * 37 % 101) / 100 if ok else None,
+        "risk": (number * 37 % 101) / 101 if ok else None,
+        "risk_reason": "the hole is deep" if ok and number * 37 % 101 > 80 else None,
         "seed": 0,
         "decode_s": 0.01,
         "inpaint_s": 0.5 if ok else None,

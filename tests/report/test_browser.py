@@ -29,10 +29,10 @@ def found(page: Any) -> str:
     return page.locator("#found").inner_text()
 
 
-def test_worst_seam_comes_first_and_orders_change(open_page: OpenPage, written: Written) -> None:
+def test_what_is_likely_wrong_comes_first_and_orders_change(open_page: OpenPage, written: Written) -> None:
     page = open_page(written.url)
-    by_seam = sorted((row for row in written.rows if row["seam_score"]), key=lambda row: -row["seam_score"])
-    assert names(page)[:5] == [row["sample_id"] for row in by_seam[:5]]
+    by_risk = sorted((row for row in written.rows if row["risk"]), key=lambda row: -row["risk"])
+    assert names(page)[:5] == [row["sample_id"] for row in by_risk[:5]]
     page.select_option("#sort", "name")
     assert names(page)[1:4] == ["failed " + EVIL, "pictures/00000", "pictures/00001"]
 

@@ -41,11 +41,11 @@ def test_pieces_cut_from_blocks_are_the_pictures(pictures: list[Thumbnails], blo
 
 
 def test_values_come_through_and_only_text_of_the_owners() -> None:
-    row = {**result_row(1), "seam_score": math.nan, "title": "Löwe </script>", "thumb": b"\x00", "output": b"not embedded"}
+    row = {**result_row(1), "risk": math.nan, "title": "Löwe </script>", "thumb": b"\x00", "output": b"not embedded"}
     data = unpacked(pack([(row, NONE)]))
     assert data["own"] == {"title": ["Löwe </script>"], "thumb": [None]}
     assert data["columns"]["sample_id"] == ["pictures/00001"]
-    assert data["columns"]["seam_score"] == [None]
+    assert data["columns"]["risk"] == [None]
     assert data["columns"]["finished_at"] == [row["finished_at"].timestamp()]
     assert "output" not in data["columns"]
 
@@ -64,12 +64,12 @@ def test_pictures_of_all_rows_fit(rows: int) -> None:
 
 @settings(deadline=None)
 @given(
-    st.lists(st.tuples(st.booleans(), st.none() | st.floats(0, 10)), max_size=60), st.integers(4, 12).map(lambda n: 4 * n)
+    st.lists(st.tuples(st.booleans(), st.none() | st.floats(0, 1)), max_size=60), st.integers(4, 12).map(lambda n: 4 * n)
 )
 def test_the_worst_rows_are_kept_in_their_order(offers: list[tuple[bool, float | None]], most: int) -> None:
     rows = [
-        {**result_row(number), "status": "failed" if failed else "ok", "seam_score": None if failed else seam}
-        for number, (failed, seam) in enumerate(offers)
+        {**result_row(number), "status": "failed" if failed else "ok", "risk": None if failed else risk, "seam_score": 1.0}
+        for number, (failed, risk) in enumerate(offers)
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gallery, "MAX_ROWS", most)
@@ -80,8 +80,8 @@ def test_the_worst_rows_are_kept_in_their_order(offers: list[tuple[bool, float |
     assert selection.seen == len(rows)
     assert len(kept) == min(most, len(rows))
     assert [row["sample_id"] for row in kept] == sorted(row["sample_id"] for row in kept)
-    others = sorted((row["seam_score"] or -1.0 for row in rows if row["status"] == "ok"), reverse=True)
-    kept_others = sorted((row["seam_score"] or -1.0 for row in kept if row["status"] == "ok"), reverse=True)
+    others = sorted((row["risk"] or -1.0 for row in rows if row["status"] == "ok"), reverse=True)
+    kept_others = sorted((row["risk"] or -1.0 for row in kept if row["status"] == "ok"), reverse=True)
     assert [s if s > 0 else 0 for s in kept_others] == [s if s > 0 else 0 for s in others[: len(kept_others)]]
     failed = sum(row["status"] == "failed" for row in rows)
     assert len(kept) - len(kept_others) >= min(failed, most // 4)

@@ -52,7 +52,7 @@ def output(restored: Path, tmp_path: Path) -> str:
 def worst_first(output: str) -> list[str]:
     """Its samples in the order in which a review shows them."""
     rows = ResultsTable(output, Storage()).snapshot().read(where=[("status", "=", "ok")])
-    ok = rows.sort_by([("seam_score", "descending")])
+    ok = rows.sort_by([("risk", "descending"), ("seam_score", "descending")])
     return [*ok["sample_id"].to_pylist(), "picture-0006"]
 
 

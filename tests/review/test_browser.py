@@ -35,7 +35,7 @@ def test_deciding_by_keyboard_alone(
     open_page: OpenPage, serve: Serve, output: str, worst_first: list[str]
 ) -> None:
     page = open_page(serve(output).url)
-    assert page.locator("#grid .name").all_inner_texts() == worst_first, "the worst seam first; nothing of the row that failed"
+    assert page.locator("#grid .name").all_inner_texts() == worst_first, "the likely wrong first; nothing of the row that failed"
     page.locator("#grid button").first.focus()
     page.keyboard.press("a")
     page.keyboard.press("x")

@@ -14,7 +14,7 @@ from repaint_batch.jobs.plan import Plan, freeze, load_plans, make_plan
 from repaint_batch.manifest import Manifest, ManifestFile
 from repaint_batch.outputs.history import rollback
 from repaint_batch.outputs.status import OutputStatus, StatusFeed, read_status
-from repaint_batch.schema import RESULTS
+from repaint_batch.schema import RESULTS, RISK
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import CommitFeed, ResultsTable
 
@@ -86,9 +86,10 @@ def test_a_store_without_conditional_writes_is_refused(local_place: Place) -> No
 
 def test_a_table_of_an_earlier_edition_is_told_of(local_place: Place) -> None:
     table = ResultsTable(local_place.uri, local_place.storage)
-    DeltaTable.create(table.uri, schema=pa.schema([field for field in RESULTS if field.name not in ("dropped", "row")]))
+    DeltaTable.create(table.uri, schema=pa.schema([field for field in RESULTS if field.name not in ("dropped", "row", *RISK)]))
     with pytest.raises(ConfigError, match="earlier edition: it has no column 'dropped'; look at them with the edition that"):
         list(table.rows(["sample_id", "dropped"]))
+    assert list(table.rows(["risk", "sample_id"])) == []
     table.create([])
     assert list(table.rows(["sample_id", "dropped"])) == []
 

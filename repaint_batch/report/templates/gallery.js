@@ -28,7 +28,7 @@ function factsOf(row) {
   if (columns.status[row] === "failed") return columns.error_class[row] || "failed";
   const facts = [];
   if (columns.status[row] === "skipped") facts.push("skipped");
-  if (columns.seam_score[row] !== null) facts.push("seam " + columns.seam_score[row].toFixed(2));
+  if (columns.risk[row] !== null) facts.push("risk " + columns.risk[row].toFixed(2));
   if (columns.hole_fraction[row] !== null) facts.push("hole " + percent(columns.hole_fraction[row]));
   return facts.join(" · ");
 }
@@ -36,6 +36,7 @@ function factsOf(row) {
 // -------------------------------------------------------------------------------------------------- filter and order
 
 const ORDERS = {
+  risk: (a, b) => falling(columns.risk, a, b) || falling(columns.seam_score, a, b),
   seam: (a, b) => falling(columns.seam_score, a, b),
   hole: (a, b) => falling(columns.hole_fraction, a, b),
   time: (a, b) => falling(times, a, b),

@@ -117,6 +117,7 @@ function details(row) {
     ["Status", value("status")],
     ["Size", has("width_px", (width) => `${number(width)} × ${number(value("height_px") ?? 0)} px`)],
     ["Hole", has("hole_fraction", percent)],
+    ["Risk", has("risk", (risk) => risk.toFixed(2) + (value("risk_reason") ? `: likely wrong because ${value("risk_reason")}` : ""))],
     ["Seam score", has("seam_score", (seam) => seam.toFixed(3))],
     ["Known pixels", has("known_pixels_equal", (equal) => (equal ? known(value("largest_known_difference")) : "changed"))],
     ["Dropped", has("dropped", (names) => names.join(", "))],
