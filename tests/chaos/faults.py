@@ -122,7 +122,6 @@ SHORT = [
     Scenario(NO_DRIVER, "uploading"),
     Scenario(GONE, "reading"),
     Scenario(ZOMBIE, "committing"),
-    Scenario(STORE_LONG_AWAY, "publishing"),
 ]
 LONG = [
     Scenario(CALM, "never"),

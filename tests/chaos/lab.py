@@ -311,7 +311,7 @@ class Lab:
         ids = Counter(row["sample_id"] for row in found)
         served = self._found(config)
         outcome.rows = len(found)
-        outcome.lost = len(self._wanted.keys() - ids.keys()) + read_status(output, storage).missing
+        outcome.lost = max(len(self._wanted.keys() - ids.keys()), read_status(output, storage).missing)
         outcome.twice = sum(ids.values()) - len(ids) + len(ids.keys() - self._wanted.keys())
         outcome.failed = sum(row["status"] != "ok" for row in found)
         outcome.wrong = sum(served[sample] != self._wanted.get(sample) for sample in served)
