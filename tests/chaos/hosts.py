@@ -53,7 +53,8 @@ def main() -> int:
     if _INSIDE not in os.environ:
         inside = [sys.executable, "-m", "tests.chaos.hosts", *sys.argv[1:]]
         flags = ["--net", "--mount", "--pid", "--fork", "--kill-child=SIGKILL", "--mount-proc"]
-        return subprocess.run(["unshare", *flags, *inside], env={**os.environ, _INSIDE: "1"}).returncode
+        # In place of this process, so that whoever ends it ends everything.
+        os.execvpe("unshare", ["unshare", *flags, *inside], {**os.environ, _INSIDE: "1"})
     return _inside(arguments)
 
 
