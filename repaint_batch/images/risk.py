@@ -9,7 +9,7 @@ Two things are read from the restored picture and its hole, at no network evalua
     z = a log share + b log relief + c,        risk = Phi(z / sqrt(2 - R²))
 
 z foretells the normal score of the perceptual error (Phi of it is the error's rank), of which R² is explained: the risk is the
-mean rank of restorations with that z. a, b, c and R² are least squares on 24 crops of photographs and 36 damaged emoji,
+mean rank of restorations with that z. a, b, c and R² are least squares on 24 crops of photographs and 72 damaged emoji,
 twice each, drawn as below, under the preset ``preview``; what judges is of other photographs and emoji. No prior was trained on
 any of them.
 
