@@ -3,9 +3,9 @@
 A window is ready as soon as those that it builds on have been restored: its draft, and the neighbours whose pixels it is given.
 So windows of any picture, round and candidate share the batch, and a picture's next ones need not wait for other pictures.
 
-Of windows that are ready those go first whose picture came early and that many steps follow, one after the other: by the call at
-which it came minus those steps. So long rows of windows are begun early, and none is left to run alone in the end; and a picture
-is not overtaken by those that come later than it takes by itself.
+Of the ready windows, those whose picture came early and that have many steps still to follow in sequence go first: by the call at
+which it came, minus those steps. Thus long chains of windows begin early, and none is left to run alone at the end; a picture
+is not overtaken by pictures that arrive after the time it would take on its own.
 """
 
 from collections.abc import Callable, Mapping, Sequence

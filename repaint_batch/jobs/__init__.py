@@ -1,4 +1,4 @@
-"""What is known of a job beside its rows: the frozen plan, who runs it, what is set aside, how its devices were used.
+"""What is known of a job besides its rows: the frozen plan, who runs it, what is set aside, how its devices were used.
 
 An output holds::
 

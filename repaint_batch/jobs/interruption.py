@@ -1,4 +1,4 @@
-"""Interrupting a driver that waits: as Ctrl-C does, and also where that is ignored, as in what shells start with ``&``."""
+"""Interrupting a driver that waits: as Ctrl-C does, and also where that is ignored, as in jobs a shell starts with ``&``."""
 
 import contextlib
 import signal

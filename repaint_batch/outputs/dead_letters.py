@@ -1,4 +1,4 @@
-"""Failed rows as a manifest of their own, so that exactly they can run again."""
+"""Failed rows as a manifest of their own, so that those rows alone can run again."""
 
 import hashlib
 import io

@@ -1,7 +1,7 @@
 """What became of an output, version by version, and the way back.
 
 A rollback is one commit: it makes the table's rows what they were at an earlier version, and the ledger of what is committed
-what it was too. Nothing is rewritten, so that a rollback can itself be rolled back.
+likewise. Nothing is rewritten, so that a rollback can itself be rolled back.
 Jobs of which the table then holds nothing are withdrawn, and no longer pending. Files in ``images/`` have names that are
 unique to their attempt and are never written over: those that the rows name are as they were, or the rollback is refused.
 """

@@ -2,7 +2,7 @@
 
 A data file is an orphan if no version of the table that its log still knows refers to it, so that time travel and rollback
 lose nothing; an image file, if no row of any such version names it. While a job of the output is unfinished, what looks
-like an orphan may be its parcel on the way to a commit: then files that are not certainly of a finished job are left alone.
+like an orphan may be its parcel on the way to a commit: then only files that certainly belong to a finished job are touched.
 """
 
 import json

@@ -1,9 +1,9 @@
 """What people decided about restored pictures: a Delta table of its own beside the results.
 
 A decision names the sample and the sha256 of the picture that was looked at, so it says nothing about a picture that has
-taken that one's place since; a redo names the attempt too, and is done with once the row comes from another. A redo may bring
+taken that one's place since; a redo names the attempt too, and is settled once the row comes from another one. A redo may bring
 the hash of a mask that somebody has corrected. Rows are only ever added, the newest about a picture counts. So deciding never
-rewrites results, which hold pictures, never gets into the way of a run, and loses nothing to one.
+rewrites results, which hold pictures, never gets in the way of a run, and loses nothing to one.
 
 Every batch of decisions carries the transaction id ``review/SESSION`` and a number that rises within the session: sent
 again, because an answer was lost, it is in the table once.

@@ -1,6 +1,6 @@
 """A job held against what its output holds already: what a run would do there, and what it would have to refuse.
 
-An output belongs to the job that made it. What may come to it later are rows that failed, under other settings, and rows that its
+An output belongs to the job that made it. Later runs may add rows that failed, under other settings, and rows that its
 manifest did not have; rows that are good stay as they were made.
 """
 

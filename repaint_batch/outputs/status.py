@@ -1,4 +1,4 @@
-"""How far an output is: what was planned against what the table holds."""
+"""How far along an output is: what was planned against what the table holds."""
 
 import time
 from collections import Counter

@@ -1,6 +1,6 @@
 """The engine: shards of a plan through Ray Data and into the results table.
 
-One shard is one block from end to end: a read task cuts it from the manifest, `stages.decode` turns bytes into windows,
-an actor restores them, `stages.encode` turns them back, and a write task commits it. Stages are plain functions over one
-Arrow table; `dataset` wires them, `run` decides what is pending and goes round until nothing is.
+A read task cuts a shard from the manifest, and `stages.decode` turns its bytes into windows, parcel by parcel. An actor restores
+them, `stages.encode` turns them back, and a write task stages a parcel of rows for the committer. Stages are plain functions over
+one Arrow table; `guarding` makes their errors a row's; `dataset` wires them; `passes` goes round until nothing is pending.
 """

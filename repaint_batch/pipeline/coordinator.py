@@ -1,6 +1,6 @@
 """What the workers of a job tell its driver, through an actor beside it: parcels to commit, and what they raised.
 
-It needs no store, so that an error is heard of when the store is what has failed; and it ends with the driver, so that what died
+It needs no store, so an error gets through even when the store is what has failed; and it ends with the driver, so that what died
 with the driver is held against nobody.
 """
 

@@ -1,4 +1,4 @@
-"""Rows as a Ray Dataset: a read task a unit, which hands on parcels as it decodes them; actors; a write task a parcel.
+"""Rows as a Ray Dataset: a read task per unit, which hands on parcels as it decodes them; actors; a write task per parcel.
 
 `target_max_block_size` 1 makes every parcel that a read task yields a block of its own, which goes on at once. Actors ask for
 other resources than the stages around them, which keeps Ray from fusing decoding into the actor.

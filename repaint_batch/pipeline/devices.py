@@ -2,7 +2,7 @@
 
 After a sticky CUDA error (ECC, XID, an illegal address) nothing in a process succeeds any more: it ends, and what it worked on
 dies with it. Either one of those rows is to blame, or the device. A device that fails twice running, with no row in common and
-nothing brought home in between, fails with whatever it is given: it is bad, and what died on it did not die of itself.
+nothing brought home in between, fails with whatever it is given: it is bad, and what died on it is not to blame.
 """
 
 import re

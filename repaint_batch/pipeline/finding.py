@@ -1,6 +1,6 @@
 """Masks of a whole corpus by Ray: a pass over all pictures for what only a corpus knows, then one in which masks are written.
 
-Pictures are looked at in units of some rows. What a unit found is one Parquet file, called by a hash of its pictures and of the
+Pictures are looked at in units of some rows. What a unit found is one Parquet file, named by a hash of its pictures and of the
 settings: a run that was stopped goes on with the units that have none. A picture that ends its worker, alone in a unit, has
 failed.
 

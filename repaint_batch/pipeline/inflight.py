@@ -6,7 +6,7 @@
     inflight/ROW/chains.safetensors        states of the windows that are being sampled; overwritten
 
 With keyed noise a chain that is picked up ends in the same bytes as one that was never interrupted. A state that cannot be
-saved ends nothing: it is said once, and tried again at the next save.
+saved stops nothing: this is logged once, and the save is tried again next time.
 """
 
 import json

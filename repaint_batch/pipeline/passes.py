@@ -1,4 +1,4 @@
-"""Passes over what is pending, until nothing is: a fault budget that ends.
+"""Passes over what is pending, until nothing is: a finite fault budget.
 
 A pass hands out every pending row, and what comes of a row is one of these:
 
@@ -6,12 +6,12 @@ A pass hands out every pending row, and what comes of a row is one of these:
 * its attempt raised, and left the error behind: after `compute.max_attempts` of those the job ends with it, since trying again
   would not help. Where the store is to blame it ends at once, for a later run to go on;
 * its process died, without a word or of its device. Once nothing else is pending, the rows it died with are tried again, one
-  parcel at a time in an actor so that none dies of another; after as many deaths as attempts they are halved, and halves that
+  parcel at a time in an actor so that none kills another; after as many deaths as attempts they are halved, and halves that
   die are halved again, all in the same passes. What survives is committed. A row that dies alone is set aside as failed.
 
-Deaths count that the driver lived to see, and that no device is to blame for: see `devices`. Suspects of a device are tried on
-others; a row that only devices fail with is set aside when two of them have, or the only one, which then must have brought home
-something else. They come last, and not beside the others: an actor that is theirs alone would need a device of its own.
+A death counts if the driver lived to see it and no device is to blame for it: see `devices`. Suspects of a device are tried on
+others; a row that makes devices fail is set aside once two of them have, or the only one has, if that one has brought home
+something else. Such rows come last, not beside the others: an actor of their own would need a device of its own.
 """
 
 from collections import Counter

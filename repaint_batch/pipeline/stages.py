@@ -1,6 +1,6 @@
 """Decode and encode: what happens to rows before and after the prior sees them. No Ray here.
 
-A row that cannot go on gets its status and reason here and is passed along untouched.
+A row that cannot go on gets its status and reason by `guarding.guarded` and is passed along untouched.
 """
 
 import hashlib

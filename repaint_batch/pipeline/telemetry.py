@@ -1,4 +1,4 @@
-"""What others watch a job by: metrics on the Prometheus endpoint of every node of Ray, and lines in its logs.
+"""How others watch a job: metrics on the Prometheus endpoint of every node of Ray, and lines in its logs.
 
 Ray puts ``ray_`` before every name. A process reports every ten seconds, so what it counted in its last seconds may be lost;
 the results table has the exact figures. Lines go to Ray's logs with `compute.log: json`, where Ray adds node, worker and

@@ -1,4 +1,4 @@
-"""A batch of windows sampled together from beginning to end: what is not a job's queue runs this."""
+"""A batch of windows sampled together from beginning to end: for every caller without a job's queue."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -2,10 +2,10 @@
 
 While a transaction is being written, entries gather; the next one takes them all. So a slow store makes transactions larger
 and not fewer rows a second. An appending transaction is one request: the next entry of the log, put there unless somebody
-else was first. Then it is read, and what is still to do is decided anew. That is also how a lost answer is settled: whose entry
-it is stands in it.
+else was first. In that case theirs is read, and what is left to do is decided anew. A lost answer is settled likewise: the entry
+says whose it is.
 
-What rows are committed is part of the commit itself, see `ledger`. An entry is published wholly, or trimmed to the rows that are
+Which rows are committed is part of the commit itself, see `ledger`. An entry is published wholly, or trimmed to the rows that are
 missing if some are there already: to refuse it would throw away what was paid for, and to publish it as it is would publish
 rows twice. Trimming reads the object and stages it again, which is slow, and only happens where two drivers met.
 """
@@ -245,7 +245,10 @@ class Committer:
         return {entry.path for entry in entries} if self._known is None else self._known.replacing(entries)
 
     def _append(self, entries: Sequence[Entry]) -> bool:
-        """Publish entries that replace nothing; return False if somebody else's transaction came first."""
+        """Publish entries that replace nothing; return False if somebody else's transaction came first.
+
+        Exactly once: the entry of the log is created only if nobody else has, and says which rows are done (see `ledger`).
+        """
         token = uuid.uuid4().hex
         info = {
             "timestamp": time.time_ns() // 10**6,

@@ -1,7 +1,7 @@
 """Whether rows that are to be published take the place of others: only then a commit must rewrite data.
 
-The log says of every file between which ids its own lie; only files between whose ids an entry's lie are asked, for that one
-column, and only once. What comes of it is a matter of cost: a merge is right in either case.
+The log gives the range of ids of every file; only files whose range an entry's ids fall into are read, for that one
+column, and only once. The answer matters for cost alone: a merge is right in either case.
 """
 
 import json

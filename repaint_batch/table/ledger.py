@@ -1,7 +1,7 @@
 """Which rows of which job a table holds: exact, and part of the commits themselves.
 
 A commit names what it adds as Delta application transactions, which survive merges, compaction, restoring and the cleaning of
-logs, and of which a table keeps the newest number by name. One transaction stands for a block of 48 manifest rows::
+logs; a table keeps the newest number of each name. One transaction stands for a block of 48 manifest rows::
 
     name    JOB_ID/BLOCK
     number  generation · 2^48 + bitmap        bit k of the bitmap: row 48 · BLOCK + k is in the table, or was superseded there
@@ -10,7 +10,7 @@ Adding rows sets bits; a rollback, which clears some, begins a generation. So a 
 rows take 20,834 transactions, however small the parcels were; a job of parcels of one row has no more.
 
 ``JOB_ID/epoch`` is the generation of the lease under which its driver commits. It is part of every commit of the job, so
-that no two drivers commit at once unseen; who finds a higher one than his own has been superseded.
+that no two drivers commit at once unseen; a driver that finds one higher than its own has been superseded.
 """
 
 from collections import defaultdict

@@ -1,6 +1,6 @@
 """The transaction log of a Delta table, entry by entry.
 
-deltalake opens a table, plans a scan and merges rows; it does not say which application transactions a table holds but one by
+deltalake opens a table, plans a scan and merges rows; it tells which application transactions a table holds only one by
 one, and a commit through it costs eight requests. Whoever follows a table asks here for the one entry that is next: one
 request. Whoever appends puts the one entry that is next: one request, which fails if somebody else was there first.
 

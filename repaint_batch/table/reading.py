@@ -1,8 +1,8 @@
 """The rows of a Delta table as they were written, or an error.
 
 deltalake's query engine reads no more than it must, and checks nothing: a bit that flips on the way comes out as another word
-in a row, and an answer that ends early can make it wait for ever. So it is asked where files are local or TLS protects the way.
-Elsewhere deltalake says of which files a version of the table consists, and pyarrow reads them through this package's own
+in a row, and an answer that ends early can make it wait for ever. So it is used only where files are local or TLS protects them.
+Elsewhere deltalake says which files make up a version of the table, and pyarrow reads them through this package's own
 filesystem, which notices what was damaged. The log itself is always read by deltalake.
 """
 

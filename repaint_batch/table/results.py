@@ -1,6 +1,6 @@
 """The results table: a Delta Lake table with one row a sample, and with a ledger of what is in it.
 
-Who writes to it is `committer`, in whose transactions the ledger is kept, see `ledger`; here is what everybody may ask.
+`committer` writes to it and keeps the ledger in its transactions, see `ledger`; here is what anyone may ask of it.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """A parcel's results as one data object of the table's, put there by whoever has them, to be published by the committer.
 
 Nobody sees the object until an entry of the log names it. Its name holds its first row and its attempt, and is unique: a
-second attempt never writes over what a first one has put there, whoever of the two is published.
+second attempt never writes over what a first one has put there, whichever of the two is published.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
-"""What keeps a table that lives for years small, and quick to open.
+"""Keeping a table small and quick to open over the years.
 
 Small files are put together, a checkpoint stands for the log before it, and the log is cut where nobody may go back any more.
-Nothing else ends what is kept: deltalake's own cleaning, by ages of its own, is switched off, and `orphans` deletes what no
+Nothing else removes what is kept: deltalake's own cleaning, by ages of its own, is switched off, and `orphans` deletes what no
 version in the log refers to. A version counts as kept for `keep_s` after another took its place, by the store's clock.
 """
 
