@@ -36,7 +36,8 @@ def put(place: Place, names: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("where", "with_ray"), [("local", False), ("s3", True), pytest.param("local", True, marks=pytest.mark.slow)]
+    ("where", "with_ray"),
+    [("local", False), ("s3", False), *(pytest.param(where, True, marks=pytest.mark.slow) for where in ("local", "s3"))],
 )
 def test_commands(
     where: str,
