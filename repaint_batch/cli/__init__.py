@@ -11,7 +11,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 from deltalake.exceptions import DeltaError
@@ -73,6 +73,19 @@ RENAMED: dict[str, tuple[str, ...]] = {
     "schedule": ("dev", "schedule"),
 }
 """Names that commands had before 1.0, and what they are called now; understood for one version more."""
+
+
+def _said(version: bool) -> None:
+    if version:
+        typer.echo(f"repaint-batch {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_said, help="Print the version.")] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

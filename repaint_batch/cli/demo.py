@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import typer
 from PIL import Image
 
-from repaint_batch.cli.jobs import progress
+from repaint_batch.cli.jobs import starting
 from repaint_batch.cli.printing import console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, SamplerConfig
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, write_demo_report
 from repaint_batch.storage import Storage, normalise
@@ -29,11 +30,12 @@ def demo(
 
     Example: repaint-batch demo
     """
-    from repaint_batch.inpainting.device import cpu_has_bfloat16
-    from repaint_batch.pipeline.run import run_job
-    from repaint_batch.sampler.presets import PRESETS
-
     started = time.perf_counter()
+    with waiting("loading Ray and torch"):
+        from repaint_batch.inpainting.device import cpu_has_bfloat16
+        from repaint_batch.pipeline.run import run_job
+        from repaint_batch.sampler.presets import PRESETS
+
     with as_file(files("repaint_batch") / "assets" / "demo.parquet") as manifest:
         config = JobConfig(
             input=InputConfig(manifest=str(manifest)),
@@ -43,17 +45,20 @@ def demo(
                 shard_rows=6, batch_windows=6, actors=2, precision="bfloat16" if cpu_has_bfloat16() else "float32"
             ),
         )
-        summary = run_job(config, progress)
+        with starting() as begun:
+            summary = run_job(config, begun)
         sources = {row["sample_id"]: row for row in pq.read_table(manifest).to_pylist()}
     seconds = time.perf_counter() - started
     ok = ResultsTable(output, Storage()).rows(where=[("status", "=", "ok")])
-    cards = [_card(row, sources[row["sample_id"]]) for row in ok]
+    with waiting("comparing with the originals"):
+        cards = [_card(row, sources[row["sample_id"]]) for row in ok]
     preset = config.sampler.preset
     windows = sum(row["windows"] for row in ok)
     facts = DemoSummary(seconds, PRESETS[preset].nfe, windows, preset, config.prior.source, normalise(output))
     folder = Path(normalise(output))
-    write_demo_report(folder / "report.html", cards, facts)
-    contact_sheet(cards).save(folder / "contact-sheet.png")
+    with waiting("writing the page"):
+        write_demo_report(folder / "report.html", cards, facts)
+        contact_sheet(cards).save(folder / "contact-sheet.png")
     mean, telea = (np.mean([getattr(card, name) for card in cards]) for name in ("psnr_db", "telea_psnr_db"))
     if summary.rows_run == 0:
         console.print(f"the pictures in {output} were restored already: 0 network evaluations")

@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -236,13 +237,7 @@ def _execute(
     with waiting("loading Ray and torch"):
         from repaint_batch.pipeline.run import run_job
 
-    with contextlib.ExitStack() as starting:
-        starting.enter_context(waiting("starting Ray, and looking at some rows"))
-
-        def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
-            starting.close()
-            return progress(plan, rows_done, shards_done, rows)
-
+    with starting(rows) as begun:
         summary = run_job(config, begun, retry_of=retry_of, listed=listed, planned=made, rows=rows)
     for line in _summary_words(summary, config, config_path):
         console.print(escape(line))
@@ -306,6 +301,19 @@ def _leave(output: str, done: "list[Summary]", storage: Storage, as_json: bool, 
 def _ran(summary: "Summary") -> dict[str, Any]:
     names = ("rows_run", "rows_left", "nfe", "seconds")
     return {"job_id": summary.plan.job_id, **{name: getattr(summary, name) for name in names}}
+
+
+@contextlib.contextmanager
+def starting(rows: int | None = None) -> Iterator[Callable[[Plan, int, int], Progress]]:
+    """Say that Ray starts until a job begins; yield what then shows its progress, or that of its first rows."""
+    with contextlib.ExitStack() as quiet:
+        quiet.enter_context(waiting("starting Ray, and looking at some rows"))
+
+        def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
+            quiet.close()
+            return progress(plan, rows_done, shards_done, rows)
+
+        yield begun
 
 
 def progress(plan: Plan, rows_done: int, shards_done: int, rows: int | None = None) -> Progress:
