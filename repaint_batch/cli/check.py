@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from repaint_batch.priors.loaded import LoadedPrior
 
 _SHEET_PAIRS = 36
+_PATIENCE_S = 30.0  # with a store that does not answer
 _TRIED_S = 60.0  # that --probe gives a preset
 
 
@@ -56,7 +57,8 @@ def check(
     given = seconds_per_window is not None or images_per_second is not None
     if sum((probe, seconds_per_window is not None, images_per_second is not None)) > 1:
         raise ConfigError("give one of --probe, --seconds-per-window and --images-per-second")
-    storage = Storage(job.storage)
+    # Somebody sits and waits: an address with a typo is not given a job's ten minutes.
+    storage = Storage(job.storage.model_copy(update={"patience_s": min(job.storage.patience_s, _PATIENCE_S)}))
     manifest = looked_up(job, storage)  # before what takes seconds to import
     with waiting("loading torch and the prior"):
         from repaint_batch.pipeline.run import plan_job, resources_here
