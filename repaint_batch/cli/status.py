@@ -6,10 +6,12 @@ from typing import Annotated
 
 import typer
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.jobs.lease import Lease
 from repaint_batch.outputs.status import DeviceStatus, OutputStatus, StatusFeed, read_device_status
 
 _WATCH_S = 2.0
@@ -34,23 +36,32 @@ def status(
     def device_of(found: OutputStatus) -> DeviceStatus | None:
         return read_device_status(output, found.current, storage)
 
+    def driver_of(found: OutputStatus) -> str | None:
+        """Say who works on a job that is not done."""
+        if found.finished:
+            return None
+        newest = Lease(output, found.current.plan.job_id, storage).newest()
+        if newest is not None and newest.is_heard:
+            return newest.words
+        words = "nobody works on it" if newest is None else newest.words
+        return f"{words}; `repaint-batch run {output}` goes on"
+
     found = feed.status
-    device = device_of(found)
+    device, driver = device_of(found), driver_of(found)
     if as_json:
-        answer(as_json, _status_json(found, device))
+        answer(as_json, {**_status_json(found, device), "driver": driver})
     elif watch:
-        with Live(_status_table(found, device), console=console, auto_refresh=False) as live:
+        with Live(_status_table(found, device, driver), console=console, auto_refresh=False) as live:
             while not found.finished:
                 time.sleep(_WATCH_S)
                 found = feed.poll()
-                device = device_of(found)
-                live.update(_status_table(found, device), refresh=True)
+                live.update(_status_table(found, device_of(found), driver_of(found)), refresh=True)
     else:
-        console.print(_status_table(found, device))
+        console.print(_status_table(found, device, driver))
     raise typer.Exit(found.exit_code)
 
 
-def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
+def _status_table(found: OutputStatus, device: DeviceStatus | None, driver: str | None) -> Table:
     table = Table(box=None, pad_edge=False)
     for heading in ("job", "planned", "rows", "shards", "what"):
         table.add_column(heading, justify="right" if heading in ("rows", "shards") else "left")
@@ -64,6 +75,8 @@ def _status_table(found: OutputStatus, device: DeviceStatus | None) -> Table:
     table.caption = f"{counts} of {found.rows:,} rows"
     if device is not None:
         table.caption += f"\n{_device_words(device)}"
+    if driver is not None:
+        table.caption += f"\njob {found.current.plan.job_id}: {escape(driver)}"
     table.caption_justify = "left"
     return table
 

@@ -116,6 +116,21 @@ class Generation:
         """Whether it may be followed at once."""
         return self.released or self.holder.is_dead
 
+    @property
+    def is_heard(self) -> bool:
+        """Whether its holder works, as far as can be told from here and by this machine's clock; for people."""
+        return not self.is_free and not (self.expires_at and datetime.fromisoformat(self.expires_at) < datetime.now(UTC))
+
+    @property
+    def words(self) -> str:
+        """Say who works on it, or who did."""
+        at = f"process {self.holder.pid} on {self.holder.host}"
+        if self.released:
+            return "nobody works on it"
+        if self.holder.is_dead:
+            return f"{at} has died"
+        return f"{at} works on it" if self.is_heard else f"{at} was last due to be heard of at {self.expires_at}"
+
     def to_json(self) -> bytes:
         """Return what is stored, with its expiry counted from now."""
         expires_at = (datetime.now(UTC) + timedelta(seconds=self.ttl_s)).isoformat(timespec="seconds")

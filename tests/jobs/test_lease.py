@@ -158,3 +158,17 @@ def test_the_main_thread_is_interrupted(local_place: Place, request: pytest.Fixt
     assert time.monotonic() - started < 15
     assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
     interrupt_main()  # comes too late, and does nothing
+
+
+def test_people_are_told_who_works_on_a_job() -> None:
+    here, dead = Holder.of_this_process(), replace(Holder.of_this_process(), started=1)
+    late = Generation(1, elsewhere(), expires_at="2020-01-01T00:00:00+00:00")
+    on_time = replace(late, expires_at="2999-01-01T00:00:00+00:00")
+    told = [one.words for one in (Generation(1, here), Generation(1, here, released=True), Generation(1, dead), late, on_time)]
+    assert [words.removeprefix(f"process {here.pid} on ") for words in told] == [
+        f"{here.host} works on it",
+        "nobody works on it",
+        f"{here.host} has died",
+        "another-machine was last due to be heard of at 2020-01-01T00:00:00+00:00",
+        "another-machine works on it",
+    ]
