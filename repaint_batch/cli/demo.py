@@ -45,7 +45,7 @@ def demo(
                 shard_rows=6, batch_windows=6, actors=2, precision="bfloat16" if cpu_has_bfloat16() else "float32"
             ),
         )
-        with starting() as begun:
+        with starting(config) as begun:
             summary = run_job(config, begun)
         sources = {row["sample_id"]: row for row in pq.read_table(manifest).to_pylist()}
     seconds = time.perf_counter() - started

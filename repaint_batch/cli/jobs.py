@@ -1,6 +1,7 @@
 """Commands that run jobs and stop them: run, retry-failed, stop."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -237,7 +238,7 @@ def _execute(
     with waiting("loading Ray and torch"):
         from repaint_batch.pipeline.run import run_job
 
-    with starting(rows) as begun:
+    with starting(config, rows) as begun:
         summary = run_job(config, begun, retry_of=retry_of, listed=listed, planned=made, rows=rows)
     for line in _summary_words(summary, config, config_path):
         console.print(escape(line))
@@ -304,10 +305,12 @@ def _ran(summary: "Summary") -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def starting(rows: int | None = None) -> Iterator[Callable[[Plan, int, int], Progress]]:
-    """Say that Ray starts until a job begins; yield what then shows its progress, or that of its first rows."""
+def starting(config: JobConfig, rows: int | None = None) -> Iterator[Callable[[Plan, int, int], Progress]]:
+    """Say which Ray starts until a job begins; yield what then shows its progress, or that of its first rows."""
+    address = config.compute.address or os.environ.get("RAY_ADDRESS")
+    ray = f"joining Ray at {address}" if address else "starting Ray on this machine"
     with contextlib.ExitStack() as quiet:
-        quiet.enter_context(waiting("starting Ray, and looking at some rows"))
+        quiet.enter_context(waiting(f"{ray}, and looking at some rows"))
 
         def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
             quiet.close()
