@@ -34,7 +34,7 @@ def find(
         list[str] | None, typer.Option("--find", help="scratches, dust, transport, overlay or edges. May be repeated.")
     ] = None,
     false_marks: Annotated[
-        float, typer.Option(help="Sensitivity: false marks that a megapixel of an undamaged photograph may get.")
+        float, typer.Option(help="Sensitivity, 0.02 to 10: false marks that a megapixel of a clean photograph may get.")
     ] = FindConfig.model_fields["false_marks_per_megapixel"].default,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join (or RAY_ADDRESS); by default a local one is started.")
@@ -48,7 +48,7 @@ def find(
 
     Exit code: 0 every picture was read; 3 some could not be read; 2 an argument that cannot be honoured; 1 anything else.
 
-    Example: repaint-batch masks find --images photos --find scratches --find dust --to photos/found/manifest.parquet
+    Example: repaint-batch masks find --images photos --find scratches --find dust --to found/manifest.parquet
     """
     from repaint_batch.pipeline.finding import Search, find_masks
 

@@ -85,7 +85,10 @@ def build_from_folders(
             unpaired = pairs.unpaired()
             _refuse_names(pairs.aside, allow_unpaired)
             if (unpaired.pictures or unpaired.masks) and not allow_unpaired:
-                raise ManifestError(f"{unpaired}; correct --pattern, or leave them out with --allow-unpaired")
+                raise ManifestError(
+                    f"{unpaired}; correct --pattern, which may hold {{path}}, {{stem}}, {{folder}}, {{name}} and {{suffix}}, "
+                    "or leave them out with --allow-unpaired"
+                )
             manifest = _write(_tables(pairs, target), _URI_ROWS, target, storage)
         finally:
             pairs.close()

@@ -62,7 +62,7 @@ def _imported(own: str) -> Sampler:
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise ConfigError(
             f"sampler.own: {own} cannot be imported: {error}; write module:name, of a module that every node can import "
-            "(`ray job submit --working-dir .` brings those in this folder)"
+            "(PYTHONPATH=. finds those in this folder; `ray job submit --working-dir .` brings them along)"
         ) from error
     if not isinstance(found, Sampler):
         raise ConfigError(f"sampler.own: {own} is a {type(found).__name__}, and no repaint_batch.sampler.sampler.Sampler")

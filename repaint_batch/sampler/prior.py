@@ -27,6 +27,8 @@ class Prior(Protocol):
 
     A prior of one's own is anything that has these three; `repaint_batch.sampler.run.sample` takes it as it is:
 
+        >>> from repaint_batch.sampler.prior import Prediction
+        >>> from repaint_batch.sampler.schedule import NoiseSchedule
         >>> class GreyNoise:
         ...     "Knows that pixels are N(0, 0.1^2), each by itself."
         ...     schedule, fixed_large_variance = NoiseSchedule.linear(), False

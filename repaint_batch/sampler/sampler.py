@@ -15,6 +15,9 @@ class Sampler(ABC):
 
     A sampler of one's own names itself and makes its table, and everything that restores takes it:
 
+        >>> from dataclasses import dataclass
+        >>> from repaint_batch.sampler.sampler import Sampler
+        >>> from repaint_batch.sampler.table import Line, Step, Table
         >>> @dataclass(frozen=True)
         ... class Ddim(Sampler):
         ...     name, version = "ddim-replace", 1

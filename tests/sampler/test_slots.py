@@ -17,7 +17,6 @@ from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.run import sample
 from repaint_batch.sampler.schedule import NoiseSchedule
 from repaint_batch.sampler.slots import Chain, Slots
-from repaint_batch.sampler.table import Line, Step, Table
 
 SHAPE = (3, 8, 8)
 
@@ -140,9 +139,9 @@ def test_no_step_waits_for_the_device():
 
 def test_the_documented_sampler_of_ones_own_runs():
     """The example in `Sampler`'s docstring, as it stands there."""
-    example = doctest.DocTestParser().get_examples(sampler_module.Sampler.__doc__)[0].source
-    names = {"dataclass": sampler_module.dataclass, "Sampler": sampler_module.Sampler, "Line": Line, "Step": Step, "Table": Table}
-    exec(example, names)
+    names = {}
+    for example in doctest.DocTestParser().get_examples(sampler_module.Sampler.__doc__):
+        exec(example.source, names)
     own = names["Ddim"](10)
     assert own.nfe == 10
     windows = [chain(0), chain(2)]
@@ -154,9 +153,9 @@ def test_the_documented_sampler_of_ones_own_runs():
 
 def test_the_documented_prior_of_ones_own_runs():
     """The example in `Prior`'s docstring, as it stands there: its restorations have its law."""
-    example = doctest.DocTestParser().get_examples(prior_module.Prior.__doc__)[0].source
-    names = {"NoiseSchedule": NoiseSchedule, "Prediction": Prediction}
-    exec(example, names)
+    names = {}
+    for example in doctest.DocTestParser().get_examples(prior_module.Prior.__doc__):
+        exec(example.source, names)
     known, keep = torch.zeros(400, *SHAPE), torch.zeros(400, 1, 8, 8, dtype=torch.bool)
     restored = sample(AnnealedLangevin(60), names["GreyNoise"](), known, keep, range(400))
     assert float(restored.std()) == pytest.approx(0.1, rel=0.05)
