@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 
 import cv2
 import numpy as np
@@ -34,7 +35,8 @@ class Odd:
     orientation: int = 1
 
 
-def srgb() -> bytes:
+@cache
+def srgb() -> bytes:  # once: a profile holds the second at which it was made
     return ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
