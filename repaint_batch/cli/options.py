@@ -14,25 +14,25 @@ from repaint_batch.storage import Storage
 _OWN = ("jobs", "results")  # folders that tell an output
 
 
-def _folders(incomplete: str, *, is_wanted: str = "") -> Iterator[str]:
-    """Yield what a path may go on as: files with a wanted ending, outputs, and other folders to look into."""
+def _folders(incomplete: str, *, configs: bool) -> Iterator[str]:
+    """Yield what a path may go on as: YAML files if `configs`, outputs, and other folders to look into."""
     typed = Path(incomplete)
     folder, begun = (typed, "") if incomplete.endswith("/") else (typed.parent, typed.name)
-    for path in sorted(folder.glob(f"{escape(begun)}*")) if incomplete else sorted(folder.glob("*")):
+    for path in sorted(folder.glob(f"{escape(begun)}*")):
         if path.is_dir():
             yield str(path) if all((path / name).is_dir() for name in _OWN) else f"{path}/"
-        elif is_wanted and path.suffix in (".yaml", ".yml"):
+        elif configs and path.suffix in (".yaml", ".yml"):
             yield str(path)
 
 
 def complete_output(incomplete: str) -> list[str]:
     """Return the local outputs, and folders that may lead to one, that a path may go on as."""
-    return list(_folders(incomplete))
+    return list(_folders(incomplete, configs=False))
 
 
 def complete_config(incomplete: str) -> list[str]:
     """Return the YAML files, and folders, that a path may go on as."""
-    return list(_folders(incomplete, is_wanted=".yaml"))
+    return list(_folders(incomplete, configs=True))
 
 
 def complete_setting(incomplete: str) -> list[str]:
