@@ -215,12 +215,14 @@ class Trainer:
         part = self.output / "checkpoint.part"
         torch.save(state, part)
         os.replace(part, self.output / "checkpoint.pt")
+        self.export()
+        is_judged = not self._stopping.is_set()  # which takes as long as some steps: whoever stops a run does not wait for it
         entry = {
             "step": self.step,
             "batch_size": self.config.batch_size,
             "loss": round(float(self.loss), 5),
             "loss_by_level": self._levels.taken(),
-            "held_out_by_level": None if unseen is None else self._unseen_loss(unseen),
+            "held_out_by_level": self._unseen_loss(unseen) if unseen is not None and is_judged else None,
             "learning_rate": learning_rate_at(self.step, self.config),
             "elapsed_s": round(elapsed_s, 1),
         }
@@ -229,8 +231,8 @@ class Trainer:
         left = elapsed_s / done * (self.config.steps - self.step)
         pace = f"{elapsed_s / done:.2f} s/step  {left / 60:.0f} min left"
         self.report(f"step {self.step}/{self.config.steps}  loss {float(self.loss):.4f}  {pace}")
-        self._sample_grid().save(self.output / f"samples-{self.step:06d}.png")
-        self.export()
+        if is_judged:
+            self._sample_grid().save(self.output / f"samples-{self.step:06d}.png")
 
     def _resume(self) -> None:
         path = self.output / "checkpoint.pt"
