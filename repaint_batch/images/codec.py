@@ -12,7 +12,8 @@ from PIL import Image
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import ImageInvalid, MaskInvalid
 from repaint_batch.images import formats, pillow_reading
-from repaint_batch.images.picture import Box, Extent, Picture
+from repaint_batch.images.box import Box
+from repaint_batch.images.picture import Extent, Picture
 from repaint_batch.images.refusal import Refused
 from repaint_batch.images.sniffing import described, format_of
 

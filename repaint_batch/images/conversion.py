@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from repaint_batch.images import boxes, exif, gif, heif, jpeg, jxl, png, tiff_directory, webp, xmp
+from repaint_batch.images import exif, gif, heif, iso_boxes, jpeg, jxl, png, tiff_directory, webp, xmp
 from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.picture import Picture
 
@@ -120,7 +120,7 @@ def _left_behind(picture: Picture) -> Iterator[str]:
         yield from heif.other_items(picture.data)
         yield from heif.colours_of_its_own(picture.data)
     elif picture.format == "JXL":
-        yield from (name for kind, name in jxl.DROPPED.items() if any(box.kind == kind for box in boxes.boxes(picture.data)))
+        yield from (name for kind, name in jxl.DROPPED.items() if any(box.kind == kind for box in iso_boxes.boxes(picture.data)))
     elif picture.format == "GIF" and gif.has_comment(picture.data):
         yield "comment"
 

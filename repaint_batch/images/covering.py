@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-Box = tuple[int, int, int, int]
+from repaint_batch.images.box import Box, trimmed
 
 _CELLS = 8
 """Cells along a side of a window."""
@@ -88,17 +88,6 @@ def _cells(hole: np.ndarray, cell: int) -> tuple[np.ndarray, np.ndarray]:
     some = np.stack([hole[row : row + cell].any(axis=0) for row in rows])
     full = np.stack([hole[row : row + cell].all(axis=0) for row in rows])
     return np.logical_or.reduceat(some, columns, axis=1), np.logical_and.reduceat(full, columns, axis=1)
-
-
-def trimmed(hole: np.ndarray, box: Box) -> Box | None:
-    """Return the smallest box around the hole pixels inside `box`."""
-    part = hole[box[1] : box[3], box[0] : box[2]]
-    rows = np.flatnonzero(part.any(axis=1))
-    if not len(rows):
-        return None
-    columns = np.flatnonzero(part[rows[0] : rows[-1] + 1].any(axis=0))
-    left, top = box[0], box[1]
-    return (left + int(columns[0]), top + int(rows[0]), left + int(columns[-1]) + 1, top + int(rows[-1]) + 1)
 
 
 def _to_pixels(tile: Box, left: int, top: int, cell: int) -> Box:

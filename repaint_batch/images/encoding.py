@@ -13,9 +13,10 @@ from PIL import Image
 from repaint_batch.config import OutputFormat
 from repaint_batch.errors import ImageInvalid
 from repaint_batch.images import bmp, gif, jpeg, png, tiff, webp
+from repaint_batch.images.box import Box
 from repaint_batch.images.conversion import Carried, carried
 from repaint_batch.images.formats import FORMATS
-from repaint_batch.images.picture import Box, Picture
+from repaint_batch.images.picture import Picture
 
 _PNG_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "I;16", "LA;16", "RGB;16", "RGBA;16")
 _WEBP_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from repaint_batch.images import xmp
-from repaint_batch.images.picture import Box
+from repaint_batch.images.box import Box
 
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _XMP_APPLICATION = b"XMP DataXMP"

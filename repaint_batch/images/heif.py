@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from repaint_batch.images import boxes, exif, xmp
+from repaint_batch.images import exif, iso_boxes, xmp
 from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Layout
 from repaint_batch.images.picture import Picture
@@ -163,11 +163,11 @@ def _is_lossy(data: bytes, described: tuple[int, int, int] | None) -> bool:
 
 def _properties(data: bytes, kind: bytes) -> Iterator[bytes]:
     """Yield the contents of the properties of a kind, whatever item they belong to."""
-    at = [box for box in boxes.boxes(data) if box.kind == b"meta"][:1]
+    at = [box for box in iso_boxes.boxes(data) if box.kind == b"meta"][:1]
     for outer, skipped in ((b"iprp", 4), (b"ipco", 0)):
-        at = [box for one in at for box in boxes.boxes(data, one.content + skipped, one.end) if box.kind == outer]
+        at = [box for one in at for box in iso_boxes.boxes(data, one.content + skipped, one.end) if box.kind == outer]
     for one in at:
-        yield from (data[box.content : box.end] for box in boxes.boxes(data, one.content, one.end) if box.kind == kind)
+        yield from (data[box.content : box.end] for box in iso_boxes.boxes(data, one.content, one.end) if box.kind == kind)
 
 
 def proof_of_heic(data: bytes) -> np.ndarray:
@@ -187,7 +187,7 @@ def _bytes(value: object) -> bytes:
 
 def other_items(data: bytes) -> list[str]:
     """Return names of items that are neither the picture, its opacity or its metadata."""
-    meta = next((box for box in boxes.boxes(data) if box.kind == b"meta"), None)
+    meta = next((box for box in iso_boxes.boxes(data) if box.kind == b"meta"), None)
     dropped = ["C2PA manifest"] if b"c2pa" in data[:65536] or b"jumb" in data[:65536] else []
     if meta is None:
         return dropped
@@ -220,9 +220,9 @@ def with_items(data: bytes, tags: bytes, packet: bytes, icc: bytes) -> bytes:
         added.append((b"mime\0application/rdf+xml\0", packet))
     if not added and not icc:
         return data
-    top = {box.kind: box for box in boxes.boxes(data)}
+    top = {box.kind: box for box in iso_boxes.boxes(data)}
     meta = top[b"meta"]
-    inner = {box.kind: box for box in boxes.boxes(data, meta.content + 4, meta.end)}
+    inner = {box.kind: box for box in iso_boxes.boxes(data, meta.content + 4, meta.end)}
 
     def content(kind: bytes) -> bytes:
         return data[inner[kind].content : inner[kind].end]
@@ -231,18 +231,19 @@ def with_items(data: bytes, tags: bytes, packet: bytes, icc: bytes) -> bytes:
     parts = {kind: content(kind) for kind in inner}
     parts[b"iinf"] = _with_infos(parts[b"iinf"], added, first)
     parts[b"iref"] = parts.get(b"iref", bytes(4)) + b"".join(
-        boxes.box(b"cdsc", struct.pack(">HHH", first + number, 1, 1)) for number in range(len(added))
+        iso_boxes.box(b"cdsc", struct.pack(">HHH", first + number, 1, 1)) for number in range(len(added))
     )
     parts[b"iprp"] = _with_profile(parts[b"iprp"], icc) if icc else parts[b"iprp"]
 
     def assembled(locations: bytes) -> bytes:
         written = {**parts, b"iloc": locations}
-        return boxes.box(b"meta", data[meta.content : meta.content + 4] + b"".join(boxes.box(k, v) for k, v in written.items()))
+        inner = b"".join(iso_boxes.box(kind, content) for kind, content in written.items())
+        return iso_boxes.box(b"meta", data[meta.content : meta.content + 4] + inner)
 
     blank = _with_places(parts[b"iloc"], added, first, 0, 0)
     grown = len(assembled(blank)) - (meta.end - meta.start)
     places = _with_places(parts[b"iloc"], added, first, grown, len(data) + grown + 8)
-    tail = boxes.box(b"mdat", b"".join(value for _, value in added)) if added else b""
+    tail = iso_boxes.box(b"mdat", b"".join(value for _, value in added)) if added else b""
     return data[: meta.start] + assembled(places) + data[meta.end :] + tail
 
 
@@ -251,20 +252,20 @@ def _with_infos(iinf: bytes, added: list[tuple[bytes, bytes]], first: int) -> by
     entries = b""
     for number, (kind, _) in enumerate(added):
         name, _, rest = kind.partition(b"\0")
-        entries += boxes.box(b"infe", b"\2\0\0\1" + struct.pack(">HH", first + number, 0) + name + b"\0" + rest)
+        entries += iso_boxes.box(b"infe", b"\2\0\0\1" + struct.pack(">HH", first + number, 0) + name + b"\0" + rest)
     return iinf[:4] + struct.pack(">H", count + len(added)) + iinf[6:] + entries
 
 
 def _with_profile(iprp: bytes, icc: bytes) -> bytes:
-    inner = {box.kind: iprp[box.content : box.end] for box in boxes.boxes(iprp)}
+    inner = {box.kind: iprp[box.content : box.end] for box in iso_boxes.boxes(iprp)}
     container, links = inner[b"ipco"], inner[b"ipma"]
-    number = sum(1 for _ in boxes.boxes(container)) + 1
+    number = sum(1 for _ in iso_boxes.boxes(container)) + 1
     if links[:4] != bytes(4) or number > 127:
         raise ValueError("properties are linked in another way than libavif does")
     # The first entry is the picture's: item, how many links, links of one byte each.
     count = links[10]
     links = links[:10] + bytes([count + 1]) + links[11 : 11 + count] + bytes([number]) + links[11 + count :]
-    return boxes.box(b"ipco", container + boxes.box(b"colr", b"prof" + icc)) + boxes.box(b"ipma", links)
+    return iso_boxes.box(b"ipco", container + iso_boxes.box(b"colr", b"prof" + icc)) + iso_boxes.box(b"ipma", links)
 
 
 def _with_places(iloc: bytes, added: list[tuple[bytes, bytes]], first: int, shift: int, start: int) -> bytes:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin
 
 from repaint_batch.images import exif, photoshop, xmp
-from repaint_batch.images.picture import Box
+from repaint_batch.images.box import Box
 
 _SOI = b"\xff\xd8"
 _APP0, _APP1, _APP2, _APP11, _APP13, _APP14, _APP15, _COM, _SOS = 0xE0, 0xE1, 0xE2, 0xEB, 0xED, 0xEE, 0xEF, 0xFE, 0xDA

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 
-from repaint_batch.images import boxes, exif, xmp
+from repaint_batch.images import exif, iso_boxes, xmp
 from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Alpha, Kind, Layout
 from repaint_batch.images.picture import Picture
@@ -27,7 +27,7 @@ def pages(data: bytes) -> list[int]:
 
 def size(data: bytes, page: int) -> tuple[int, int]:
     """Return width and height. Raises Refused: they are nowhere."""
-    return _siz(boxes.codestream(data))[:2]
+    return _siz(iso_boxes.codestream(data))[:2]
 
 
 def _siz(codestream: bytes) -> tuple[int, int, list[tuple[int, int, int]]]:
@@ -49,8 +49,8 @@ def read(data: bytes, page: int, pages: int, as_coded: bool) -> Picture:
     """Return the picture, whose size has been looked at. Raises Refused: damaged, or of a kind that cannot be kept."""
     import imagecodecs
 
-    width, height, components = _siz(boxes.codestream(data))
-    header = boxes.inside(data, b"jp2h")
+    width, height, components = _siz(iso_boxes.codestream(data))
+    header = iso_boxes.inside(data, b"jp2h")
     bits = components[0][0]
     if any(component != (bits, 1, 1) for component in components) or bits & 0x80 or len(components) > 16:
         raise Refused("a JPEG2000 of subsampled, signed or unlike components is not restored; convert it to a TIFF")
@@ -109,7 +109,7 @@ def _is_lossy(codestream: bytes) -> bool:
 def beside(data: bytes) -> dict[str, bytes]:
     """Return EXIF and XMP."""
     found = {}
-    for box in boxes.boxes(data):
+    for box in iso_boxes.boxes(data):
         content = data[box.content : box.end]
         if box.kind == b"uuid" and content[:16] == _EXIF:
             found["exif"] = exif.MARK + content[16:]
@@ -132,25 +132,25 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
         numthreads=1,
     )
     source, parts = picture.data, []
-    dropped = [LOSSY] if _is_lossy(boxes.codestream(source)) else []
+    dropped = [LOSSY] if _is_lossy(iso_boxes.codestream(source)) else []
     if source[:4] == b"\xff\x4f\xff\x51":
         return bytes(codestream), dropped
     written = False
-    for box in boxes.boxes(source):
+    for box in iso_boxes.boxes(source):
         whole, content = source[box.start : box.end], source[box.content : box.end]
         if box.kind == b"jp2c":
             if written:
                 dropped.append("further codestreams")
                 continue
-            whole, written = boxes.box(b"jp2c", bytes(codestream)), True
+            whole, written = iso_boxes.box(b"jp2c", bytes(codestream)), True
         elif (box.kind == b"uuid" and content[:16] == _C2PA) or box.kind == b"jumb":
             dropped.append("C2PA manifest")
             continue
         elif box.kind == b"uuid" and content[:16] == _XMP:
             packet, names = xmp.without_pictures(content[16:])
-            whole, dropped = boxes.box(b"uuid", _XMP + packet), dropped + names
+            whole, dropped = iso_boxes.box(b"uuid", _XMP + packet), dropped + names
         elif box.kind == b"uuid" and content[:16] == _EXIF:
             tags, names = exif.without_thumbnail(content[16:])
-            whole, dropped = boxes.box(b"uuid", _EXIF + tags), dropped + names
+            whole, dropped = iso_boxes.box(b"uuid", _EXIF + tags), dropped + names
         parts.append(whole)
     return b"".join(parts), dropped

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from repaint_batch.images import boxes, exif, xmp
+from repaint_batch.images import exif, iso_boxes, xmp
 from repaint_batch.images.formats import LOSSY
 from repaint_batch.images.layout import Alpha, Kind, Layout
 from repaint_batch.images.picture import Picture
@@ -41,7 +41,7 @@ def codestream(data: bytes) -> bytes:
     if data[:2] == b"\xff\x0a":
         return data
     parts = []
-    for box in boxes.boxes(data):
+    for box in iso_boxes.boxes(data):
         if box.kind == b"jxlc":
             return data[box.content : box.end]
         if box.kind == b"jxlp":
@@ -158,7 +158,7 @@ def _usual_profile(samples: np.ndarray) -> bytes:
 def beside(data: bytes) -> dict[str, bytes]:
     """Return EXIF that calls the picture upright, as it is read, and XMP."""
     found = {}
-    for box in boxes.boxes(data) if data[:2] != b"\xff\x0a" else ():
+    for box in iso_boxes.boxes(data) if data[:2] != b"\xff\x0a" else ():
         content = data[box.content : box.end]
         if box.kind == b"Exif":
             found["exif"] = exif.MARK + exif.upright(content[4:])
@@ -179,21 +179,21 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
         return stream, dropped
     parts = [_SIGNATURE, _FILE_TYPE]
     written = False
-    for box in boxes.boxes(source):
+    for box in iso_boxes.boxes(source):
         content = source[box.content : box.end]
         if box.kind in (b"jxlc", b"jxlp"):
             if not written:
-                parts.append(boxes.box(b"jxlc", stream))
+                parts.append(iso_boxes.box(b"jxlc", stream))
             written = True
         elif box.kind in DROPPED:
             dropped.append(DROPPED[box.kind])
         elif box.kind == b"Exif":
             tags, names = exif.without_thumbnail(exif.upright(content[4:]))
-            parts.append(boxes.box(b"Exif", content[:4] + tags))
+            parts.append(iso_boxes.box(b"Exif", content[:4] + tags))
             dropped += names
         elif box.kind == b"xml ":
             packet, names = xmp.without_pictures(content)
-            parts.append(boxes.box(b"xml ", packet))
+            parts.append(iso_boxes.box(b"xml ", packet))
             dropped += names
         elif box.kind not in (b"JXL ", b"ftyp", b"jxll"):
             parts.append(source[box.start : box.end])
@@ -203,7 +203,7 @@ def encode_like(picture: Picture) -> tuple[bytes, list[str]]:
 def with_xmp(data: bytes, packet: bytes) -> bytes:
     """Return a JPEG XL file with an XMP packet in place of its own, if it has one."""
     if data[:2] == b"\xff\x0a":
-        parts = [_SIGNATURE, _FILE_TYPE, boxes.box(b"jxlc", data)]
+        parts = [_SIGNATURE, _FILE_TYPE, iso_boxes.box(b"jxlc", data)]
     else:
-        parts = [data[box.start : box.end] for box in boxes.boxes(data) if box.kind != b"xml "]
-    return b"".join([*parts, boxes.box(b"xml ", packet)])
+        parts = [data[box.start : box.end] for box in iso_boxes.boxes(data) if box.kind != b"xml "]
+    return b"".join([*parts, iso_boxes.box(b"xml ", packet)])

@@ -6,10 +6,8 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from repaint_batch.images.box import Box
 from repaint_batch.images.layout import Layout
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels of the picture as stored; right and bottom are outside."""
 
 _STRIP_ROWS = 128
 

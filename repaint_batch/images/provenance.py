@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
-from repaint_batch.images import boxes, gif, jpeg, jxl, png, webp, xmp
-from repaint_batch.images.picture import Box
+from repaint_batch.images import gif, iso_boxes, jpeg, jxl, png, webp, xmp
+from repaint_batch.images.box import Box
 from repaint_batch.images.tiff_directory import TiffBytes
 
 _IPTC = "http://iptc.org/std/Iptc4xmpExt/2008-02-29/"
@@ -173,7 +173,7 @@ def _with_gif_xmp(data: bytes, packet: bytes) -> bytes:
 
 
 def _jp2_xmp(data: bytes) -> bytes:
-    found = (data[box.content : box.end] for box in boxes.boxes(data) if box.kind == b"uuid")
+    found = (data[box.content : box.end] for box in iso_boxes.boxes(data) if box.kind == b"uuid")
     return next((content[16:] for content in found if content[:16] == _JP2_XMP), b"")
 
 
@@ -182,10 +182,10 @@ def _with_jp2_xmp(data: bytes, packet: bytes) -> bytes:
         raise ValueError("a bare codestream holds no XMP")
     kept = [
         data[box.start : box.end]
-        for box in boxes.boxes(data)
+        for box in iso_boxes.boxes(data)
         if not (box.kind == b"uuid" and data[box.content : box.content + 16] == _JP2_XMP)
     ]
-    return b"".join([*kept, boxes.box(b"uuid", _JP2_XMP + packet)])
+    return b"".join([*kept, iso_boxes.box(b"uuid", _JP2_XMP + packet)])
 
 
 def _jxl_xmp(data: bytes) -> bytes:

@@ -11,10 +11,10 @@ import numpy as np
 
 from repaint_batch.config import ImagesConfig, OutputFormat
 from repaint_batch.errors import ImageInvalid, SampleError
+from repaint_batch.images.box import Box, common, grown, trimmed, within
 from repaint_batch.images.checking import Seam
-from repaint_batch.images.codec import Box, Picture
+from repaint_batch.images.codec import Picture
 from repaint_batch.images.colour import Colours
-from repaint_batch.images.covering import trimmed
 from repaint_batch.images.encoding import Encoded, encode, is_lossless, target_format
 from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.orientation import stored, upright
@@ -231,14 +231,9 @@ class _Filling:
     def is_coarse(self, box: Box) -> bool:
         """Return whether anything in `box` was solved at another scale; at scale 1 known pixels agree by themselves."""
         return any(
-            window.side_px != len(restored) and _common(window.square, box) is not None
+            window.side_px != len(restored) and common(window.square, box) is not None
             for window, restored in zip(self.windows, self.restored, strict=True)
         )
-
-
-def _common(one: Box, other: Box) -> Box | None:
-    box = (max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3]))
-    return box if box[0] < box[2] and box[1] < box[3] else None
 
 
 def _colours(picture: Picture, keep_mask: np.ndarray, config: ImagesConfig) -> Colours:
@@ -270,9 +265,9 @@ def _restored(
             raise ImageInvalid(f"picture: known pixels of {picture.mode} cannot be kept; convert it to a plain TIFF or PNG")
     evidence.add_page(hole)
     for part in parts:  # once all of them are filled: evidence lies around a part too
-        left, top, right, bottom = box = _around(part, REACH_PX, picture.size)
+        left, top, right, bottom = box = grown(part, REACH_PX, picture.size)
         if colours is not None:
-            evidence.add(colours.to_rgb(picture.crop(box).copy()), hole[top:bottom, left:right], _within(part, box))
+            evidence.add(colours.to_rgb(picture.crop(box).copy()), hole[top:bottom, left:right], within(part, box))
     return [(box, hole[box[1] : box[3], box[0] : box[2]]) for box in parts]
 
 
@@ -282,7 +277,7 @@ def _fill(
     """Write the restored pixels of one part; return whether its known pixels are as they were."""
     # The rim is blended and measured by known pixels around the part, which are never written.
     feather_px = FEATHER_PX if filling.is_coarse(part) else 0
-    box = _around(part, max(1, 3 * feather_px), picture.size)
+    box = grown(part, max(1, 3 * feather_px), picture.size)
     known = keep_mask[box[1] : box[3], box[0] : box[2]]
     source = picture.crop(box).copy()
     seen = colours.to_rgb(source)
@@ -291,7 +286,7 @@ def _fill(
         rgb += rim_correction(seen - rgb, known & covered, feather_px)
     np.clip(rgb, -1, 1, out=rgb)
     seam.add(np.where(known[..., None], seen, rgb), ~known)
-    inner = _within(part, box)
+    inner = within(part, box)
     hole = ~known[inner]
     samples = source[inner].copy()
     samples[hole] = colours.from_rgb(rgb[inner][hole], samples[hole])
@@ -300,18 +295,9 @@ def _fill(
     return bool((_bits(written)[~hole] == _bits(source[inner])[~hole]).all())
 
 
-def _within(part: Box, box: Box) -> tuple[slice, slice]:
-    """Return where `part` lies in an array over `box`."""
-    return slice(part[1] - box[1], part[3] - box[1]), slice(part[0] - box[0], part[2] - box[0])
-
-
 def _bits(samples: np.ndarray) -> np.ndarray:
     # Floats are compared as their bits, so that NaN equals itself.
     return np.ascontiguousarray(samples).view(f"u{samples.dtype.itemsize}") if samples.dtype.kind == "f" else samples
-
-
-def _around(box: Box, reach: int, size: tuple[int, int]) -> Box:
-    return (max(box[0] - reach, 0), max(box[1] - reach, 0), min(box[2] + reach, size[0]), min(box[3] + reach, size[1]))
 
 
 def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
@@ -324,13 +310,13 @@ def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
     shape = (box[3] - box[1], box[2] - box[0])
     on_duty, around = _Sum.zeros(shape), _Sum.zeros(shape)
     for window, restored in zip(filling.windows, filling.restored, strict=True):
-        common = _common(window.square, box)
-        if common is None:
+        shared = common(window.square, box)
+        if shared is None:
             continue
-        place = (slice(common[1] - box[1], common[3] - box[1]), slice(common[0] - box[0], common[2] - box[0]))
-        weight = _weight(window, common) * np.float32((len(restored) / window.side_px) ** 2)
-        duty = _inside(window.duty, common)
-        values = enlarged(restored, window, common)
+        place = (slice(shared[1] - box[1], shared[3] - box[1]), slice(shared[0] - box[0], shared[2] - box[0]))
+        weight = _weight(window, shared) * np.float32((len(restored) / window.side_px) ** 2)
+        duty = _inside(window.duty, shared)
+        values = enlarged(restored, window, shared)
         on_duty.add(place, values, np.where(duty, weight, 0))
         around.add(place, values, np.where(duty, 0, weight))
     rgb = np.where(on_duty.weights[..., None] > 0, on_duty.mean(), around.mean())

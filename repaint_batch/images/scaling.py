@@ -9,7 +9,8 @@ import math
 import numpy as np
 from PIL import Image
 
-from repaint_batch.images.codec import Box, Picture
+from repaint_batch.images.box import Box
+from repaint_batch.images.codec import Picture
 from repaint_batch.images.colour import Colours
 from repaint_batch.images.windows import Window
 

@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import ndimage
 
-from repaint_batch.images.picture import Box
+from repaint_batch.images.box import Box
 
 _GRID = 96  # cells along the longer side in which a hole is looked for: marks in neighbouring cells are one stop
 _STOP_PX = 1024  # longer stretches are several stops

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from repaint_batch.images import exif, photoshop, xmp
-from repaint_batch.images.picture import Box, Picture
+from repaint_batch.images.box import Box
+from repaint_batch.images.picture import Picture
 from repaint_batch.images.tiff_directory import EXIF, GPS, SUB_IFDS, Directory, TiffBytes
 from repaint_batch.images.tiff_reading import full_pages, opened
 

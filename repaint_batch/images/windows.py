@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from repaint_batch.images.covering import Box, cover, trimmed
+from repaint_batch.images.box import Box, trimmed
+from repaint_batch.images.covering import cover
 
 PLAN = 2
 """Changes whenever another plan is made of the same mask; part of what decides a result."""

@@ -13,8 +13,8 @@ from PIL import Image
 from repaint_batch.apart import Call
 from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import ConfigError, MaskInvalid, WorkerKilled
+from repaint_batch.images.box import Box
 from repaint_batch.images.codec import read_mask_picture
-from repaint_batch.images.picture import Box
 from repaint_batch.images.sniffing import format_of
 from repaint_batch.images.stops import stops
 from repaint_batch.images.viewing import view
