@@ -16,7 +16,8 @@ from repaint_batch.errors import ImageInvalid
 from repaint_batch.images.layout import Layout
 from repaint_batch.images.picture import Picture
 
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+"""Weights of R, G and B in luma, BT.601."""
 _CHUNK = 2**14
 _PILLOW = {"cmyk": "CMYK", "ycc": "YCbCr", "lab": "LAB"}
 
@@ -118,7 +119,7 @@ class Colours:
         if self.palette is not None:
             return self._nearest(shades * 255)[:, None]
         if self.layout.colours == 1:
-            shades = (shades @ _LUMA)[:, None]
+            shades = (shades @ LUMA)[:, None]
         if self.layout.inverted:
             shades = 1 - shades
         if self.layout.kind == "bilevel":

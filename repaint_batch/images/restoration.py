@@ -22,9 +22,12 @@ from repaint_batch.images.paging import page_of, plan_pages, read_job
 from repaint_batch.images.provenance import Provenance, with_provenance
 from repaint_batch.images.risk import REACH_PX, Evidence, Risk
 from repaint_batch.images.scaling import cut, enlarged, rim_correction
+from repaint_batch.images.tones import NEAR_PX, Tones
 from repaint_batch.images.windows import Window, leaves
 from repaint_batch.images.witness import check_agrees, largest_known_difference
 
+VERSION = 3
+"""Part of what decides a result: changes whenever sources are cut into other windows, or windows make another picture."""
 FEATHER_PX = 8
 """Width of the rim over which a hole that was restored at a coarser scale is blended into its surroundings."""
 _PART_PX = 256
@@ -275,15 +278,18 @@ def _fill(
     picture: Picture, colours: Colours, keep_mask: np.ndarray, filling: _Filling, part: Box, seam: Seam
 ) -> bool:
     """Write the restored pixels of one part; return whether its known pixels are as they were."""
-    # The rim is blended and measured by known pixels around the part, which are never written.
+    # The rim is blended, and tones are held to, by known pixels around the part, which are never written.
     feather_px = FEATHER_PX if filling.is_coarse(part) else 0
-    box = grown(part, max(1, 3 * feather_px), picture.size)
+    box = grown(part, max(NEAR_PX, 3 * feather_px), picture.size)
     known = keep_mask[box[1] : box[3], box[0] : box[2]]
     source = picture.crop(box).copy()
     seen = colours.to_rgb(source)
     rgb, covered = _blended(filling, box)
     if feather_px:
         rgb += rim_correction(seen - rgb, known & covered, feather_px)
+    tones = Tones.around(part, picture, colours, keep_mask)
+    if tones is not None:
+        rgb = tones.held(np.where(known[..., None], seen, rgb), known)
     np.clip(rgb, -1, 1, out=rgb)
     seam.add(np.where(known[..., None], seen, rgb), ~known)
     inner = within(part, box)

@@ -18,8 +18,6 @@ import numpy as np
 from repaint_batch.images.box import Box, trimmed
 from repaint_batch.images.covering import cover
 
-PLAN = 2
-"""Changes whenever another plan is made of the same mask; part of what decides a result."""
 _COARSE = 1.5
 """Scale from which a restoration is a draft: enlarged by less it is as good as one at scale 1."""
 _STEP = 1.4

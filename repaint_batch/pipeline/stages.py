@@ -17,8 +17,7 @@ import pyarrow as pa
 from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ImageInvalid, MaskInvalid, SourceMissing, WorkerKilled, redact
 from repaint_batch.images.provenance import Provenance
-from repaint_batch.images.restoration import Restored, compose, prepare
-from repaint_batch.images.windows import PLAN
+from repaint_batch.images.restoration import VERSION, Restored, compose, prepare
 from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
 from repaint_batch.outputs.naming import file_uri, found_mask_uri, masks_prefix, write_tar
 from repaint_batch.pipeline.guarding import guarded
@@ -182,7 +181,7 @@ def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str | None,
 
         mask_sha256 = finder_fingerprint(config.images.masks)
     decides = [row[name] for name in ("prior_fingerprint", "sampler_fingerprint", "seed", "sample_id")]
-    settings = [PLAN, config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
+    settings = [VERSION, config.images.model_dump(mode="json", exclude_defaults=True), config.output.format]
     if config.output.provenance != "none":
         settings.append(config.output.provenance)
     return fingerprint(image_sha256, mask_sha256, *decides, settings)
