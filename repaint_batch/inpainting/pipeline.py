@@ -221,8 +221,9 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
         """Return the pictures with their holes restored.
 
         Args:
-            image: one picture or a batch, see `repaint_batch.inpainting.pictures`; float tensors are in [-1, 1].
-            mask_image: one mask for each picture, or one for all. As in the pipeline that diffusers deprecated, **dark
+            image: one picture or a batch of one size: PIL images, arrays (H, W), (H, W, C) or (N, H, W, C) of uint8 or float in
+                [0, 1], tensors (C, H, W) or (N, C, H, W) of uint8 or float in [-1, 1], or a list of these.
+            mask_image: one mask (H, W) for each picture, or one for all. As in the pipeline that diffusers deprecated, **dark
                 pixels (0) are restored** and light ones (1, 255, True) kept.
             num_inference_steps: steps of the respaced process, by default 250 of those the network was trained with.
             eta: 0 is DDIM and the default, as in diffusers; 1 is the paper's ancestral step, as in the preset ``paper``, and the

@@ -101,7 +101,7 @@ def test_kustomization_lists_what_stands_and_not_what_runs_once() -> None:
 def test_kustomize_renders_and_changes_every_image(tmp_path: Any) -> None:
     copied = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
     file = copied / "kustomization.yaml"
-    file.write_text(file.read_text().replace("newTag: 0.1.0-gpu", "newTag: 9.9.9"))
+    file.write_text(file.read_text().replace("newTag: 1.0.0.dev0-gpu", "newTag: 9.9.9"))
     rendered = subprocess.run(["kubectl", "kustomize", str(copied)], capture_output=True, text=True, check=True).stdout
     images = [c["image"] for one in yaml.safe_load_all(rendered) for spec in pod_specs(one) for c in spec["containers"]]
     assert images == ["registry.example.com/repaint-batch:9.9.9"] * 3
