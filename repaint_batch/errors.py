@@ -15,6 +15,7 @@
     │   └── WorkerKilled     whatever this row does, it ends the process that works on it
     ├── ShardFailed          a shard whose attempts all raised; the last error is told
     ├── StorageError         the object store refused, or failed
+    │   ├── NoBucket         the store has no such bucket; the command line exits with 2
     │   ├── NoSpace          a disk of ours is full; nothing was written, and waiting would not help
     │   └── StoreUnavailable it was waited for in vain: silent, or no longer accepts this client; no row's fault
     ├── CommitFailed         the results table certainly does not hold the rows
@@ -22,6 +23,7 @@
     ├── LeaseHeld            another driver is running this job
     │   └── Fenced           and has committed since; whoever meets this commits nothing more
     ├── Stopped              told to stop before the end; the command line exits with 4
+    │   └── Interrupted      by Ctrl-C; the command line exits with 130, as shells have it
     └── NothingToResume      the output holds no job to go on with
 
 A message names what is wrong, where, and what to do about it, and never a secret: see `redact`. A bug raises something
@@ -110,6 +112,10 @@ class StorageError(RepaintBatchError):
     """The object store refused, or failed."""
 
 
+class NoBucket(StorageError):
+    """A bucket that the store does not have."""
+
+
 class NoSpace(StorageError):
     """A disk that is full."""
 
@@ -136,6 +142,10 @@ class Fenced(LeaseHeld):
 
 class Stopped(RepaintBatchError):
     """The work was told to stop before its end; what is done stays done."""
+
+
+class Interrupted(Stopped):
+    """Ctrl-C while a job ran."""
 
 
 class NothingToResume(RepaintBatchError):

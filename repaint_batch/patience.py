@@ -122,6 +122,7 @@ class Patience:
     def __init__(self, store: str, client: Callable[[], str] = lambda: "this client") -> None:
         self.store, self._client = store, client
         self._lock, self._waiting = threading.Lock(), 0
+        self._has_answered = False
 
     def wait_for(self, call: Callable[[], _T], total_s: float, what: str) -> _T:
         """Return what `call` does; while it raises Unanswered it is called again.
@@ -137,30 +138,41 @@ class Patience:
         """
         began = time.monotonic()
         try:
-            with _SILENCE.over(self.store, what):
-                return call()
+            return self._asked(call, what)
         except Unanswered as error:
             first = error
         total_s = min(total_s, _STRANGER_S) if first.is_stranger else total_s
         return self._waited(call, total_s, what, first, began + total_s)
 
     def _waited(self, call: Callable[[], _T], total_s: float, what: str, last: Unanswered, until: float) -> _T:
+        stray = 1 if self._has_answered else 0  # tries that may go astray before anything is said
         with contextlib.ExitStack() as told:
             for tried, pause_s in enumerate(pauses(total_s)):
                 left_s = until - time.monotonic()
                 if left_s <= 0:  # raised in here, where it does not look as if the store had answered
                     raise self._unavailable(what, last.trouble, total_s) from last.cause
-                if tried == 1:  # not for a single request that went astray
+                if tried == stray:
                     told.enter_context(self._telling(what, total_s, last.trouble))
                 # Workers that lost the store together do not come back together.
                 if STOP.wait(min(pause_s * random.uniform(0.75, 1), left_s)):
                     raise Stopped(f"{what}: told to stop while waiting for {self.store} ({last.trouble.words})")
                 try:
-                    with _SILENCE.over(self.store, what):
-                        return call()
+                    return self._asked(call, what)
                 except Unanswered as error:
                     last = error
         raise AssertionError("pauses have no end")
+
+    def _asked(self, call: Callable[[], _T], what: str) -> _T:
+        with _SILENCE.over(self.store, what):
+            try:
+                answer = call()
+            except Unanswered:
+                raise
+            except OSError:  # such as that there is no such object
+                self._has_answered = True
+                raise
+        self._has_answered = True
+        return answer
 
     @contextlib.contextmanager
     def _telling(self, what: str, total_s: float, trouble: Trouble) -> Iterator[None]:

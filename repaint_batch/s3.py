@@ -170,10 +170,12 @@ class S3Objects:
         client: of the store.
         patience_s: seconds for which a store that is away is waited for.
         is_protected: whether TLS protects what is read on its way.
+        first_s: most of these seconds for a store that has never answered this client; None: all.
     """
 
-    def __init__(self, client: Client, patience_s: float, *, is_protected: bool) -> None:
+    def __init__(self, client: Client, patience_s: float, *, is_protected: bool, first_s: float | None = None) -> None:
         self._client, self._patience_s, self.is_protected = client, patience_s, is_protected
+        self._first_s = patience_s if first_s is None else min(first_s, patience_s)
 
     def ask(self, action: str, path: str, call: Callable[[S3FileSystem], _T], *, by_words: bool = False) -> _T:
         """Return what `call` does with a filesystem; while the store is away it is called again.
@@ -189,9 +191,9 @@ class S3Objects:
             FileNotFoundError, FileExistsError, PermissionError: the store's answer.
             StoreUnavailable: it was away for longer than there is patience.
         """
-        return self._client.patience.wait_for(
-            partial(self._tried, action, path, call, by_words), self._patience_s, f"s3://{path}: {action}"
-        )
+        patience_s = self._first_s if self._client.is_stranger else self._patience_s
+        tried = partial(self._tried, action, path, call, by_words)
+        return self._client.patience.wait_for(tried, patience_s, f"s3://{path}: {action}")
 
     def _tried(self, action: str, path: str, call: Callable[[S3FileSystem], _T], by_words: bool) -> _T:
         client, filesystem = self._client, self._client.filesystem

@@ -24,7 +24,7 @@ import pyarrow.fs
 
 from repaint_batch import disk
 from repaint_batch.config import StorageConfig, checked_endpoint
-from repaint_batch.errors import ConfigError, NoSpace, SourceMissing, StorageError, UriRefused, redact
+from repaint_batch.errors import ConfigError, NoBucket, NoSpace, SourceMissing, StorageError, UriRefused, redact
 
 if TYPE_CHECKING:
     from repaint_batch.s3 import S3Objects
@@ -166,10 +166,14 @@ class Storage:
         config: how to reach a store.
         served: URIs of objects that other processes of the same job have read with the same config, such as its manifest. By
             them a process that has read nothing yet tells one object that may not be read from credentials that were revoked.
+        first_s: most seconds for which a store is waited for that has never answered this process: somebody sits and waits, and
+            its address may have a typo. A copy in another process has all patience. None: as any store.
     """
 
-    def __init__(self, config: StorageConfig | None = None, served: Sequence[str] = ()) -> None:
-        self.config, self.served = config or StorageConfig(), tuple(served)
+    def __init__(
+        self, config: StorageConfig | None = None, served: Sequence[str] = (), first_s: float | None = None
+    ) -> None:
+        self.config, self.served, self._first_s = config or StorageConfig(), tuple(served), first_s
 
     @property
     def endpoint_url(self) -> str | None:
@@ -191,6 +195,10 @@ class Storage:
         known = self._s3.witnesses() if "_s3" in self.__dict__ else []
         return (Storage, (self.config, (*self.served, *(f"s3://{path}" for path in known))))
 
+    def configured(self, config: StorageConfig) -> "Storage":
+        """Return what reaches a store as `config` says, and waits for it as this does."""
+        return Storage(config, self.served, self._first_s)
+
     @property
     def impatient(self) -> "Storage":
         """The same, which waits for nothing: for whoever has no time, or waits elsewhere."""
@@ -202,7 +210,7 @@ class Storage:
 
         client = client_of(self.endpoint_url, self.config.region)
         client.vouch(_path(uri) for uri in self.served if _is_s3(uri))
-        return S3Objects(client, self.config.patience_s, is_protected=self.is_protected("s3://"))
+        return S3Objects(client, self.config.patience_s, is_protected=self.is_protected("s3://"), first_s=self._first_s)
 
     @cached_property
     def _local(self) -> Any:
@@ -289,6 +297,16 @@ class Storage:
                 return False
             return True
 
+    def check_bucket(self, uri: str) -> None:
+        """Ask the store that holds `uri` for a page of its keys; a local path is not looked at.
+
+        Raises:
+            NoBucket: it has no such bucket.
+            StorageError: it does not answer, or refuses.
+        """
+        if _is_s3(uri):
+            next(self.walk(uri), None)
+
     def exists(self, uri: str) -> bool:
         """Return whether an object or folder is at `uri`."""
         with _telling(uri, "look"):
@@ -367,7 +385,7 @@ def _telling(uri: str, action: str) -> Iterator[None]:
     except OSError as error:
         if _is_s3(uri) and "NoSuchBucket" in str(error):
             bucket = _path(uri).partition("/")[0]
-            raise StorageError(f"{uri}: the store has no bucket {bucket}; check its name and the endpoint, or make it") from error
+            raise NoBucket(f"{uri}: the store has no bucket {bucket}; check its name and the endpoint, or make it") from error
         if error.errno in disk.FULL and not _is_s3(uri):
             raise NoSpace(no_space(uri)) from error
         raise StorageError(f"{uri}: {action} failed: {error}") from error

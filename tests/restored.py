@@ -26,9 +26,13 @@ def restore_here(
     retry_of: str | None = None,
     listed: int | None = None,
     shards: int | None = None,
+    epoch: int | None = None,
     device: Callable[[LoadedPrior], LoadedPrior] = lambda prior: prior,
 ) -> Plan:
-    """Run what is pending of a job, or of its first `shards` shards, with its prior as it is on `device`; return the plan."""
+    """Run what is pending of a job, or of its first `shards` shards, with its prior as it is on `device`; return the plan.
+
+    `epoch` is that of the lease under which it would run.
+    """
     storage = Storage(config.storage)
     plan, manifest, prior = plan_job(config, storage, retry_of=retry_of, listed=listed)
     plan = freeze(plan, config.output.uri, storage)
@@ -38,7 +42,7 @@ def restore_here(
     job = Job(plan, normalise(config.output.uri), own_columns, prior.resolution_px)
     restorer = restorer_for(job, device(prior), 1)
     rows = plan.rows if shards is None else min(plan.rows, shards * plan.shard_rows)
-    with Committer(table, plan, None) as committer:
+    with Committer(table, plan, epoch) as committer:
         for unit in units_of(job, Ranges.of((0, rows)) - table.done(plan), frozenset()):
             for parcel in decode(read_rows(plan.files, unit.start, unit.stop, storage), job, unit.start):
                 done = encode(sampled_here(parcel, job, restorer), job)

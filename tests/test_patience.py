@@ -79,6 +79,14 @@ def test_the_end_of_patience_says_what_and_where_and_what_to_do(
     assert "answers again" not in caplog.text
 
 
+def test_a_request_that_goes_astray_is_told_only_of_a_store_that_has_never_answered(caplog: pytest.LogCaptureFixture) -> None:
+    waiting = Patience("it")
+    for told in (2, 0):
+        caplog.clear()
+        assert waiting.wait_for(Store(1).ask, 1, "x") == "answer"
+        assert len(caplog.messages) == told  # that it is waited for, and that it answers again
+
+
 def test_without_patience_there_is_one_try() -> None:
     store = Store(1)
     with pytest.raises(StoreUnavailable):

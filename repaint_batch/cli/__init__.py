@@ -1,7 +1,8 @@
 """The command line: parsing, exit codes, printing. Everything else is below.
 
 Exit codes: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 2 a config, manifest or argument
-that cannot be honoured; 4 stopped before the end, as by `repaint-batch stop` or `ray job stop`; 1 anything else.
+that cannot be honoured; 4 stopped before the end, as by `repaint-batch stop` or `ray job stop`; 130 interrupted by Ctrl-C; 1
+anything else.
 """
 
 import errno
@@ -37,11 +38,22 @@ from repaint_batch.cli import (
     upkeep,
 )
 from repaint_batch.cli.printing import words_to_stderr
-from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError, Stopped, redact
+from repaint_batch.errors import ConfigError, Interrupted, ManifestError, NoBucket, RepaintBatchError, Stopped, redact
 from repaint_batch.patience import interrupted_everywhere
 from repaint_batch.storage import no_space
 
 _MOST_WORDS = 500
+_INTERRUPTED = 130
+_ERROR = "[bold red]error:[/]"
+_ENDS: dict[type[RepaintBatchError], tuple[int, str]] = {
+    Interrupted: (_INTERRUPTED, "[yellow]interrupted:[/]"),
+    Stopped: (4, "[yellow]stopped:[/]"),
+    ConfigError: (2, _ERROR),
+    ManifestError: (2, _ERROR),
+    NoBucket: (2, _ERROR),
+    RepaintBatchError: (1, _ERROR),
+}
+"""Exit codes of errors, and what stands before their words; the first that fits counts."""
 
 app = typer.Typer(
     name="repaint-batch",
@@ -108,18 +120,22 @@ def run(arguments: list[str]) -> int:
         with interrupted_everywhere(), warnings.catch_warnings():
             warnings.showwarning = _shown
             code = app(arguments, standalone_mode=False)
+        if code == _INTERRUPTED:  # as typer answers Ctrl-C
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else 0
     except RepaintBatchError as error:
-        code = 2 if isinstance(error, ConfigError | ManifestError) else 4 if isinstance(error, Stopped) else 1
-        is_stop = isinstance(error, Stopped)
-        head, tail = ("[yellow]stopped:[/]", f" (exit code {code})") if is_stop else ("[bold red]error:[/]", "")
+        (code, head), *_ = (said for kind, said in _ENDS.items() if isinstance(error, kind))
+        tail = f" (exit code {code})" if isinstance(error, Stopped) else ""
         errors.print(f"{head} {escape(redact(str(error)))}{tail}", highlight=False)
         return code
     except typer.Exit as leaving:
         return leaving.exit_code
-    except (typer.Abort, KeyboardInterrupt):
-        errors.print("stopped; what was committed stays, and the same command goes on")
+    except typer.Abort:
+        errors.print("nothing was done")
         return 1
+    except KeyboardInterrupt:
+        errors.print("[yellow]interrupted:[/] nothing is lost; the same command goes on", highlight=False)
+        return _INTERRUPTED
     except Exception as error:
         if hasattr(error, "exit_code") and hasattr(error, "show"):
             error.show()

@@ -18,7 +18,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from repaint_batch.cli.jobs import progress
+from repaint_batch.cli.jobs import starting
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, PriorConfig, SamplerConfig
 from repaint_batch.evaluate.bench import DEPRECATED, Contest, Stretch, demo_windows, describe, told
 from repaint_batch.evaluate.growth import Cost, measure_planning, measure_sampling
@@ -215,7 +215,8 @@ def measure_job(source: str, *, shards: int, preset: str, precision: Precision, 
         config = _job_config(Path(folder), source, shards, preset, precision, batch_windows)
         bare()
         before = [bare() for _ in range(LEAST_ROUNDS // 2)]
-        summary = run_job(config, progress)
+        with starting(config) as begun:
+            summary = run_job(config, begun)
         after = [bare() for _ in before]
         rows = ResultsTable(config.output.uri, Storage()).snapshot().read(("shard", "finished_at", "inpaint_s"))
         answer = rows.group_by("shard").aggregate([("finished_at", "max"), ("inpaint_s", "sum")]).sort_by("finished_at_max")

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from repaint_batch.cli.jobs import looked_up
-from repaint_batch.cli.options import ConfigPath, Settings
+from repaint_batch.cli.options import FIRST_S, ConfigPath, Settings
 from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, load_config
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from repaint_batch.priors.loaded import LoadedPrior
 
 _SHEET_PAIRS = 36
-_PATIENCE_S = 30.0  # with a store that does not answer
 _TRIED_S = 60.0  # that --probe gives a preset
 
 
@@ -57,16 +56,14 @@ def check(
     given = seconds_per_window is not None or images_per_second is not None
     if sum((probe, seconds_per_window is not None, images_per_second is not None)) > 1:
         raise ConfigError("give one of --probe, --seconds-per-window and --images-per-second")
-    # Somebody sits and waits: an address with a typo is not given a job's ten minutes.
-    storage = Storage(job.storage.model_copy(update={"patience_s": min(job.storage.patience_s, _PATIENCE_S)}))
+    storage = Storage(job.storage, first_s=FIRST_S)
     manifest = looked_up(job, storage)  # before what takes seconds to import
     with waiting("loading torch and the prior"):
         from repaint_batch.pipeline.run import plan_job, resources_here
-        from repaint_batch.preflight import check_writable, cost_of, preflight
+        from repaint_batch.preflight import cost_of, preflight
 
         plan, _, prior = plan_job(job, storage, manifest=manifest)
         resources = resources_here(job.compute)
-        check_writable(job.output.uri, storage)
     found = standing(plan, manifest, storage)
     console.print(_plan_facts(plan, manifest, job, prior.resolution_px))
     drawn = _SHEET_PAIRS if contact_sheet else 0

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import ConfigError
 from repaint_batch.jobs.plan import load_plans
 from repaint_batch.outputs.dead_letters import write_dead_letters
@@ -44,7 +45,8 @@ def export(
             raise ConfigError("--failed writes one manifest: leave out --format, --names, --accepted and --masks")
         answer(as_json, {"failed_rows": _write_failed(output, to, storage)})
         return
-    done = export_pictures(output, to, storage, format=format, names=names, accepted=accepted, masks=masks)
+    with waiting("exporting"):
+        done = export_pictures(output, to, storage, format=format, names=names, accepted=accepted, masks=masks)
     left_out = f"; {done.left_out:,} failed rows have none" if done.left_out else ""
     left_out += f"; {done.not_accepted:,} are not accepted" if done.not_accepted else ""
     size = f"{done.bytes / 2**20:,.1f} MiB"

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.outputs.history import Change, read_history
 from repaint_batch.outputs.history import rollback as roll_back
 
@@ -19,7 +20,9 @@ def history(output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint =
 
     Example: repaint-batch history s3://corpus/restored
     """
-    changes = read_history(output, reached(output, endpoint_url, region))
+    storage = reached(output, endpoint_url, region)
+    with waiting("reading the table's log"):
+        changes = read_history(output, storage)
     table = Table(box=None, pad_edge=False)
     for heading in ("version", "when (UTC)", "what"):
         table.add_column(heading, justify="right" if heading == "version" else "left")
@@ -52,7 +55,9 @@ def rollback(
 
     Example: repaint-batch rollback s3://corpus/restored --to 41
     """
-    done = roll_back(output, to, reached(output, endpoint_url, region))
+    storage = reached(output, endpoint_url, region)
+    with waiting("looking for what that version needs, and going back to it"):
+        done = roll_back(output, to, storage)
     counts = ", ".join(f"{count:,} {name}" for name, count in done.counts.items())
     console.print(f"{escape(output)} is back at version {to}: {counts} (version {done.version})")
     told = {"version": done.version, "withdrawn_jobs": list(done.withdrawn), "reinstated_jobs": list(done.reinstated)}

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,7 +15,7 @@ from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.report import offer_report
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, load_config
-from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.errors import ConfigError, Interrupted, NothingToResume
 from repaint_batch.jobs.plan import Plan, load_plans
 from repaint_batch.jobs.stop_request import Ending, request_stop
 from repaint_batch.manifest import Manifest, open_manifest
@@ -23,12 +23,13 @@ from repaint_batch.outputs.dead_letters import failures, retry_configs
 from repaint_batch.outputs.reviews import count_verdicts, redo_configs
 from repaint_batch.outputs.standing import added, retried, standing, told
 from repaint_batch.outputs.status import no_holes, no_holes_reason, read_status
+from repaint_batch.outputs.writing import check_writable
 from repaint_batch.priors.source import check_named
 from repaint_batch.report.progress import Progress
 from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:
-    from repaint_batch.pipeline.run import Planned, Summary
+    from repaint_batch.pipeline.run import Planned, Summary, Watch
 
 _KINDS_TOLD = 3  # classes of error of which a summary shows an example
 _ENDINGS: dict[Ending, str] = {
@@ -53,13 +54,16 @@ def planned(job: JobConfig, storage: Storage) -> "Planned":
 
 
 def looked_up(job: JobConfig, storage: Storage) -> Manifest:
-    """Return a job's manifest, once its prior is found to have a name.
+    """Return a job's manifest, once its prior is found to have a name and its output to be writable.
 
     Raises:
-        ManifestError, PriorError: one of them cannot be used.
+        ManifestError, PriorError, ConfigError, NoBucket: one of them cannot be used.
     """
     check_named(job.prior.source, job.prior.revision)
-    return open_manifest(job.input.manifest, storage)
+    with waiting("looking at the manifest and the output"):
+        manifest = open_manifest(job.input.manifest, storage)
+        check_writable(job.output.uri, storage)
+    return manifest
 
 
 def run(
@@ -77,7 +81,7 @@ def run(
     With --rows 20 it restores the first 20 rows only. They are part of the job: the next run goes on with the others.
 
     Exit code: 0 all rows are ok or skipped; 3 all is done, but rows failed or no mask had a hole; 2 a config or manifest that
-    cannot be honoured; 4 stopped before the end; 1 anything else.
+    cannot be honoured; 4 stopped before the end; 130 interrupted by Ctrl-C; 1 anything else.
 
     Example: repaint-batch run configs/restore-local.yaml --set sampler.preset=draft --rows 20
     """
@@ -89,7 +93,8 @@ def run(
     storage = Storage(job.storage)
     made = planned(job, storage)
     plan, manifest, _ = made
-    found = standing(plan, manifest, storage)
+    with waiting("looking at what the output holds"):
+        found = standing(plan, manifest, storage)
     if found.is_grown:
         console.print(f"the manifest has {len(found.new):,} rows that {escape(found.output)} does not hold; they are added")
         larger, before, listed = added(plan, manifest, found, storage)
@@ -113,7 +118,7 @@ def is_output(target: str) -> bool:
 
 def _go_on(output: str, as_json: bool, endpoint_url: str | None, region: str | None) -> NoReturn:
     """Run what is left of the jobs of an output."""
-    storage = reached(output, endpoint_url, region)
+    storage = reached(output, endpoint_url, region, patient=True)
     done: list[Summary] = []
     for job in read_status(output, storage).jobs:
         plan = job.plan
@@ -145,7 +150,7 @@ def retry_failed(
     A row that failed because of a setting fails again, unless --config changes that setting. With --rejected it runs the pictures
     that a review wants redone, with the seed, preset and mask chosen there.
 
-    Exit code: 0 all these rows are ok or skipped; 3 some failed again; 2, 4 and 1 as of `run`.
+    Exit code: 0 all these rows are ok or skipped; 3 some failed again; 2, 4, 130 and 1 as of `run`.
 
     Example: repaint-batch retry-failed s3://corpus/restored --config job.yaml
     """
@@ -154,7 +159,7 @@ def retry_failed(
     if settings and not config:
         raise ConfigError("--set changes a config: give --config too")
     changed = None if config is None else _from_here(load_config(config, JobConfig, settings or ()), endpoint_url, region)
-    storage = reached(output, endpoint_url, region) if changed is None else Storage(changed.storage)
+    storage = reached(output, endpoint_url, region, patient=True) if changed is None else Storage(changed.storage)
     if not read_status(output, storage).finished:
         console.print(f"[yellow]some rows are not done yet; `repaint-batch run {escape(output)}` runs them[/]")
     if not rejected:
@@ -178,7 +183,8 @@ def stop(output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = No
     Example: repaint-batch stop s3://corpus/restored
     """
     storage = reached(output, endpoint_url, region)
-    asked = request_stop(output, storage)
+    with waiting("looking who works there"):
+        asked = request_stop(output, storage)
     if not asked and not load_plans(output, storage):
         raise NothingToResume(f"{output}: no job was ever planned there; check the output")
     if not asked:
@@ -238,8 +244,11 @@ def _execute(
     with waiting("loading Ray and torch"):
         from repaint_batch.pipeline.run import run_job
 
-    with starting(config, rows) as begun:
-        summary = run_job(config, begun, retry_of=retry_of, listed=listed, planned=made, rows=rows)
+    try:
+        with starting(config, rows) as begun:
+            summary = run_job(config, begun, retry_of=retry_of, listed=listed, planned=made, rows=rows)
+    except KeyboardInterrupt:
+        raise Interrupted(f"nothing is lost; `repaint-batch run {config.output.uri}` goes on") from None
     for line in _summary_words(summary, config, config_path):
         console.print(escape(line))
     with waiting("writing the report"):
@@ -305,24 +314,32 @@ def _ran(summary: "Summary") -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def starting(config: JobConfig, rows: int | None = None) -> Iterator[Callable[[Plan, int, int], Progress]]:
-    """Say which Ray starts until a job begins; yield what then shows its progress, or that of its first rows."""
+def starting(config: JobConfig, rows: int | None = None) -> "Iterator[Watch]":
+    """Say which Ray starts until a job begins, and that it ends; yield what in between shows the job's progress."""
     address = config.compute.address or os.environ.get("RAY_ADDRESS")
     ray = f"joining Ray at {address}" if address else "starting Ray on this machine"
-    with contextlib.ExitStack() as quiet:
-        quiet.enter_context(waiting(f"{ray}, and looking at some rows"))
-
-        def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
-            quiet.close()
-            return progress(plan, rows_done, shards_done, rows)
-
+    with around_progress(f"{ray}, and looking at some rows", "taking leave of Ray", rows) as begun:
         yield begun
 
 
-def progress(plan: Plan, rows_done: int, shards_done: int, rows: int | None = None) -> Progress:
-    """Return the live progress of a job, or of its first rows."""
-    last = plan.rows if rows is None else min(rows, plan.rows)
-    return Progress(last, -(-last // plan.shard_rows), done_rows=rows_done, done_shards=shards_done, console=console)
+@contextlib.contextmanager
+def around_progress(before: str, after: str, rows: int | None = None) -> "Iterator[Watch]":
+    """Say what is under way before and after jobs; yield what shows the progress of one, or of its first rows."""
+    with contextlib.ExitStack() as quiet:
+        quiet.enter_context(waiting(before))
+
+        @contextlib.contextmanager
+        def begun(plan: Plan, rows_done: int, shards_done: int) -> Iterator[Progress]:
+            quiet.close()
+            last = plan.rows if rows is None else min(rows, plan.rows)
+            shards = -(-last // plan.shard_rows)
+            try:
+                with Progress(last, shards, done_rows=rows_done, done_shards=shards_done, console=console) as shown:
+                    yield shown
+            finally:
+                quiet.enter_context(waiting(after))
+
+        yield begun
 
 
 def _from_here(config: JobConfig, endpoint_url: str | None, region: str | None) -> JobConfig:

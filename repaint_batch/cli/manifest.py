@@ -9,6 +9,7 @@ from rich.markup import escape
 
 from repaint_batch.cli.options import Endpoint, Region, given
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import ManifestError
 from repaint_batch.storage import Storage
 
@@ -65,14 +66,15 @@ def build(
     columns = Columns(image_column, mask_column, id_column, boxes_column, polygons_column)
     if sum(source is not None for source in (images, csv, parquet)) != 1:
         raise ManifestError("give exactly one of --images, --csv and --parquet")
-    if images is not None:
-        if [masks is None, mask is None, not no_masks].count(False) != 1:
-            raise ManifestError("--images needs exactly one of --masks (a folder), --mask (one for all pictures) and --no-masks")
-        built = _of_pictures(images, masks, mask, pattern, to, storage, allow_unpaired)
-    elif csv is not None:
-        built = build_from_csv(csv, columns, to, storage)
-    else:
-        built = build_from_parquet(str(parquet), columns, to, storage)
+    if images is not None and [masks is None, mask is None, not no_masks].count(False) != 1:
+        raise ManifestError("--images needs exactly one of --masks (a folder), --mask (one for all pictures) and --no-masks")
+    with waiting(f"reading {images or csv or parquet}"):
+        if images is not None:
+            built = _of_pictures(images, masks, mask, pattern, to, storage, allow_unpaired)
+        elif csv is not None:
+            built = build_from_csv(csv, columns, to, storage)
+        else:
+            built = build_from_parquet(str(parquet), columns, to, storage)
     _say(built, to, as_json)
 
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 
 from repaint_batch.cli.options import Endpoint
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import ComputeConfig, DamageKind, FindConfig, ImagesConfig, StorageConfig, parse_config
 from repaint_batch.errors import ManifestError
 from repaint_batch.storage import Storage, UriPolicy, normalise
@@ -50,7 +51,8 @@ def find(
 
     Example: repaint-batch masks find --images photos --find scratches --find dust --to found/manifest.parquet
     """
-    from repaint_batch.pipeline.finding import Search, find_masks
+    with waiting("loading Ray and torch"):
+        from repaint_batch.pipeline.finding import Search, find_masks
 
     asked: list[DamageKind] | list[str] = kinds or ["scratches", "dust"]
     values = {"find": asked, "false_marks_per_megapixel": false_marks}
@@ -60,12 +62,12 @@ def find(
     store = StorageConfig(endpoint_url=endpoint_url)
     storage = Storage(store)
     folder = normalise(to).rpartition("/")[0]
-    rows = _listed(images, manifest, folder, storage)
+    with waiting("listing pictures"):
+        rows = _listed(images, manifest, folder, storage)
     search = Search(settings, ImagesConfig(), store, folder)
-    with console.status(f"0 of {len(rows):,} pictures") as status:
-        found = find_masks(
-            rows, search, ComputeConfig(address=address), lambda done: status.update(f"{done:,} of {len(rows):,} pictures")
-        )
+    with waiting(f"0 of {len(rows):,} pictures") as say:
+        compute = ComputeConfig(address=address)
+        found = find_masks(rows, search, compute, lambda done: say(f"{done:,} of {len(rows):,} pictures"))
     return _written(found, settings, to, storage, as_json)
 
 

@@ -1,20 +1,20 @@
 """The command over a corpus that changes: night."""
 
-import contextlib
 from dataclasses import asdict
 
 import typer
 from rich.markup import escape
 
-from repaint_batch.cli.jobs import progress
+from repaint_batch.cli.jobs import around_progress
 from repaint_batch.cli.options import ConfigPath, Settings
 from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.report import offer_report
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import load_config
-from repaint_batch.jobs.plan import Plan
+from repaint_batch.errors import Interrupted
+from repaint_batch.outputs.writing import check_writable
 from repaint_batch.priors.source import check_named
-from repaint_batch.report.progress import Progress
+from repaint_batch.storage import Storage
 
 
 def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
@@ -23,7 +23,7 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
     A summary of every night is kept in OUTPUT/nights/.
 
     Exit code: 0 done, or the deadline was reached; 3 more rows failed than night.most_failed allows, or no mask has a hole; 4
-    stopped before the end; 2 a config or corpus that cannot be honoured; 1 anything else.
+    stopped before the end; 2 a config or corpus that cannot be honoured; 130 interrupted by Ctrl-C; 1 anything else.
 
     Example: repaint-batch night configs/nightly-local.yaml
     """
@@ -31,17 +31,19 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
 
     asked = load_config(config, NightConfig, settings or ())  # before what takes seconds to import
     check_named(asked.prior.source, asked.prior.revision)
+    storage = Storage(asked.storage)
+    with waiting("looking at the corpus and the output"):
+        for folder in filter(None, (asked.corpus.images, asked.corpus.masks)):
+            storage.check_bucket(folder)
+        check_writable(asked.output.uri, storage)
     with waiting("loading Ray and torch"):
         from repaint_batch.nights.night import NAMED, run_night
 
-    with contextlib.ExitStack() as quiet:
-        quiet.enter_context(waiting("comparing the corpus with its results"))
-
-        def begun(plan: Plan, rows_done: int, shards_done: int) -> Progress:
-            quiet.close()
-            return progress(plan, rows_done, shards_done)
-
-        done = run_night(asked, begun, offer_report)
+    try:
+        with around_progress("comparing the corpus with its results", "settling what ran, and looking for more") as begun:
+            done = run_night(asked, begun, offer_report)
+    except KeyboardInterrupt:
+        raise Interrupted("nothing is lost; the next night goes on") from None
     ran, skipped = (_words(counts) or "nothing" for counts in (done.ran, done.skipped))
     console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
     lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}

@@ -7,10 +7,13 @@ from typing import Annotated, Any, get_args
 
 import typer
 
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import JobConfig, Model, StorageConfig, parse_config
 from repaint_batch.jobs.plan import newest_settings
 from repaint_batch.storage import Storage
 
+FIRST_S = 30.0
+"""Seconds for which commands that somebody waits for wait for a store that has never answered; jobs have all patience."""
 _OWN = ("jobs", "results")  # folders that tell an output
 
 
@@ -76,25 +79,38 @@ Endpoint = Annotated[str | None, typer.Option(help="S3 endpoint other than AWS's
 Region = Annotated[str | None, typer.Option(help="S3 region (or AWS_REGION).")]
 
 
-def given(endpoint_url: str | None, region: str | None) -> Storage:
+def given(endpoint_url: str | None, region: str | None, *, patient: bool = False) -> Storage:
     """Return how a store is reached by these options alone.
+
+    Args:
+        endpoint_url: of the store; None: AWS_ENDPOINT_URL, or AWS.
+        region: of the store; None: as the environment says.
+        patient: whether it is waited for as by jobs, and not by somebody who may have mistyped its address.
 
     Raises:
         ConfigError: the endpoint carries credentials.
     """
-    return Storage(parse_config({"endpoint_url": endpoint_url, "region": region}, StorageConfig, "--endpoint-url, --region"))
+    config = parse_config({"endpoint_url": endpoint_url, "region": region}, StorageConfig, "--endpoint-url, --region")
+    return Storage(config, first_s=None if patient else FIRST_S)
 
 
-def reached(output: str, endpoint_url: str | None, region: str | None) -> Storage:
+def reached(output: str, endpoint_url: str | None, region: str | None, *, patient: bool = False) -> Storage:
     """Return how an output is reached: as its newest job reached it, where options and AWS_ENDPOINT_URL do not say otherwise.
+
+    Args:
+        output: folder or prefix of the output.
+        endpoint_url: see `given`.
+        region: likewise.
+        patient: likewise.
 
     Raises:
         RepaintBatchError: its plans cannot be read.
     """
-    storage = given(endpoint_url, region)
-    settings = newest_settings(output, storage)
+    storage = given(endpoint_url, region, patient=patient)
+    with waiting(f"asking {output}"):
+        settings = newest_settings(output, storage)
     # From here the store may have another address than from the cluster.
-    return storage if settings is None else Storage(overridden(settings, storage.endpoint_url, region))
+    return storage if settings is None else storage.configured(overridden(settings, storage.endpoint_url, region))
 
 
 def overridden(settings: StorageConfig, endpoint_url: str | None, region: str | None) -> StorageConfig:

@@ -65,7 +65,7 @@ def fetch(
         from repaint_batch.priors.export import export
 
         # Weights are read as tensors alone, whatever file they come in.
-        note = export(_read(name, commit, True), target)
+        note = export(_read(name, commit, True, "NAME"), target)
     console.print(f"wrote {escape(str(target))}: {escape(note)}; prior.source: {escape(str(target))}")
 
 
@@ -89,11 +89,11 @@ def convert(
     console.print(f"wrote {escape(str(target))}: {escape(note)}")
 
 
-def _read(source: str, revision: str | None, allow_pickle: bool) -> "ReadNetwork":
+def _read(source: str, revision: str | None, allow_pickle: bool, argument: str = "SOURCE") -> "ReadNetwork":
     from repaint_batch.priors.load import read_network
     from repaint_batch.priors.source import locate
 
-    with flags(source="SOURCE", revision="--revision", allow_pickle="--allow-pickle"):
+    with flags(source=argument, revision="--revision", allow_pickle="--allow-pickle"):
         path = locate(source, revision, Storage(), allow_pickle=allow_pickle)
         return read_network(path, allow_pickle=allow_pickle)
 

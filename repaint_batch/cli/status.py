@@ -1,7 +1,7 @@
 """The command that tells how far an output is: status."""
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -11,8 +11,10 @@ from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.jobs.lease import Lease
 from repaint_batch.outputs.status import DeviceStatus, OutputStatus, StatusFeed, read_device_status
+from repaint_batch.storage import Storage
 
 _WATCH_S = 2.0
 
@@ -31,23 +33,10 @@ def status(
     Example: repaint-batch status ./restored --watch
     """
     storage = reached(output, endpoint_url, region)
-    feed = StatusFeed(output, storage)
-
-    def device_of(found: OutputStatus) -> DeviceStatus | None:
-        return read_device_status(output, found.current, storage)
-
-    def driver_of(found: OutputStatus) -> str | None:
-        """Say who works on a job that is not done."""
-        if found.finished:
-            return None
-        newest = Lease(output, found.current.plan.job_id, storage).newest()
-        if newest is not None and newest.is_heard:
-            return newest.words
-        words = "nobody works on it" if newest is None else newest.words
-        return f"{words}; `repaint-batch run {output}` goes on"
-
-    found = feed.status
-    device, driver = device_of(found), driver_of(found)
+    with waiting("reading the table's log"):
+        feed = StatusFeed(output, storage)
+        found = feed.status
+        device, driver = _at_work(output, found, storage)
     if as_json:
         answer(as_json, {**_status_json(found, device), "driver": driver})
     elif watch:
@@ -55,10 +44,25 @@ def status(
             while not found.finished:
                 time.sleep(_WATCH_S)
                 found = feed.poll()
-                live.update(_status_table(found, device_of(found), driver_of(found)), refresh=True)
+                live.update(_status_table(found, *_at_work(output, found, storage)), refresh=True)
     else:
         console.print(_status_table(found, device, driver))
     raise typer.Exit(found.exit_code)
+
+
+def _at_work(output: str, found: OutputStatus, storage: Storage) -> tuple[DeviceStatus | None, str | None]:
+    """Return how the current job uses its devices, and who works on it, or did, if it is not done."""
+    device = read_device_status(output, found.current, storage)
+    if found.finished:
+        return device, None
+    lease = Lease(output, found.current.plan.job_id, storage)
+    newest = lease.newest()
+    if newest is not None and newest.is_heard:
+        return device, newest.words
+    idle = None if device is None else replace(device, windows_waiting=0, parcels=0)
+    asked = "stopped by request; " if newest is not None and lease.is_asked_to_stop(newest) else ""
+    words = "nobody works on it" if newest is None else newest.words
+    return idle, f"{asked}{words}; `repaint-batch run {output}` goes on"
 
 
 def _status_table(found: OutputStatus, device: DeviceStatus | None, driver: str | None) -> Table:

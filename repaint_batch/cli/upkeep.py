@@ -11,6 +11,7 @@ from rich.table import Table
 
 from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.printing import AsJson, answer, console
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.outputs.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.outputs.verify import Verification
 from repaint_batch.outputs.verify import verify as verify_output
@@ -34,7 +35,8 @@ def verify(
     """
     storage = reached(output, endpoint_url, region)
     if as_json:
-        found = verify_output(output, storage)
+        with waiting("comparing"):
+            found = verify_output(output, storage)
         answer(as_json, _verification_json(found))
     else:
         with Progress(console=console, transient=True) as bar:
@@ -64,8 +66,9 @@ def replay(
     Example: repaint-batch replay ./restored picture-0001 --trace picture-0001.gif
     """
     # torch takes seconds to import: only those who replay wait for it.
-    from repaint_batch.pipeline.replay import replay as replay_row
-    from repaint_batch.report.trace import Recorder, check_trace, write_trace
+    with waiting("loading torch"):
+        from repaint_batch.pipeline.replay import replay as replay_row
+        from repaint_batch.report.trace import Recorder, check_trace, write_trace
 
     recorders: list[Recorder] = []
 
@@ -76,7 +79,9 @@ def replay(
 
     if trace is not None:
         check_trace(trace)
-    done = replay_row(output, sample_id, reached(output, endpoint_url, region), record if trace is not None else None)
+    storage = reached(output, endpoint_url, region)
+    with waiting("restoring the row again"):
+        done = replay_row(output, sample_id, storage, record if trace is not None else None)
     if trace is not None and recorders:
         write_trace(recorders[0].arrays, trace)
         console.print(f"trace: {escape(str(trace))}")
@@ -111,7 +116,8 @@ def clean(
     Example: repaint-batch clean ./restored --delete
     """
     storage = reached(output, endpoint_url, region)
-    orphans = find_orphans(output, storage, older_than_hours * _HOUR_S)
+    with waiting("looking for what nothing refers to"):
+        orphans = find_orphans(output, storage, older_than_hours * _HOUR_S)
     for orphan in orphans.found[:_LISTED]:
         console.print(f"[dim]{orphan.kind:<10}[/] {orphan.size_bytes:>12,} {escape(orphan.uri)}")
     if len(orphans.found) > _LISTED:
@@ -119,7 +125,8 @@ def clean(
     if orphans.unfinished:
         console.print(f"left alone, because they may belong to an unfinished job: {', '.join(orphans.unfinished)}")
     if delete:
-        delete_orphans(orphans.found, storage)
+        with waiting("deleting"):
+            delete_orphans(orphans.found, storage)
     objects = [{"kind": orphan.kind, "uri": orphan.uri, "bytes": orphan.size_bytes} for orphan in orphans.found]
     answer(as_json, {"deleted": delete, "objects": objects, "unfinished_jobs": list(orphans.unfinished)})
     if not orphans.found:

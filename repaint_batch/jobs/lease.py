@@ -122,14 +122,19 @@ class Generation:
         return not self.is_free and not (self.expires_at and datetime.fromisoformat(self.expires_at) < datetime.now(UTC))
 
     @property
+    def heard_at(self) -> datetime | None:
+        """When its holder last said something, by its clock; None where it is not told."""
+        expires_at = datetime.fromisoformat(self.expires_at) if self.expires_at else None
+        return expires_at and expires_at - timedelta(seconds=self.ttl_s)
+
+    @property
     def words(self) -> str:
         """Say who works on it, or who did."""
         at = f"process {self.holder.pid} on {self.holder.host}"
-        if self.released:
-            return "nobody works on it"
-        if self.holder.is_dead:
-            return f"{at} has died"
-        return f"{at} works on it" if self.is_heard else f"{at} was last due to be heard of at {self.expires_at}"
+        if self.is_heard:
+            return f"{at} works on it"
+        became = "" if self.released else f"{at} has died; " if self.holder.is_dead else f"{at} is silent; "
+        return f"{became}nobody works on it" + (f" since {self.heard_at:%Y-%m-%d %H:%M} UTC" if self.heard_at else "")
 
     def to_json(self) -> bytes:
         """Return what is stored, with its expiry counted from now."""
@@ -234,10 +239,11 @@ class Lease:
         """Ask whoever holds a generation of the lease to stop, see `repaint_batch.jobs.stop_request`."""
         self.storage.write(self._stop_uri(generation), b"stop")
 
-    def is_asked_to_stop(self) -> bool:
-        """Return whether somebody has asked the holder of this lease to stop."""
-        assert self._own is not None, "the lease was not taken"
-        return self.storage.exists(self._stop_uri(self._own))
+    def is_asked_to_stop(self, generation: Generation | None = None) -> bool:
+        """Return whether somebody has asked the holder of a generation of this lease, by default of the one taken, to stop."""
+        held = generation or self._own
+        assert held is not None, "the lease was not taken"
+        return self.storage.exists(self._stop_uri(held))
 
     def _taken(self) -> Generation:
         before = self.newest()

@@ -56,7 +56,7 @@ class Summary:
         ended: ``done``, ``deadline``, ``stopped`` or ``error``.
         error: what ended it, if an error did, or why it is no success.
         listed: pairs of the corpus.
-        ran: rows to run, by reason.
+        ran: rows to run, by reason; ``left over`` are those of nights that were ended before they had run them.
         skipped: rows that were not, by reason.
         unpaired_pictures: pictures without a mask.
         unpaired_masks: masks without a picture.
@@ -152,6 +152,9 @@ class _Night:
             if summary.ended == "stopped":
                 summary.error = str(stopped)
                 raise
+        except KeyboardInterrupt:
+            summary.ended, summary.error = "stopped", "interrupted"
+            raise
         except RepaintBatchError as error:
             summary.ended, summary.error = "error", redact(str(error))
             raise
@@ -188,9 +191,11 @@ class _Night:
         """Go on with what earlier nights left, if it is still what is asked for; give it up otherwise."""
         ledger = self._table.ledger()
         for plan in load_plans(self._output, self._storage):
-            if len(ledger.done(plan.job_id)) == plan.rows:
+            left = plan.rows - len(ledger.done(plan.job_id))
+            if not left:
                 continue
             if asked_for(plan.prior_fingerprint, plan.sampler_fingerprint, plan.job_config()) == asked:
+                self._summary.ran["left over"] = self._summary.ran.get("left over", 0) + left
                 job = plan.job_config().model_copy(update={"compute": self._config.compute, "storage": self._allowing(plan)})
                 self._run(job, plan.retry_of, plan.listed)
             else:
@@ -213,7 +218,7 @@ class _Night:
 
     def _count(self, found: Found) -> None:
         summary = self._summary
-        summary.listed, summary.ran, summary.skipped = found.listed, dict(found.to_run), dict(found.skipped)
+        summary.listed, summary.ran, summary.skipped = found.listed, {**summary.ran, **found.to_run}, dict(found.skipped)
         summary.unpaired_pictures, summary.unpaired_masks = found.unpaired.pictures, found.unpaired.masks
 
     def _name(self, file: str, heading: Sequence[str], rows: Iterable[Sequence[str]], scratch: Path) -> str | None:

@@ -37,7 +37,7 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Change:
-    """Successive versions of the table that one cause made.
+    """Successive versions of the table that one cause made: a job that was stopped and went on is two.
 
     Attributes:
         first: the first of them.
@@ -91,15 +91,14 @@ def read_history(output: str, storage: Storage) -> list[Change]:
     log = Log(table.uri, storage)
     versions, checkpoints = log.listed()
     changes: list[Change] = []
+    cause: tuple[str | None, int | None] = None, None  # of the last version: the job, and which of its drivers
     moved: list[tuple[int, set[str], set[str]]] = []
     for version, actions in log.entries(versions):
         change = _change(version, info_of(actions))
-        before = changes[-1] if changes else None
-        if before and change.what == "job" and (before.what, before.job_id) == (change.what, change.job_id):
-            change = replace(
-                change, first=before.first, rows=before.rows + change.rows, failed=before.failed + change.failed
-            )
-            changes.pop()
+        earlier, cause = cause, (change.job_id, _epoch(change, actions))
+        if change.job_id and earlier == cause:
+            before = changes.pop()
+            change = replace(change, first=before.first, rows=before.rows + change.rows, failed=before.failed + change.failed)
         changes.append(change)
         moved.append((version, _paths(actions, "add"), _paths(actions, "remove")))
     # A version can be opened if all entries since a checkpoint, or since the first, are there.
@@ -205,6 +204,12 @@ def _table_of(output: str, storage: Storage) -> ResultsTable:
 def _paths(actions: list[Action], kind: str) -> set[str]:
     """Return the names of the data files that actions add or remove. Paths in the log are percent-encoded."""
     return {unquote(action[kind]["path"]).rpartition("/")[2] for action in actions if kind in action}
+
+
+def _epoch(change: Change, actions: list[Action]) -> int | None:
+    """Return under which generation of its lease a job made a version."""
+    names = (action["txn"] for action in actions if "txn" in action)
+    return next((int(txn["version"]) for txn in names if change.job_id and txn["appId"] == epoch_id(change.job_id)), None)
 
 
 def _change(version: int, entry: dict[str, Any]) -> Change:

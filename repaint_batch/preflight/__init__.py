@@ -5,14 +5,12 @@ from repaint_batch.preflight.findings import Findings
 from repaint_batch.preflight.fitting import try_prior
 from repaint_batch.preflight.gate import before_run, refuse_hopeless
 from repaint_batch.preflight.looking import preflight
-from repaint_batch.preflight.writing import check_writable
 
 __all__ = [
     "Cost",
     "Findings",
     "Speed",
     "before_run",
-    "check_writable",
     "cost_of",
     "preflight",
     "probe",

@@ -18,6 +18,7 @@ BUNDLED = {"photo": "photo64", "emoji": "emoji32"}
 """Names after ``bundled:``, and their folders in the package's assets."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_HUB_S = 5.0  # for the hub's first answer
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _TEXTS, _SAFE, _PICKLED = (".json", ".md"), (".safetensors",), (".pt", ".pth", ".bin")
 
@@ -98,10 +99,16 @@ def _from_hub(repo: str, revision: str | None, suffixes: tuple[str, ...]) -> Pat
             f"prior.source: there is no folder or file {Path(repo).absolute()}; check the path. If {repo} is meant as an id of "
             f"the Hugging Face hub, it needs a commit of 40 hex digits: {given}"
         )
-    from huggingface_hub import snapshot_download  # slow to import, and most priors are not on the hub
+    from huggingface_hub import HfApi, snapshot_download  # slow to import, and most priors are not on the hub
 
-    try:
-        return Path(snapshot_download(repo, revision=revision, allow_patterns=[f"*{suffix}" for suffix in suffixes]))
+    no_answer: Exception | None = None
+    try:  # once: the fetch itself would try for half a minute
+        HfApi().repo_info(repo, revision=revision, timeout=_HUB_S)
     except Exception as error:  # the hub's client has some twenty kinds; each is the same refusal here
-        what = f"prior.source: {repo} at {revision} cannot be fetched from the hub: {error}"
+        no_answer = error
+    try:  # what was fetched before needs no hub
+        patterns = [f"*{suffix}" for suffix in suffixes]
+        return Path(snapshot_download(repo, revision=revision, allow_patterns=patterns, local_files_only=no_answer is not None))
+    except Exception as error:
+        what = f"prior.source: {repo} at {revision} cannot be fetched from the hub: {no_answer or error}"
         raise PriorError(f"{what}; fetch it where there is a network, and name the folder") from error

@@ -14,7 +14,7 @@ from repaint_batch.cli.export import export
 from repaint_batch.cli.jobs import run as run_job
 from repaint_batch.config import JobConfig, StorageConfig, load_config
 from repaint_batch.errors import ConfigError, ManifestError
-from repaint_batch.preflight import check_writable
+from repaint_batch.outputs.writing import check_writable
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
 

@@ -7,18 +7,24 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from repaint_batch import cli
+from repaint_batch.cli import options
 from repaint_batch.config import JobConfig, StorageConfig, parse_config
-from repaint_batch.errors import ConfigError, PriorError, StorageError
+from repaint_batch.errors import ConfigError, Interrupted, NoBucket, PriorError, Stopped, StorageError
 from repaint_batch.patience import Silence
 from repaint_batch.priors.source import locate
 from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.storage import Storage, no_space
 
+from ..conftest import Place
+from ..corpus import rows, write_manifest
+from ..seaweed import free_ports
 
-def raising(error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """Return what the command line says of an error that a command of its raises."""
+
+def raising(error: BaseException, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int = 1) -> str:
+    """Return what the command line says of an error that a command of its raises, and for which it exits with `code`."""
     app = typer.Typer()
 
     @app.command("it")
@@ -27,7 +33,7 @@ def raising(error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 
     app.command("other")(lambda: None)
     monkeypatch.setattr(cli, "app", app)
-    assert cli.run(["it"]) == 1
+    assert cli.run(["it"]) == code
     return capsys.readouterr().err
 
 
@@ -45,6 +51,50 @@ def test_an_error_of_a_disk_is_one_line(
     said = raising(error, monkeypatch, capsys)
     assert said.startswith(f"error: {words}")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "interrupted: nothing is lost; the same command goes on"),
+        (Interrupted("nothing is lost; `x` goes on"), 130, "interrupted: nothing is lost; `x` goes on (exit code 130)"),
+        (Stopped("told to stop"), 4, "stopped: told to stop (exit code 4)"),
+        (NoBucket("s3://b: no bucket"), 2, "error: s3://b: no bucket"),
+        (StorageError("s3://b: so"), 1, "error: s3://b: so"),
+    ],
+)
+def test_an_end_has_its_exit_code(
+    error: BaseException, code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert raising(error, monkeypatch, capsys, code) == f"{words}\n"
+
+
+def test_a_missing_bucket_is_one_mistake_wherever_it_stands(
+    s3_place: Place, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage = s3_place.config.model_dump()
+    manifest = write_manifest(s3_place, rows(1))
+    job = {"input": {"manifest": manifest}, "output": {"uri": f"{s3_place.uri}/out"}, "storage": storage}
+    night = {"corpus": {"images": f"{s3_place.uri}/pictures"}, "output": {"uri": "s3://no-bucket/out"}, "storage": storage}
+    for command, config in (
+        ("run", {**job, "input": {"manifest": "s3://no-bucket/m.parquet"}}),
+        ("check", {**job, "output": {"uri": "s3://no-bucket/out"}}),
+        ("night", night),
+    ):
+        (tmp_path / "job.yaml").write_text(yaml.safe_dump(config))
+        assert cli.run([command, str(tmp_path / "job.yaml")]) == 2
+        assert "the store has no bucket no-bucket; check its name and the endpoint, or make it" in capsys.readouterr().err
+    assert cli.run(["status", "s3://no-bucket/out", "--endpoint-url", str(storage["endpoint_url"])]) == 2
+
+
+@pytest.mark.parametrize("command", ["history s3://b/out", "manifest build --images s3://b/p --no-masks --to m.parquet"])
+def test_who_mistypes_an_endpoint_is_not_held_for_long(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(options, "FIRST_S", 0.1)
+    (port,) = free_ports(1)
+    assert cli.run([*command.split(), "--endpoint-url", f"http://127.0.0.1:{port}"]) == 1
+    assert "0.1 s of patience are over" in capsys.readouterr().err
 
 
 def test_a_bug_says_how_to_report_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -168,7 +168,7 @@ def test_people_are_told_who_works_on_a_job() -> None:
     assert [words.removeprefix(f"process {here.pid} on ") for words in told] == [
         f"{here.host} works on it",
         "nobody works on it",
-        f"{here.host} has died",
-        "another-machine was last due to be heard of at 2020-01-01T00:00:00+00:00",
+        f"{here.host} has died; nobody works on it",
+        "another-machine is silent; nobody works on it since 2019-12-31 23:59 UTC",
         "another-machine works on it",
     ]

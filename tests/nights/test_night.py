@@ -158,8 +158,10 @@ def test_a_deadline_ends_a_night_and_the_next_goes_on(
     first = run_night(hasty, recorder)
     assert (first.ended, first.exit_code) == ("deadline", 0)
     assert read_status(hasty.output.uri, local_place.storage).missing == 4 - sum(first.rows.values())
+    left = 4 - sum(first.rows.values())
     second = run_night(small(), recorder)
-    assert (second.ended, second.jobs, second.ran) == ("done", first.jobs, {})
+    assert (second.ended, second.jobs, second.ran) == ("done", first.jobs, {"left over": left})
+    assert second.version_before in {change.last for change in read_history(second.output, local_place.storage)}
     assert read_status(hasty.output.uri, local_place.storage).exit_code == 0
 
 

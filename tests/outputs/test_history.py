@@ -90,6 +90,14 @@ def test_a_job_cut_in_half_goes_on_from_there(local_place: Place, tiny_prior: st
     assert served(config, local_place) == whole
 
 
+def test_a_job_that_was_stopped_and_went_on_is_two_changes(local_place: Place, tiny_prior: str) -> None:
+    config = job(local_place, write_manifest(local_place, rows(8)), tiny_prior)
+    restore_here(config, shards=1, epoch=1)
+    restore_here(config, epoch=2)
+    changes = read_history(config.output.uri, local_place.storage)
+    assert [(change.what, change.rows) for change in changes] == [("created", 0), ("job", 4), ("job", 4)]
+
+
 def test_a_version_whose_files_are_gone_is_refused(local_place: Place, tiny_prior: str) -> None:
     config = job(local_place, write_manifest(local_place, rows(6)), tiny_prior, output={"images": "files"})
     restore_here(config)

@@ -4,7 +4,7 @@ import os
 import uuid
 from pathlib import Path
 
-from repaint_batch.errors import ConfigError, StorageError
+from repaint_batch.errors import ConfigError, NoBucket, StorageError, StoreUnavailable
 from repaint_batch.storage import Storage, join, normalise
 
 
@@ -13,6 +13,7 @@ def check_writable(output: str, storage: Storage) -> None:
 
     Raises:
         ConfigError: it may not be written.
+        NoBucket, StoreUnavailable: there is no such place, or nobody answers there.
     """
     uri = normalise(output)
     if uri.startswith("s3://"):
@@ -21,6 +22,8 @@ def check_writable(output: str, storage: Storage) -> None:
             next(storage.walk(join(uri, "jobs")), None)  # some stores make the bucket that is written to
             storage.write(probe, b"?")
             storage.delete(probe)
+        except (NoBucket, StoreUnavailable):
+            raise
         except StorageError as error:
             raise ConfigError(f"output.uri: {uri} cannot be written: {error}") from error
         return
