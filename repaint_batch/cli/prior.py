@@ -32,8 +32,9 @@ def inspect(source: Source, revision: Revision = None, allow_pickle: AllowPickle
 
     Example: repaint-batch prior inspect bundled:photo
     """
-    read = _read(source, revision, allow_pickle)
-    facts = _facts(read)
+    with waiting("loading"):
+        read = _read(source, revision, allow_pickle)
+        facts = _facts(read)
     answer(as_json, facts)
     for name, value in facts.items():
         console.print(f"[dim]{escape(name):<16}[/]{escape(str(value))}")
@@ -62,10 +63,10 @@ def fetch(
         raise PriorError(f"prior fetch {name}: name the folder too, such as priors/{name.rpartition('/')[2]}")
     commit = published(name, revision)
     with waiting(f"fetching {name} at {commit[:12]}"):
+        read = _read(name, commit, True, "NAME")  # weights are read as tensors alone, whatever file they come in
         from repaint_batch.priors.export import export
 
-        # Weights are read as tensors alone, whatever file they come in.
-        note = export(_read(name, commit, True, "NAME"), target)
+        note = export(read, target)
     console.print(f"wrote {escape(str(target))}: {escape(note)}; prior.source: {escape(str(target))}")
 
 
@@ -83,18 +84,21 @@ def convert(
 
     Example: repaint-batch prior convert celeba256_250000.pt priors/celeba256 --allow-pickle
     """
-    from repaint_batch.priors.export import export
+    with waiting("converting"):
+        read = _read(source, revision, allow_pickle)
+        from repaint_batch.priors.export import export
 
-    note = export(_read(source, revision, allow_pickle), target)
+        note = export(read, target)
     console.print(f"wrote {escape(str(target))}: {escape(note)}")
 
 
 def _read(source: str, revision: str | None, allow_pickle: bool, argument: str = "SOURCE") -> "ReadNetwork":
-    from repaint_batch.priors.load import read_network
     from repaint_batch.priors.source import locate
 
     with flags(source=argument, revision="--revision", allow_pickle="--allow-pickle"):
         path = locate(source, revision, Storage(), allow_pickle=allow_pickle)
+        from repaint_batch.priors.load import read_network  # seconds, which are not spent on what is not there
+
         return read_network(path, allow_pickle=allow_pickle)
 
 
