@@ -216,7 +216,8 @@ def _retry(
     region: str | None = None,
 ) -> "list[Summary]":
     """Run failed rows again, under `settings` if there are any."""
-    configs = retry_configs(output, storage, settings)
+    with waiting("looking for failed rows"):
+        configs = retry_configs(output, storage, settings)
     if not configs:
         console.print("no failed rows")
     if configs and settings is not None:
