@@ -30,7 +30,9 @@ A message names what is wrong, where, and what to do about it, and never a secre
 else.
 """
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _CREDENTIALS = re.compile(r"(?<=//)[^/@\s]+@")
 _SECRET = re.compile(r"(?i)((?:secret|token|password|signature|access_?key)[\w-]*[\"']?\s*[=:]\s*[\"']?)([^\s\"'&,;]+)")
@@ -47,6 +49,12 @@ def redact(text: str) -> str:
         return found[0] if _FILE.search(found[2]) else f"{found[1]}***"
 
     return _SECRET.sub(masked, _CREDENTIALS.sub("***@", text))
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return ``; did you mean 'x'?`` of the known word that is most like `word`, or nothing if none is."""
+    close = difflib.get_close_matches(str(word).lower(), list(known), n=1, cutoff=0.7)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 class RepaintBatchError(Exception):

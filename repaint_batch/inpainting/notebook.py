@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -20,6 +20,7 @@ from repaint_batch.images.shades import travelled
 from repaint_batch.images.windows import leaves
 from repaint_batch.inpainting.device import precision_of
 from repaint_batch.inpainting.fit import PLACES, can_be_tried, fit_of
+from repaint_batch.inpainting.keywords import hints
 from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Restorer, Unrestored, nfe_of, restore_pictures
 from repaint_batch.priors.load import load_prior
@@ -30,9 +31,18 @@ from repaint_batch.storage import Storage
 
 _MOST_WINDOWS = 8
 _PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_FRAMES = 5  # from a warning up to whoever calls `inpaint`
 _TRIED: WeakSet[RePaintPipeline] = WeakSet()
 
 
+@hints(
+    mask_image="the mask is `mask` here, white where to restore",
+    prompt="nothing is prompted here: a prior knows one kind of picture, see `prior`",
+    num_inference_steps="`preset` decides the steps here",
+    generator="noise follows from `seed` here",
+    callback="`progress` draws a bar; RePaintPipeline has callback_on_step_end",
+    callback_on_step_end="`progress` draws a bar; RePaintPipeline has callback_on_step_end",
+)
 def inpaint(
     image: Any,
     mask: Any,
@@ -77,44 +87,84 @@ def inpaint(
     """
     is_list = isinstance(image, list | tuple)
     pictures, masks = (list(image), list(mask)) if is_list else ([image], [mask])
+    given = _given(pictures, masks, seed, sample_id)
+    config, sampler = _images(images, hole), sampler_named(preset)
+    pipeline = prior if isinstance(prior, RePaintPipeline) else _pipeline(prior)
+    unrestored = []
+    for one in given:
+        unrestored.append(_unrestored(one, config, pipeline))
+    windows = _restored(pipeline, sampler, unrestored, batch_windows, progress)
+    resolution_px = pipeline.prior.resolution_px
+    composed = [
+        compose(one.picture, one.mask, its_windows, config, resolution_px, "source")
+        for one, its_windows in zip(given, windows, strict=True)
+    ]
+    results = [_as_given(one.data, picture) for one, picture in zip(composed, pictures, strict=True)]
+    return results if is_list else results[0]
+
+
+class _Given(NamedTuple):
+    """One encoded picture, its mask, and what names its noise."""
+
+    picture: bytes
+    mask: bytes
+    seed: int
+    sample_id: str
+
+
+def _given(pictures: list[Any], masks: list[Any], seed: Any, sample_id: str | Sequence[str]) -> list[_Given]:
+    """Return what a call restores.
+
+    Raises:
+        ImageInvalid, MaskInvalid: of what is no picture or mask, or of one of them too many.
+        ConfigError: seeds that are no numbers, or as little one for each picture as the names.
+    """
     if len(pictures) != len(masks):
         raise MaskInvalid(f"{len(masks)} masks for {len(pictures)} pictures; give one for each")
-    ids = [sample_id if number == 0 or sample_id else str(number) for number in range(len(pictures))] if isinstance(
-        sample_id, str) else list(sample_id)  # fmt: skip
-    seeds = [seed] * len(pictures) if isinstance(seed, int) else list(seed)
-    if not len(ids) == len(seeds) == len(pictures):
-        raise ConfigError(f"{len(ids)} sample_ids and {len(seeds)} seeds for {len(pictures)} pictures")
-    sampler = sampler_named(preset)
-    pipeline = prior if isinstance(prior, RePaintPipeline) else _pipeline(prior)
-    config = _images(images, hole)
-    resolution_px = pipeline.prior.resolution_px
-    data = [(_picture_bytes(one), _mask_bytes(its)) for one, its in zip(pictures, masks, strict=True)]
-    unrestored = []
-    for (picture, marks), name, own_seed in zip(data, ids, seeds, strict=True):
-        prepared = prepare(picture, marks, config, resolution_px)
-        if prepared.hole_fraction in (0, 1):
-            what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
-            raise MaskInvalid(f"the mask {what}; {config.hole} pixels are the ones to restore")
-        _say_if_unfit(pipeline, prepared)
-        keys = [sample_key(own_seed, name, window) for window in range(len(prepared.windows))]
-        as_in_jobs = [travelled(pixels, keep) for pixels, keep in zip(prepared.windows, prepared.keep_mask, strict=True)]
-        unrestored.append(replace(Unrestored.of(prepared, keys), windows=np.stack(as_in_jobs)))
-    windows = sum(len(one.plan) for one in unrestored)
-    engine = pipeline.engine(sampler, batch_windows or min(_MOST_WINDOWS, windows))
-    before = engine.used
-    total = sum(nfe_of(one.plan, sampler) for one in unrestored)
+    count = len(pictures)
+    seeds = list(seed) if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) else [seed] * count
+    if bad := [one for one in seeds if not isinstance(one, int | np.integer)]:
+        raise ConfigError(f"seed: {bad[0]!r} is not a whole number; give one for all pictures, or a list with one for each")
+    if isinstance(sample_id, str):
+        ids = [sample_id if number == 0 or sample_id else str(number) for number in range(count)]
+    else:
+        ids = list(sample_id)
+    if not len(ids) == len(seeds) == count:
+        raise ConfigError(f"{len(ids)} sample_ids and {len(seeds)} seeds for {count} pictures")
+    return [
+        _Given(_picture_bytes(picture), _mask_bytes(mask), int(one), name)
+        for picture, mask, one, name in zip(pictures, masks, seeds, ids, strict=True)
+    ]
+
+
+def _unrestored(given: _Given, config: ImagesConfig, pipeline: RePaintPipeline) -> Unrestored:
+    """Return a picture's windows as the actor of a job has them.
+
+    Raises:
+        ImageInvalid, MaskInvalid: as `prepare` raises them, or there is nothing to restore, or nothing to restore it from.
+    """
+    prepared = prepare(given.picture, given.mask, config, pipeline.prior.resolution_px)
+    if prepared.hole_fraction in (0, 1):
+        what = "marks no hole" if prepared.hole_fraction == 0 else "leaves no known pixel"
+        raise MaskInvalid(f"the mask {what}; {config.hole} pixels are the ones to restore")
+    _say_if_unfit(pipeline, prepared)
+    keys = [sample_key(given.seed, given.sample_id, window) for window in range(len(prepared.windows))]
+    as_in_jobs = [travelled(pixels, keep) for pixels, keep in zip(prepared.windows, prepared.keep_mask, strict=True)]
+    return replace(Unrestored.of(prepared, keys), windows=np.stack(as_in_jobs))
+
+
+def _restored(
+    pipeline: RePaintPipeline, sampler: Sampler, pictures: list[Unrestored], batch_windows: int | None, progress: bool | None
+) -> list[np.ndarray]:
+    """Return every picture's restored windows, and draw a bar of network evaluations meanwhile."""
+    engine = pipeline.engine(sampler, batch_windows or min(_MOST_WINDOWS, sum(len(one.plan) for one in pictures)))
+    before, total = engine.used, sum(nfe_of(one.plan, sampler) for one in pictures)
     with tqdm(total=total, unit=" evaluations", disable=None if progress is None else not progress, leave=False) as bar:
 
         def moved(_: Restorer) -> None:
             bar.update(engine.used - before - bar.n)
 
-        all_windows = restore_pictures(engine, unrestored, moved)
-    done = [
-        compose(picture, marks, restored, config, resolution_px, "source")
-        for (picture, marks), restored in zip(data, all_windows, strict=True)
-    ]
-    results = [_as_given(one.data, given) for one, given in zip(done, pictures, strict=True)]
-    return results if is_list else results[0]
+        return restore_pictures(engine, pictures, moved)
 
 
 def _images(images: ImagesConfig | Mapping[str, Any] | None, hole: str | None) -> ImagesConfig:
@@ -138,7 +188,7 @@ def _say_if_unfit(pipeline: RePaintPipeline, prepared: Prepared) -> None:
     windows, keep_mask = (torch.from_numpy(array[tried]) for array in (prepared.windows, prepared.keep_mask))
     warning = fit_of(pipeline.prior, PRESETS["preview"], windows.permute(0, 3, 1, 2), keep_mask).warning("this prior")
     if warning:
-        warnings.warn(warning, stacklevel=3)
+        warnings.warn(warning, stacklevel=_FRAMES)
 
 
 @lru_cache(maxsize=2)

@@ -13,6 +13,7 @@ from torch import Tensor
 from repaint_batch.errors import ConfigError, MaskInvalid, PriorError
 from repaint_batch.inpainting.device import device_of, out_of_memory
 from repaint_batch.inpainting.engine import Engine
+from repaint_batch.inpainting.keywords import hints
 from repaint_batch.inpainting.pictures import from_restored, to_keep_mask, to_known
 from repaint_batch.priors.diffusers_folder import read_diffusers_folder
 from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
@@ -174,12 +175,8 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             return known.clone()
         drafts = [None] * count if coarse is None else list(coarse.float().cpu())
         labels = [0] * count if class_labels is None else [int(label) for label in class_labels]
-        chains = [
-            Chain(key, y, keep, draft, label)
-            for key, y, keep, draft, label in zip(
-                keys, known.float().cpu(), keep_mask.bool().cpu(), drafts, labels, strict=True
-            )
-        ]
+        windows = zip(keys, known.float().cpu(), keep_mask.bool().cpu(), drafts, labels, strict=True)
+        chains = [Chain(key, y, keep, draft, label) for key, y, keep, draft, label in windows]
         height, width = known.shape[2:]
         self.engine(sampler, batch_windows, (height, width), labelled=class_labels is not None).run(chains)
         return torch.stack([chain.restored for chain in chains if chain.restored is not None]).to(known.device)
@@ -198,6 +195,14 @@ class RePaintPipeline(DiffusionPipeline):  # type: ignore[misc]
             self._engine = asked, Engine(prior, sampler, batch_windows, size_px=size_px, labelled=labelled)
         return self._engine[1]
 
+    @hints(
+        original_image="the picture is `image` here",
+        mask="the mask is `mask_image` here, dark where to restore",
+        callback="callback_on_step_end is called after every step, as f(pipeline, step, t, tensors)",
+        callback_steps="callback_on_step_end is called after every step",
+        seed="noise follows from `generator` here, or from `keys`",
+        num_images_per_prompt="give the picture as often as you want it restored",
+    )
     def __call__(
         self,
         image: Any,
@@ -350,7 +355,9 @@ def _keys(keys: Sequence[int] | None, generator: Generators, count: int) -> list
         return list(keys)
     if generator is None:
         return [secrets.randbits(64) for _ in range(count)]
-    generators = [generator] * count if isinstance(generator, torch.Generator) else list(generator)
+    generators = list(generator) if isinstance(generator, Sequence) else [generator] * count
+    if wrong := [one for one in generators if not isinstance(one, torch.Generator)]:
+        raise ConfigError(f"generator: {wrong[0]!r} is not a torch.Generator; write torch.Generator().manual_seed(seed)")
     if len(generators) != count:
         raise ConfigError(f"{len(generators)} generators for {count} pictures")
     return [int(torch.randint(2**63 - 1, (), generator=one, device=one.device)) for one in generators]

@@ -4,7 +4,7 @@ import importlib
 from dataclasses import fields, replace
 from typing import Any
 
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, did_you_mean
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler
@@ -29,7 +29,7 @@ def sampler_named(preset: str | Sampler) -> Sampler:
     if isinstance(preset, Sampler):
         return preset
     if preset not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is not one of {', '.join(PRESETS)}")
+        raise ConfigError(f"preset {preset!r} is not one of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
     return PRESETS[preset]
 
 

@@ -148,6 +148,17 @@ def test_noise_follows_generators_and_keys() -> None:
             restored(**wrong)
     with pytest.raises(ConfigError, match="keys and generator"):
         restored(keys=[1, 2], generator=generator())
+    with pytest.raises(ConfigError, match="generator: 'x' is not a torch"):
+        restored(generator="x")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("callback", "callback_on_step_end is called"), ("seed", "`generator`"), ("jump_lenght", "did you mean 'jump_length'")],
+)
+def test_an_argument_by_another_name_is_told_its_own(name: str, hint: str) -> None:
+    with pytest.raises(TypeError, match=f"unexpected keyword argument '{name}'; .*{hint}"):
+        pipeline_of()(pictures(), mask_images(), **{name: None})
 
 
 def test_a_preset_stands_for_all_settings(monkeypatch: pytest.MonkeyPatch) -> None:
