@@ -53,8 +53,8 @@ def check(
     Example: repaint-batch check configs/restore-local.yaml --all --contact-sheet pairs.png
     """
     job = load_config(config, JobConfig, settings or ())
-    given = seconds_per_window is not None or images_per_second is not None
-    if sum((probe, seconds_per_window is not None, images_per_second is not None)) > 1:
+    said = seconds_per_window is not None, images_per_second is not None
+    if probe + sum(said) > 1:
         raise ConfigError("give one of --probe, --seconds-per-window and --images-per-second")
     storage = Storage(job.storage, first_s=FIRST_S)
     manifest = looked_up(job, storage)  # before what takes seconds to import
@@ -66,20 +66,16 @@ def check(
         resources = resources_here(job.compute)
     found = standing(plan, manifest, storage)
     console.print(_plan_facts(plan, manifest, job, prior.resolution_px))
-    drawn = _SHEET_PAIRS if contact_sheet else 0
+    sampled, drawn = None if every else sample, _SHEET_PAIRS if contact_sheet else 0
     with waiting("looking at pictures and masks"):
-        findings = preflight(job, manifest, storage, None if every else sample, resolution_px=prior.resolution_px, drawn=drawn)
-    probe |= job.compute.budget is not None and not given  # as a run would
+        findings = preflight(job, manifest, storage, sampled, resolution_px=prior.resolution_px, drawn=drawn)
+    probe |= job.compute.budget is not None and not any(said)  # as a run would
     speed = _speed(job, storage, findings, resources, probe, seconds_per_window, images_per_second)
     # What a run would start here; on a cluster only that knows.
     actors = max(1, min(resources.most, manifest.rows)) if resources else job.compute.most_actors
-    here = job.model_copy(update={"compute": job.compute.model_copy(update={"actors": actors})})
-    cost = cost_of(findings, here, speed, prior.resolution_px)
+    cost = cost_of(findings, job, speed, prior.resolution_px, actors)
     _print(findings, job, manifest.notes)
-    with waiting("trying the prior in some pictures"):
-        lines = _fit(prior, findings, job, ladder=probe)
-    for line in lines:
-        console.print(line)
+    _print_fit(prior, findings, job, ladder=probe)
     console.print(_facts(findings, job, cost, speed, resources, actors))
     _draw(findings, contact_sheet)
     answer(as_json, _json(plan, findings, cost, found.words(config)))
@@ -204,25 +200,27 @@ def _facts(
     return facts
 
 
-def _fit(prior: "LoadedPrior", findings: "Findings", job: JobConfig, *, ladder: bool) -> list[str]:
-    """Return what a prior does in some of the pictures: a warning, and with the whole ladder the preset that is enough."""
+def _print_fit(prior: "LoadedPrior", findings: "Findings", job: JobConfig, *, ladder: bool) -> None:
+    """Say what a prior does in some of the pictures: a warning, and with the whole ladder the preset that is enough."""
     from repaint_batch.preflight.fitting import LADDER, QUICK_S, enough, try_prior
 
     fits = {}
-    for preset in LADDER if ladder else LADDER[:1]:
-        fit = try_prior(prior, findings.places, preset, _TRIED_S if ladder else QUICK_S)
-        if fit is None or not fit.restored:
-            break
-        fits[preset] = fit
+    with waiting("trying the prior in some pictures"):
+        for preset in LADDER if ladder else LADDER[:1]:
+            fit = try_prior(prior, findings.places, preset, _TRIED_S if ladder else QUICK_S)
+            if fit is None or not fit.restored:
+                break
+            fits[preset] = fit
     if not fits:
-        return []
+        return
     first, *_ = fits.values()
-    lines = [f"[yellow]![/] {escape(warning)}" for warning in (first.warning(job.prior.source),) if warning]
+    if warning := first.warning(job.prior.source):
+        console.print(f"[yellow]![/] {escape(warning)}")
     tried = ", ".join(f"{preset} {fit.restored_db:.1f} dB" for preset, fit in fits.items())
-    lines.append(f"tried in {len(first.restored)} holes made in known pixels: {tried}; a smooth filling {first.smooth_db:.1f} dB")
+    holes = f"tried in {len(first.restored)} holes made in known pixels"
+    console.print(f"{holes}: {tried}; a smooth filling {first.smooth_db:.1f} dB")
     if len(fits) > 1:
-        lines.append(f"sampler.preset: {enough(fits)} is enough there; dearer presets do not do measurably better")
-    return lines
+        console.print(f"sampler.preset: {enough(fits)} is enough there; dearer presets do not do measurably better")
 
 
 def _print(findings: "Findings", job: JobConfig, notes: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from repaint_batch.cli.printing import console
 from repaint_batch.config import PresetName
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, did_you_mean
 
 app = typer.Typer(name="dev", help="Measure and judge: for those who develop this package, or a sampler.", no_args_is_help=True)
 HEAVY = {
@@ -53,7 +53,7 @@ def schedule(
         console.print(_presets())
         return
     if preset not in PRESETS:
-        raise ConfigError(f"--preset: {preset} is not one of {', '.join(PRESETS)}")
+        raise ConfigError(f"--preset: {preset} is not one of {', '.join(PRESETS)}{did_you_mean(preset, PRESETS)}")
     from repaint_batch.report.schedule_plot import draw_path, jumps_up, sketch, visited_times
 
     sampler = PRESETS[preset]

@@ -1,10 +1,10 @@
 """``repaint-batch dev evaluate``: what samplers are worth, on an exact posterior and on held-out pictures."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from repaint_batch.cli.flags import flags
 from repaint_batch.config import PriorConfig, StorageConfig, load_config
 from repaint_batch.damage.drawing import DAMAGE, DamageName
-from repaint_batch.errors import ConfigError
+from repaint_batch.errors import ConfigError, did_you_mean
 from repaint_batch.evaluate import oracle, prints, restored, rivals
 from repaint_batch.evaluate.features import perceptual
 from repaint_batch.evaluate.imagenet import lite0_distance
@@ -36,6 +36,7 @@ from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler
 from repaint_batch.storage import Storage
 
+NameT = TypeVar("NameT", bound=str)
 COMPARED: dict[str, Sampler] = {
     "repaint-460": RePaint(100, 10, 5),
     "projected-100": Projected(),
@@ -77,68 +78,82 @@ def evaluate(
     Example: repaint-batch dev evaluate --output judged --pictures photos --quick
     """
     console = Console(stderr=True)
-    samplers, masks, laws = _chosen(sampler, quick), () if damage else _masks(mask), _laws(law)
+    samplers, laws, precise = _chosen(sampler, quick), _of(LAWS, law, "--law"), _precision(precision)
+    kinds = _of(DAMAGE, mask, "--damage --mask") if damage else ()
+    masks = () if damage else _of(MASKS, mask, "--mask")
     if quick:
         count, samples, seeds = min(count, 4), min(samples, 16), 2
         masks = masks if mask else masks and _QUICK_MASKS
         laws = laws if law or pictures is None else laws[:1]
-    settings = {
-        "laws": [] if skip_laws else laws,
-        "count": count,
-        "samples": samples,
-        "masks": masks,
-        "seeds": seeds,
-        "seed": seed,
-        "prior": prior if pictures is not None else None,
-        "precision": precision,
-        "torch": torch.__version__,
-    }
-    scores: list[Score] = []
-    sheets: list[Sheet] = []
-
-    def take(found: Iterable[Score]) -> None:
-        """Keep `found`, writing at every sampler: a run of hours that is stopped leaves what it had."""
-        for score in found:
-            if scores and scores[-1].sampler != score.sampler:
-                write_evaluation(output, scores, samplers, settings, sheets)
-            scores.append(score)
-
-    for name in [] if skip_laws else laws:
-        report = console.print
-        take(oracle.evaluate_law(name, samplers, pictures=count, samples=samples, masks=masks, seed=seed, report=report))
+    laws = () if skip_laws else laws
+    settings = {"laws": laws, "count": count, "samples": samples, "masks": masks, "seeds": seeds, "seed": seed}
+    settings |= {"prior": prior if pictures is not None else None, "precision": precision, "torch": torch.__version__}
+    found = _Found(output, samplers, settings)
+    by_law = partial(oracle.evaluate_law, pictures=count, samples=samples, masks=masks, seed=seed, report=console.print)
+    for name in laws:
+        found.take(by_law(name, samplers))
     if pictures is not None and damage:
-        kinds, known = _kinds(mask), rivals.checked(tuple(rival or rivals.RIVALS))
-        loaded = _prior(prior, _precision(precision))
-        config = None if training is None else load_config(training, TrainConfig)
-        side_px = _WINDOWS_ACROSS * loaded.resolution_px
-        names, crops = prints.read_crops(pictures, side_px, count, training=config, every=every_picture)
-        pipeline = RePaintPipeline.from_prior(loaded)
-        printed = prints.PrintRun(pipeline, names, crops, known, lite0_distance(), kinds, seeds)
-        seen: dict[str, list[tuple[str, list[np.ndarray]]]] = {}
-        presets = [name for name in samplers if name in PRESETS]
-        take(prints.evaluate_prints(presets, printed, report=console.print, show=_collector(seen)))
-        output.mkdir(parents=True, exist_ok=True)
-        sheets = [_print_sheet(output, printed, kind, rows) for kind, rows in seen.items()]
+        _judge_prints(found, _print_run(pictures, prior, precise, count, seeds, every_picture, training, rival, kinds), console)
     elif pictures is not None:
-        run = replace(_picture_run(pictures, prior, precision, count, seeds, every_picture, lpips), masks=masks)
-        shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
-
-        def show(name: str, mask: MaskName, found: Tensor) -> None:
-            shown.setdefault(mask, []).append((name, found[0, :_SHEET_PICTURES]))
-
-        if filler := _classical(console):
-            take(restored.evaluate_filler(*filler, run, show))
-        take(restored.evaluate_pictures(samplers, run, report=console.print, show=show))
-        output.mkdir(parents=True, exist_ok=True)
-        sheets = [_sheet(output, run, mask, rows) for mask, rows in shown.items()]
+        run = replace(_picture_run(pictures, prior, precise, count, seeds, every_picture, lpips), masks=masks)
+        _judge_pictures(found, run, console)
         if precision == "float32" and not quick:
             engines = _engines(prior, run.batch_windows, console)
-            take(evaluate_precision(engines, run, PRESETS["fast"], report=console.print))
-    if not scores:
+            found.take(evaluate_precision(engines, run, PRESETS["fast"], report=console.print))
+    if not found.scores:
         raise ConfigError("nothing to evaluate: with --skip-laws, give --pictures")
-    write_evaluation(output, scores, samplers, settings, sheets)
-    _print(scores)
+    found.write()
+    _print(found.scores)
     Console().print(f"written: {output / 'evaluation.html'}")
+
+
+@dataclass
+class _Found:
+    """What has been judged so far. It is written at every sampler: a run of hours that is stopped leaves what it had."""
+
+    output: Path
+    samplers: Mapping[str, Sampler]
+    settings: Mapping[str, Any]
+    scores: list[Score] = field(default_factory=list)
+    sheets: list[Sheet] = field(default_factory=list)
+
+    def take(self, scores: Iterable[Score]) -> None:
+        """Add scores as they come."""
+        for score in scores:
+            if self.scores and self.scores[-1].sampler != score.sampler:
+                self.write()
+            self.scores.append(score)
+
+    def write(self) -> None:
+        """Write all of it."""
+        write_evaluation(self.output, self.scores, self.samplers, self.settings, self.sheets)
+
+
+def _judge_prints(found: _Found, run: prints.PrintRun, console: Console) -> None:
+    """Judge presets and rivals on damaged prints, and draw a sheet of every kind of damage."""
+    shown: dict[DamageName, list[tuple[str, list[np.ndarray]]]] = {}
+
+    def show(method: str, kind: DamageName, pictures: list[np.ndarray]) -> None:
+        shown.setdefault(kind, []).append((method, pictures[:_SHEET_PICTURES]))
+
+    presets = [name for name in found.samplers if name in PRESETS]
+    found.take(prints.evaluate_prints(presets, run, report=console.print, show=show))
+    found.output.mkdir(parents=True, exist_ok=True)
+    found.sheets = [_print_sheet(found.output, run, kind, rows) for kind, rows in shown.items()]
+
+
+def _judge_pictures(found: _Found, run: restored.PictureRun, console: Console) -> None:
+    """Judge samplers, and a filler where one is installed, under the paper's masks, and draw a sheet of every mask."""
+    shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
+
+    def show(name: str, mask: MaskName, pictures: Tensor) -> None:
+        shown.setdefault(mask, []).append((name, pictures[0, :_SHEET_PICTURES]))
+
+    if filler := _classical(console):
+        found.take(restored.evaluate_filler(*filler, run, show))
+    found.take(restored.evaluate_pictures(found.samplers, run, report=console.print, show=show))
+    found.output.mkdir(parents=True, exist_ok=True)
+    found.sheets = [_sheet(found.output, run, mask, rows) for mask, rows in shown.items()]
 
 
 def _classical(console: Console) -> tuple[str, rivals.Filler] | None:
@@ -156,43 +171,25 @@ def _chosen(names: list[str] | None, quick: bool) -> Mapping[str, Sampler]:
         return {name: PRESETS[name] for name in _QUICK_PRESETS} if quick else known
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise ConfigError(f"--sampler {unknown[0]}: not one of {', '.join(known)}")
+        raise ConfigError(f"--sampler {unknown[0]}: not one of {', '.join(known)}{did_you_mean(unknown[0], known)}")
     return {name: known[name] for name in names}
 
 
-def _laws(names: list[str] | None) -> tuple[str, ...]:
-    unknown = [name for name in names or () if name not in LAWS]
+def _of(known: Iterable[NameT], names: list[str] | None, flag: str) -> tuple[NameT, ...]:
+    """Return those of the known names that were given, or all of them if none was, in their own order."""
+    known = tuple(known)
+    unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise ConfigError(f"--law {unknown[0]}: not one of {', '.join(LAWS)}")
-    return tuple(name for name in LAWS if not names or name in names)
+        raise ConfigError(f"{flag} {unknown[0]}: not one of {', '.join(known)}{did_you_mean(unknown[0], known)}")
+    return tuple(name for name in known if not names or name in names)
 
 
-def _kinds(names: list[str] | None) -> tuple[DamageName, ...]:
-    unknown = [name for name in names or () if name not in DAMAGE]
-    if unknown:
-        raise ConfigError(f"--mask {unknown[0]}: with --damage one of {', '.join(DAMAGE)}")
-    return tuple(name for name in DAMAGE if not names or name in names)
-
-
-def _collector(
-    seen: dict[str, list[tuple[str, list[np.ndarray]]]],
-) -> Callable[[str, DamageName, list[np.ndarray]], None]:
-    return lambda method, kind, found: seen.setdefault(kind, []).append((method, found[:_SHEET_PICTURES]))
-
-
-def _print_sheet(output: Path, run: prints.PrintRun, kind: str, rows: list[tuple[str, list[np.ndarray]]]) -> Sheet:
+def _print_sheet(output: Path, run: prints.PrintRun, kind: DamageName, rows: list[tuple[str, list[np.ndarray]]]) -> Sheet:
     originals = list(run.pictures[:_SHEET_PICTURES])
-    damaged = [run.damage(kind, number).over(picture) for number, picture in enumerate(originals)]  # type: ignore[arg-type]
+    damaged = [run.damage(kind, number).over(picture) for number, picture in enumerate(originals)]
     grid = [originals, damaged, *(found for _, found in rows)]
     Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in grid])).save(output / f"{kind}.png")
     return Sheet(kind, f"{kind}.png", ", ".join(["originals", "damaged", *(name for name, _ in rows)]))
-
-
-def _masks(names: list[str] | None) -> tuple[MaskName, ...]:
-    unknown = [name for name in names or () if name not in MASKS]
-    if unknown:
-        raise ConfigError(f"--mask {unknown[0]}: not one of {', '.join(MASKS)}")
-    return tuple(name for name in MASKS if not names or name in names)
 
 
 def _precision(name: str) -> Precision:
@@ -201,10 +198,28 @@ def _precision(name: str) -> Precision:
     return name  # type: ignore[return-value]
 
 
+def _print_run(
+    folder: str,
+    source: str,
+    precision: Precision,
+    count: int,
+    seeds: int,
+    every: bool,
+    training: Path | None,
+    rival: list[str] | None,
+    kinds: tuple[DamageName, ...],
+) -> prints.PrintRun:
+    known = rivals.checked(tuple(rival or rivals.RIVALS))  # before what takes seconds to load
+    prior = _prior(source, precision)
+    config = None if training is None else load_config(training, TrainConfig)
+    names, crops = prints.read_crops(folder, _WINDOWS_ACROSS * prior.resolution_px, count, training=config, every=every)
+    return prints.PrintRun(RePaintPipeline.from_prior(prior), names, crops, known, lite0_distance(), kinds, seeds)
+
+
 def _picture_run(
-    folder: str, source: str, precision: str, count: int, seeds: int, every: bool, lpips: Path | None
+    folder: str, source: str, precision: Precision, count: int, seeds: int, every: bool, lpips: Path | None
 ) -> restored.PictureRun:
-    prior = _prior(source, _precision(precision))
+    prior = _prior(source, precision)
     names, originals = restored.read_held_out(folder, prior.resolution_px, count, every=every)
     names = [name.rsplit("/", 1)[-1] for name in names]
     batch = min(16, len(names) * seeds)

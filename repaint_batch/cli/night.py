@@ -1,6 +1,7 @@
 """The command over a corpus that changes: night."""
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import typer
 from rich.markup import escape
@@ -15,6 +16,9 @@ from repaint_batch.errors import Interrupted
 from repaint_batch.outputs.writing import check_writable
 from repaint_batch.priors.source import check_named
 from repaint_batch.storage import Storage
+
+if TYPE_CHECKING:
+    from repaint_batch.nights.night import Summary
 
 
 def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
@@ -37,13 +41,22 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
             storage.check_bucket(folder)
         check_writable(asked.output.uri, storage)
     with waiting("loading Ray and torch"):
-        from repaint_batch.nights.night import NAMED, run_night
+        from repaint_batch.nights.night import run_night
 
     try:
         with around_progress("comparing the corpus with its results", "settling what ran, and looking for more") as begun:
             done = run_night(asked, begun, offer_report)
     except KeyboardInterrupt:
         raise Interrupted("nothing is lost; the next night goes on") from None
+    _print(done)
+    answer(as_json, asdict(done))
+    raise typer.Exit(done.exit_code)
+
+
+def _print(done: "Summary") -> None:
+    """Say what a night did, and what to look at."""
+    from repaint_batch.nights.night import NAMED
+
     ran, skipped = (_words(counts) or "nothing" for counts in (done.ran, done.skipped))
     console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
     lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}
@@ -72,8 +85,6 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
         console.print(f"to undo this night: {escape(undo)}")
     if done.report:
         console.print(f"report: {escape(done.report)}")
-    answer(as_json, asdict(done))
-    raise typer.Exit(done.exit_code)
 
 
 def _words(counts: dict[str, int]) -> str:

@@ -80,7 +80,7 @@ class Cost:
         calls: network calls of all actors together.
         slots_used: share of the slots of these calls that hold a window.
         actor_hours: hours of all actors together; None if nobody knows how fast they are.
-        wall_hours: hours from start to end with the most actors that the config asks for.
+        wall_hours: hours from start to end with all actors.
         money: in the currency of compute.price_per_gpu_hour; None if there is no price.
     """
 
@@ -116,7 +116,7 @@ class Cost:
             )
 
 
-def cost_of(findings: Findings, config: JobConfig, speed: Speed | None, resolution_px: int) -> Cost:
+def cost_of(findings: Findings, config: JobConfig, speed: Speed | None, resolution_px: int, actors: int | None = None) -> Cost:
     """Return what a job takes.
 
     Args:
@@ -124,9 +124,10 @@ def cost_of(findings: Findings, config: JobConfig, speed: Speed | None, resoluti
         config: the job.
         speed: of an actor; None: nobody knows.
         resolution_px: side of the prior's input.
+        actors: how many there will be; None: the most that the config asks for.
     """
     slots, price = speed.batch_windows if speed else _slots(config), config.compute.price_per_gpu_hour
-    actors = max(1, min(config.compute.most_actors, findings.rows))
+    actors = max(1, min(actors or config.compute.most_actors, findings.rows))
     nfe = findings.nfe * config.sampler.candidates
     calls = actors * _calls(findings, config, slots, -(-findings.rows // actors), nfe / actors, resolution_px)
     hours = None if speed is None else calls * speed.call_s / 3600

@@ -103,5 +103,5 @@ def test_the_command_writes_a_table_with_rivals(photos: Path, tmp_path: Path) ->
     assert {row["mask"] for row in rows} == {"object", "all"}
     assert json.loads((tmp_path / "judged" / "evaluation.json").read_text())["settings"]["count"] == 2
     assert (tmp_path / "judged" / "object.png").stat().st_size > 0
-    with pytest.raises(ConfigError, match="--mask wide: with --damage one of scratches"):
+    with pytest.raises(ConfigError, match="--damage --mask wide: not one of scratches"):
         evaluate(tmp_path, pictures=str(photos), damage=True, mask=["wide"], sampler=["draft"], skip_laws=True)
