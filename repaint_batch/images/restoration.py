@@ -5,6 +5,7 @@ pictures: `prepare` cuts the windows, `compose` decodes the source once more, re
 restored hole into them, part by part.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,7 +96,7 @@ def prepare(
     Args:
         image: encoded picture.
         mask: encoded mask, or boxes and polygons as JSON (see `repaint_batch.images.masks`).
-        config: polarity and threshold of masks, context of windows, caps on what is decoded.
+        config: polarity and threshold of masks, caps on what is decoded and on windows.
         resolution_px: side R of the prior's square input.
         output_format: what `compose` will be asked for, so that a picture it cannot write is refused before sampling.
 
@@ -182,21 +183,15 @@ def compose(
     if not np.isfinite(restored).all():
         raise SampleError("the prior returned NaN or infinity; try float32 precision")
     seam, evidence = Seam(), Evidence()
-    final: dict[int, list[int]] = {}
-    for i in leaves(plan):
-        final.setdefault(page_of(plan[i])[0], []).append(i)
-    changed = []
-    for number, (picture, keep_mask) in enumerate(pages):
-        filling = _Filling(
-            windows=tuple(page_of(plan[i])[1] for i in final.get(number, [])),
-            restored=[stored(restored[i], picture.orientation).astype(np.float32) for i in final.get(number, [])],
-        )
-        changed.append((picture, _restored(picture, keep_mask, filling, config, seam, evidence)))
+    fillings = _fillings(plan, restored, [picture.orientation for picture, _ in pages])
+    changed = [
+        (picture, _restored(picture, keep_mask, filling, config, seam, evidence))
+        for (picture, keep_mask), filling in zip(pages, fillings, strict=True)
+    ]
     (first, boxes), *further = changed
     written = encode(first, output_format, boxes, further)
     if made_by is not None:
-        data, unsaid = with_provenance(written.data, written.format, made_by, [box for box, _ in boxes])
-        written = replace(written, data=data, dropped=(*written.dropped, *unsaid))
+        written = _signed(written, made_by, [box for box, _ in boxes])
     difference = _proven(pages, written)
     return Restored(
         data=written.data,
@@ -207,6 +202,12 @@ def compose(
         risk=evidence.risk(),
         dropped=written.dropped,
     )
+
+
+def _signed(written: Encoded, made_by: Provenance, synthetic: list[Box]) -> Encoded:
+    """Return a picture that says which of its regions are synthetic, and what made them."""
+    data, unsaid = with_provenance(written.data, written.format, made_by, synthetic)
+    return replace(written, data=data, dropped=(*written.dropped, *unsaid))
 
 
 def _proven(pages: list[tuple[Picture, np.ndarray]], written: Encoded) -> float:
@@ -237,6 +238,16 @@ class _Filling:
             window.side_px != len(restored) and common(window.square, box) is not None
             for window, restored in zip(self.windows, self.restored, strict=True)
         )
+
+
+def _fillings(plan: tuple[Window, ...], restored: np.ndarray, orientations: list[int]) -> Iterator[_Filling]:
+    """Yield the final windows of every page, turned from upright to how the page is stored."""
+    final: list[list[int]] = [[] for _ in orientations]
+    for i in leaves(plan):
+        final[page_of(plan[i])[0]].append(i)
+    for orientation, numbers in zip(orientations, final, strict=True):
+        windows = tuple(page_of(plan[i])[1] for i in numbers)
+        yield _Filling(windows, [stored(restored[i], orientation).astype(np.float32) for i in numbers])
 
 
 def _colours(picture: Picture, keep_mask: np.ndarray, config: ImagesConfig) -> Colours:

@@ -141,6 +141,22 @@ def _rows_of(table: pa.Table) -> Iterator[pa.Table]:
     return (table.slice(number, 1) for number in range(len(table)))
 
 
+def _set_context(most_queued: int) -> None:
+    """Tell Ray Data to hand on parcels as they come, to leave what fails to us, and when an actor counts as full."""
+    context = DataContext.get_current()
+    context.target_max_block_size = 1  # every parcel is a block of its own
+    # By default half of the store stays empty, and large parcels wait outside of actors that have nothing else to do.
+    context.override_object_store_memory_limit_fraction = _STORE_SHARE
+    context.enable_progress_bars = False
+    context.execution_options.verbose_progress = False
+    # The table says what came through. Ray's own retries would go on for ever with a parcel that kills its worker.
+    context.max_errored_blocks = -1
+    # Long parcels are normal: only a deadline of the job's own may end one.
+    context.execution_no_progress_timeout_s = -1
+    # More actors as soon as all have their queue full, if there is room; nodes that join later make room.
+    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * most_queued)
+
+
 def run_units(
     job: Job,
     units: Sequence[Unit],
@@ -165,52 +181,49 @@ def run_units(
         out: those that are to get no work if there are others. An actor on one of them is there and waits, so that nobody else
             is put on it: there are as many actors more.
     """
-    # Here, since workers that read, encode and commit import this module too, and torch takes them seconds.
-    from repaint_batch.pipeline.actor import Inpainter
-
     calls, queued = (1, 0) if isolated else (_CALLS, _QUEUED)
     devices = devices or Devices()
     idle = len(out | devices.bad)
     rows = sum(unit.stop - unit.start for unit in units)
-    context = DataContext.get_current()
-    context.target_max_block_size = 1  # every parcel is a block of its own
-    # By default half of the store stays empty, and large parcels wait outside of actors that have nothing else to do.
-    context.override_object_store_memory_limit_fraction = _STORE_SHARE
-    context.enable_progress_bars = False
-    context.execution_options.verbose_progress = False
-    # The table says what came through. Ray's own retries would go on for ever with a parcel that kills its worker.
-    context.max_errored_blocks = -1
-    # Long parcels are normal: only a deadline of the job's own may end one.
-    context.execution_no_progress_timeout_s = -1
-    # More actors as soon as all have their queue full, if there is room; nodes that join later make room.
-    context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * (calls + queued))
+    pool = ActorPoolStrategy(
+        min_size=min(resources.least, rows) + idle,
+        max_size=min(resources.most, rows) + idle,
+        max_tasks_in_flight_per_actor=calls + queued,
+        max_concurrent_calls_per_actor=calls,
+        enable_true_multi_threading=True,
+    )
+    _set_context(most_queued=calls + queued)
     coordinator = Coordinator.beside_the_driver(job, epoch, devices, out)
     try:
-        dataset = ray.data.read_datasource(
-            UnitSource(job, units, coordinator),
-            num_cpus=resources.stage_cpus,
-            override_num_blocks=len(units),
-            ray_remote_args={"max_retries": 0},
-        )
-        dataset = dataset.map_batches(
-            Inpainter,
-            batch_size=1,  # row, which is a parcel
-            batch_format="pyarrow",
-            fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, coordinator, bell),
-            compute=ActorPoolStrategy(
-                min_size=min(resources.least, rows) + idle,
-                max_size=min(resources.most, rows) + idle,
-                max_tasks_in_flight_per_actor=calls + queued,
-                max_concurrent_calls_per_actor=calls,
-                enable_true_multi_threading=True,
-            ),
-            num_cpus=resources.num_cpus,
-            num_gpus=resources.num_gpus,
-            max_task_retries=0,
-        )
-        sink = CommitSink(job, coordinator)
-        dataset.write_datasink(sink, ray_remote_args={"num_cpus": resources.stage_cpus, "max_retries": 0})
+        _flow(job, units, resources, pool, coordinator, bell)
         heard: Heard = ray.get(coordinator.heard.remote())
         return heard
     finally:
         ray.kill(coordinator)
+
+
+def _flow(
+    job: Job, units: Sequence[Unit], resources: ActorResources, pool: ActorPoolStrategy, coordinator: Any, bell: Any
+) -> None:
+    """Let units through the three stages: read and decode, sample, encode and commit."""
+    # Here, since workers that read, encode and commit import this module too, and torch takes them seconds.
+    from repaint_batch.pipeline.actor import Inpainter
+
+    dataset = ray.data.read_datasource(
+        UnitSource(job, units, coordinator),
+        num_cpus=resources.stage_cpus,
+        override_num_blocks=len(units),
+        ray_remote_args={"max_retries": 0},
+    )
+    dataset = dataset.map_batches(
+        Inpainter,
+        batch_size=1,  # row, which is a parcel
+        batch_format="pyarrow",
+        fn_constructor_args=(job, resources.threads, resources.num_gpus > 0, coordinator, bell),
+        compute=pool,
+        num_cpus=resources.num_cpus,
+        num_gpus=resources.num_gpus,
+        max_task_retries=0,
+    )
+    sink = CommitSink(job, coordinator)
+    dataset.write_datasink(sink, ray_remote_args={"num_cpus": resources.stage_cpus, "max_retries": 0})

@@ -105,44 +105,85 @@ def restore(
         ConfigError: the prior or a setting cannot be honoured where the actors run.
         ManifestError: the manifest is not what was planned.
     """
-    limit, stop = job.config.compute.max_attempts, stop or Stop()
-    inflight, devices = InFlight(job), Devices()
-    lost: list[Lost] = []
-    raised: Counter[tuple[int, int]] = Counter()
-    broken = 0
+    stop, inflight, faults = stop or Stop(), InFlight(job), _Faults(job)
     pending = pending_rows(job, table, wanted)
     # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
     while pending or (pending := pending_rows(job, table, wanted)):
         check()
-        before, saved, heard = pending, inflight.rows(), Heard(devices=devices)
-        others = pending - Ranges.of(*((one.start, one.stop) for one in lost))
-        suspects, out = ([], frozenset[str]()) if others else _alike(lost, devices)
-        units = [*islice(units_of(job, others, saved), WAVE_UNITS), *_units(suspects[:WAVE_UNITS], saved)]
+        before, heard = pending, Heard(devices=faults.devices)
+        units, isolated, out = faults.wave(pending, inflight.rows())
         try:
             heard = run_units(
-                job, units, resources, epoch=epoch, isolated=not others, bell=stop.bell, devices=devices, out=out
+                job, units, resources, epoch=epoch, isolated=isolated, bell=stop.bell, devices=faults.devices, out=out
             )
         except RayError as error:  # a node or an actor on its way up has gone: what is not in the table is pending
-            broken += 1
-            if broken >= limit:
-                raise ShardFailed(f"{broken} passes in a row broke down; the last said: {error}") from error
+            faults.broke_down(error)
         stop.check()  # before what its end did to rows is held against them
-        devices = heard.devices
         pending = pending_rows(job, table, wanted)
+        faults.hold(heard, before, pending)
+
+
+class _Faults:
+    """What the passes so far hold against rows and devices.
+
+    Args:
+        job: whose rows; those that are guilty are set aside there.
+
+    Attributes:
+        devices: what is known of them.
+    """
+
+    def __init__(self, job: Job) -> None:
+        self._job, self._limit = job, job.config.compute.max_attempts
+        self.devices = Devices()
+        self._lost: list[Lost] = []
+        self._raised: Counter[tuple[int, int]] = Counter()
+        self._broken = 0
+
+    def wave(self, pending: Ranges, saved: frozenset[int]) -> tuple[list[Unit], bool, frozenset[str]]:
+        """Return what to hand out next, whether one parcel at a time, and devices that are to get none of it.
+
+        Rows that have died before come last, once nothing else is pending.
+        """
+        others = pending - Ranges.of(*((one.start, one.stop) for one in self._lost))
+        suspects, out = ([], frozenset[str]()) if others else _alike(self._lost, self.devices)
+        units = [*islice(units_of(self._job, others, saved), WAVE_UNITS), *_units(suspects[:WAVE_UNITS], saved)]
+        return units, not others, out
+
+    def broke_down(self, error: RayError) -> None:
+        """Count a pass that did not come to its end.
+
+        Raises:
+            ShardFailed: the passes before it did not either.
+        """
+        self._broken += 1
+        if self._broken >= self._limit:
+            raise ShardFailed(f"{self._broken} passes in a row broke down; the last said: {error}") from error
+
+    def hold(self, heard: Heard, before: Ranges, pending: Ranges) -> None:
+        """Hold what was heard of a pass against its rows, of which those `before` it were pending, and now these are.
+
+        Raises:
+            ShardFailed and others: it will not go away by trying again, see `restore`.
+        """
+        limit, devices = self._limit, heard.devices
+        self.devices = devices
         errors = [error for error in heard.raised if pending & Ranges.of((error.start, error.stop))]
-        raised.update((error.start, error.stop) for error in errors)
-        judge(errors, raised, limit)
+        self._raised.update((error.start, error.stop) for error in errors)
+        judge(errors, self._raised, limit)
         spoken = Ranges.of(*((error.start, error.stop) for error in errors))
         failures = [failure for failure in heard.failures if failure.device not in devices.bad]
         blamed = Ranges.of(*heard.died, *(span for failure in failures for span in failure.rows.spans))
         dead = (pending & blamed) - spoken
-        lost, guilty = after_deaths(lost, dead, pending - dead, limit, failures, devices)
-        judge_devices(devices, lost, limit)
+        self._lost, guilty = after_deaths(self._lost, dead, pending - dead, limit, failures, devices)
+        judge_devices(devices, self._lost, limit)
         reason = "the process that works on this row dies; it did so {} times"
-        job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
-        broken = broken + 1 if pending == before and not dead and not errors and not heard.failures else 0
-        if broken >= max(limit, _EMPTY_PASSES):
-            raise ShardFailed(f"{broken} passes in a row came to nothing, and no worker said why; look at the workers' logs")
+        self._job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
+        nothing = pending == before and not dead and not errors and not heard.failures
+        self._broken = self._broken + 1 if nothing else 0
+        if self._broken >= max(limit, _EMPTY_PASSES):
+            words = f"{self._broken} passes in a row came to nothing, and no worker said why; look at the workers' logs"
+            raise ShardFailed(words)
 
 
 def _alike(lost: Sequence[Lost], devices: Devices) -> tuple[list[Lost], frozenset[str]]:
