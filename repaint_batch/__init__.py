@@ -2,19 +2,27 @@
 
 In Python:
 
-* `inpaint(picture, mask)` restores one picture, or a list of them; `help(repaint_batch.inpaint)` shows every argument.
+    >>> from PIL import Image
+    >>> from repaint_batch import inpaint
+    >>> picture, mask = Image.open("scratched.jpg"), Image.open("scratches.png")  # white is what is restored
+    >>> restored = inpaint(picture, mask)
+    >>> restored.save("restored.png")
+
+* `inpaint` takes one picture of any size, or a list of them; `help(repaint_batch.inpaint)` explains every argument.
 * `replay(output, sample_id).picture` is one row of a job, restored again from the job's own record.
 * `RePaintPipeline` has the calling convention of the pipeline that diffusers deprecated.
 * `repaint_batch.sampler.sampler.Sampler` and `repaint_batch.sampler.prior.Prior` show how to write one of your own.
 
-On the command line: ``repaint-batch --help``.
+A folder, or millions of pictures on S3: ``repaint-batch --help``.
 """
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from repaint_batch.inpainting import RePaintPipeline, inpaint
+    from repaint_batch.inpainting import RePaintPipeline as RePaintPipeline
+    from repaint_batch.inpainting import inpaint
     from repaint_batch.pipeline.replay import replay
 
 try:
@@ -22,21 +30,24 @@ try:
 except PackageNotFoundError:  # a working tree that is not installed
     __version__ = "0+unknown"
 
-__all__ = ["RePaintPipeline", "__version__", "inpaint", "replay"]
+# help() shows these whole. RePaintPipeline is as public, but inherits five hundred lines from diffusers.
+__all__ = ["inpaint", "replay"]
+
+_LAZY = {
+    "RePaintPipeline": "repaint_batch.inpainting",
+    "inpaint": "repaint_batch.inpainting",
+    "replay": "repaint_batch.pipeline.replay",
+}
+"""What is imported when it is asked for: torch and diffusers take seconds, and most of the command line needs neither."""
 
 
 def __getattr__(name: str) -> Any:
-    # torch and diffusers take seconds to import, and most of the command line needs neither.
-    if name == "replay":
-        from repaint_batch.pipeline.replay import replay
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    from repaint_batch.errors import did_you_mean
 
-        return replay
-    if name in __all__:
-        from repaint_batch import inpainting
-
-        return getattr(inpainting, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{did_you_mean(name, _LAZY)}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*_LAZY, "__version__"})

@@ -1,6 +1,7 @@
 """One picture, one mask, one line."""
 
 import io
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from diffusers import DDPMScheduler
 from PIL import Image
 
+import repaint_batch
 from repaint_batch import RePaintPipeline, inpaint, replay
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
@@ -129,6 +131,11 @@ def test_bad_input_is_named(prior: RePaintPipeline) -> None:
         (image.astype(np.float32), hole, {}, ImageInvalid, r"in \[0, 1\]"),
         (image.astype(np.int32), hole, {}, ImageInvalid, "int32"),
         (image, hole, {"preset": "finest"}, ConfigError, "preset 'finest'"),
+        (image, hole, {"preset": "fsat"}, ConfigError, "did you mean 'fast'"),
+        (image, hole, {"seed": "x"}, ConfigError, "seed: 'x' is not a whole number"),
+        (image, hole, {"seed": [0.5]}, ConfigError, "seed: 0.5 is not a whole number"),
+        (image, hole, {"callback": print}, TypeError, "'callback'; .*RePaintPipeline has callback_on_step_end"),
+        (image, hole, {"presett": "fast"}, TypeError, "did you mean 'preset'"),
         (image, hole, {"hole": "grey"}, ConfigError, "hole"),
     ]
     for given_image, mask, settings, error, message in cases:
@@ -142,3 +149,12 @@ def test_importing_the_package_stays_light() -> None:
     assert printed.startswith("False")
     with pytest.raises(ImportError):
         exec("from repaint_batch import no_such_name")
+    with pytest.raises(AttributeError, match="did you mean 'inpaint'"):
+        exec("repaint_batch.inpiant")
+
+
+def test_the_packages_own_help_fits_a_few_screens() -> None:
+    words = pydoc.render_doc(repaint_batch, renderer=pydoc.plaintext)
+    assert len(words.splitlines()) < 160
+    assert "inpaint(picture, mask)" in words
+    assert dir(repaint_batch) == ["RePaintPipeline", "__version__", "inpaint", "replay"]
