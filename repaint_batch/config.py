@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import yaml
 from pydantic import (
@@ -26,7 +26,7 @@ from pydantic import (
     model_validator,
 )
 
-from repaint_batch.errors import ConfigError, redact
+from repaint_batch.errors import ConfigError, did_you_mean, redact
 
 PresetName = Literal["paper", "best", "balanced", "fast", "draft", "preview"]
 OutputFormat = Literal["source", "png", "webp-lossless", "jpeg"]
@@ -119,8 +119,6 @@ class ImagesConfig(Model):
     """Resize a mask of another size to its picture (nearest pixel), instead of refusing it."""
     mask_drawn_on: Literal["upright", "stored"] = "upright"
     """Whether a mask fits the picture as displayed or as stored; they differ where EXIF gives an orientation."""
-    context: float = Field(default=0.125, ge=0, lt=0.5)
-    """Share of a window's side that is kept free of holes at each edge, so that the prior sees what surrounds them."""
     max_windows: PositiveInt = 2048
     """Most windows that one picture may cost: 2,000 specks on 12 megapixels need some 1,300 windows of 64 px.
 
@@ -174,8 +172,6 @@ class ComputeConfig(Model):
     """Share of rows that may fail. A job in which more rows fail is stopped once 100 rows are done."""
     checkpoint_s: PositiveFloat = 60
     """Most seconds of sampling that are lost when an actor is killed."""
-    shard_deadline_s: PositiveFloat = 6 * 3600
-    """Most seconds that a stage may work on a parcel of rows. Then its process is ended, and the rows are tried again."""
     log: Literal["quiet", "json"] = "quiet"
     """json: write what happens to shards and failed rows to Ray's logs on every node, one JSON object per line."""
     price_per_gpu_hour: PositiveFloat | None = None
@@ -311,17 +307,20 @@ def _fault_line(fault: dict[str, Any], model: type[Model]) -> str:
         for part in fault["loc"][:-1]:
             annotation = section.model_fields[part].annotation if hasattr(section, "model_fields") else None
             section = annotation
-        known = f"; known keys: {', '.join(section.model_fields)}" if hasattr(section, "model_fields") else ""
+        fields = getattr(section, "model_fields", {})
+        known = f"; known keys: {', '.join(fields)}" if fields else ""
         if tuple(fault["loc"]) in RETIRED:
-            return f"{key}: no longer a setting; it is always {RETIRED[fault['loc']]}; remove it"
-        return f"{key}: unknown key{known}"
+            return f"{key}: no longer a setting; it is always {RETIRED[fault['loc']].value}; remove it"
+        return f"{key}: unknown key{known}{did_you_mean(fault['loc'][-1], fields)}"
     if fault["type"] in ("model_type", "model_attributes_type"):
         keys = _keys_of(model, fault["loc"])
         own = key.rpartition(".")[2]
         return f"{key}: expected a section{keys}; `{own}: {{}}` takes its defaults (got {fault['input']!r:.80})"
     if fault["type"] == "missing":
         return f"{key}: required; `repaint-batch config` explains it"
-    return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {redact(repr(fault['input']))[:80]})"
+    words = re.findall(r"'([^']*)'", fault["ctx"]["expected"]) if fault["type"] == "literal_error" else ()
+    hint = did_you_mean(fault["input"], words)
+    return f"{key}: {fault['msg'].removeprefix('Value error, ')} (got {redact(repr(fault['input']))[:80]}){hint}"
 
 
 def _keys_of(model: type[Model], path: tuple[Any, ...]) -> str:
@@ -334,8 +333,21 @@ def _keys_of(model: type[Model], path: tuple[Any, ...]) -> str:
     return f" with the keys {', '.join(section.model_fields)}" if section is not None else ""
 
 
-RETIRED: dict[tuple[str, str], Any] = {("images", "feather_px"): 8}
-"""Settings that are none any more, by section and key, with the value that they all have now."""
+class Retired(NamedTuple):
+    """A setting that is none any more."""
+
+    value: Any
+    """That it always has now."""
+    decides: bool
+    """Whether results would be others with another value, so that its job cannot go on here."""
+
+
+RETIRED = {
+    ("images", "feather_px"): Retired(8, decides=True),
+    ("images", "context"): Retired(0.125, decides=True),
+    ("compute", "shard_deadline_s"): Retired(6 * 3600, decides=False),
+}
+"""Such settings, by section and key."""
 
 
 def without_retired(values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -345,8 +357,8 @@ def without_retired(values: dict[str, Any], where: str) -> dict[str, Any]:
         ConfigError: one of them has another value than it has now, so that results would differ.
     """
     kept = {section: dict(keys) if isinstance(keys, dict) else keys for section, keys in values.items()}
-    for (section, key), value in RETIRED.items():
-        if kept.get(section, {}).pop(key, value) != value:
+    for (section, key), (value, decides) in RETIRED.items():
+        if kept.get(section, {}).pop(key, value) != value and decides:
             raise ConfigError(f"{where}: {section}.{key} is now always {value}; go on with the version that wrote it")
     return kept
 

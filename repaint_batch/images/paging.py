@@ -46,7 +46,7 @@ def plan_pages(keep_masks: Sequence[np.ndarray], resolution_px: int, config: Ima
     plan: list[Window] = []
     for number, keep_mask in enumerate(keep_masks):
         first, low = len(plan), number * _APART_PX
-        for window in plan_windows(keep_mask, resolution_px, config.context, config.max_windows):
+        for window in plan_windows(keep_mask, resolution_px, most=config.max_windows):
             parent = None if window.parent is None else window.parent + first
             plan.append(replace(_moved(window, low), parent=parent))
     if len(plan) > config.max_windows:

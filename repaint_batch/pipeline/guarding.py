@@ -61,7 +61,7 @@ def told(job: Job, start: int, stop: int, driver: Listening) -> Iterator[None]:
     A thread cannot end a decoder or a kernel that hangs, and after a sticky CUDA error no call in the process succeeds
     any more; the process can end itself, and Ray starts another.
     """
-    watchdog = threading.Timer(job.config.compute.shard_deadline_s, lambda: os._exit(1))
+    watchdog = threading.Timer(job.deadline_s, lambda: os._exit(1))
     watchdog.daemon = True
     driver.began(start, stop)
     watchdog.start()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from repaint_batch.config import JobConfig
+from repaint_batch.config import RETIRED, JobConfig
 from repaint_batch.jobs.plan import Plan, job_uri
 from repaint_batch.jobs.quarantine import Quarantine
 from repaint_batch.schema import RESULTS
@@ -45,12 +45,14 @@ class Job:
         output: normalised folder or prefix of the output.
         passthrough: the manifest's own columns.
         resolution_px: side of the prior's input.
+        deadline_s: most seconds that a stage may work on a parcel. Then its process is ended, and the rows are tried again.
     """
 
     plan: Plan
     output: str
     passthrough: tuple[pa.Field, ...]
     resolution_px: int
+    deadline_s: float = RETIRED["compute", "shard_deadline_s"].value
 
     @cached_property
     def config(self) -> JobConfig:

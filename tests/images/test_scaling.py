@@ -31,7 +31,7 @@ def truth(data: bytes, mask: bytes, config: ImagesConfig = CONFIG, resolution: i
     keep = stored(keep, picture.orientation)
     everything = np.ones_like(keep)
     colours = Colours.of(picture, everything, opaque=False)
-    windows = plan_windows(keep, resolution, config.context)
+    windows = plan_windows(keep, resolution)
     assert len(windows) == count
     cuts = [cut(picture, colours, everything, window, resolution)[0] for window in windows]
     return np.stack([upright(window, picture.orientation) for window in cuts])

@@ -1,5 +1,6 @@
 """Workers that die, stages that raise, shards that hang: real processes, ended for real by what a row holds."""
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from repaint_batch.jobs.plan import freeze
 from repaint_batch.jobs.quarantine import Quarantine
 from repaint_batch.outputs.status import read_status
 from repaint_batch.pipeline import run
+from repaint_batch.pipeline.job import Job
 from repaint_batch.pipeline.run import plan_job, run_job
 from repaint_batch.table.results import ResultsTable
 
@@ -46,11 +48,13 @@ def test_a_stage_that_raises_ends_the_job_and_keeps_the_rest(
     assert (status.ok, status.missing, status.exit_code) == (4, 4, 1)
 
 
-def test_a_shard_that_hangs_ends_at_its_deadline(local_place: Place, tiny_prior: str, recorder: Recorder) -> None:
+def test_a_shard_that_hangs_ends_at_its_deadline(
+    local_place: Place, tiny_prior: str, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "Job", partial(Job, deadline_s=4))
     corpus = rows(1)
     corpus[0]["sample_id"] = f"{HANG_ACTOR}-0"
-    compute = {"max_attempts": 1, "shard_deadline_s": 4}
-    config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute=compute)
+    config = job(local_place, write_manifest(local_place, corpus), tiny_prior, compute={"max_attempts": 1})
     assert run_job(config, recorder).counts == {"ok": 0, "skipped": 0, "failed": 1}
 
 
