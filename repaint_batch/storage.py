@@ -27,7 +27,7 @@ from repaint_batch.config import StorageConfig, checked_endpoint
 from repaint_batch.errors import ConfigError, NoBucket, NoSpace, SourceMissing, StorageError, UriRefused, redact
 
 if TYPE_CHECKING:
-    from repaint_batch.s3 import S3Objects
+    from repaint_batch.s3.objects import S3Objects
 
 _OPEN_FILES = "/proc/self/fd"
 _T = TypeVar("_T")
@@ -160,7 +160,7 @@ def _refuse_escape(path: str, absolute: str, prefix: str) -> None:
 class Storage:
     """Bytes by URI. Cheap to make and to pickle; all that are configured alike share one connection in a process.
 
-    An object store that is away is waited for, see `repaint_batch.s3`; that can be interrupted, see `repaint_batch.patience`.
+    An object store that is away is waited for, see `repaint_batch.patience`; that can be interrupted.
 
     Args:
         config: how to reach a store.
@@ -206,7 +206,8 @@ class Storage:
 
     @cached_property
     def _s3(self) -> "S3Objects":
-        from repaint_batch.s3 import S3Objects, client_of  # a second that whoever has local files need not wait
+        from repaint_batch.s3.client import client_of  # a second that whoever has local files need not wait
+        from repaint_batch.s3.objects import S3Objects
 
         client = client_of(self.endpoint_url, self.config.region)
         client.vouch(_path(uri) for uri in self.served if _is_s3(uri))

@@ -64,7 +64,7 @@ def test_list_is_sorted_and_whole(place: Place) -> None:
 
 
 def test_a_walk_pages_through_everything(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("repaint_batch.s3._PAGE_KEYS", 7)
+    monkeypatch.setattr("repaint_batch.s3.objects._PAGE_KEYS", 7)
     root = join(place.uri, "walk")
     names = {f"folder/{number:02d}" for number in range(20)} | {"folder-b", "folder.c", "x/y/z"}
     for name in names:

@@ -17,7 +17,7 @@ from repaint_batch import patience
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import SourceMissing, Stopped, StorageError, StoreUnavailable
 from repaint_batch.manifest import open_manifest
-from repaint_batch.s3 import client_of
+from repaint_batch.s3.client import client_of
 from repaint_batch.storage import Storage
 
 from ..corpus import rows, write_manifest
