@@ -5,10 +5,13 @@ table as it is when it comes in.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
+from threading import Condition
 from typing import Annotated, Literal, get_args
 
 import pyarrow as pa
+from cachetools import LRUCache, cached
 from pydantic import Field, PositiveInt
 
 from repaint_batch.apart import Call
@@ -20,7 +23,6 @@ from repaint_batch.outputs.reviews import SESSION_PATTERN, Decision, PictureKey,
 from repaint_batch.outputs.sources import Sources
 from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
 from repaint_batch.report.thumbnails import Thumbnails, shrinking
-from repaint_batch.review.kept import Kept
 from repaint_batch.review.whole import Rectangle, Whole, decode_whole, mask_bits, mask_png, piece
 from repaint_batch.sampler.noise import candidate_seed
 from repaint_batch.schema import RESULTS
@@ -79,8 +81,9 @@ class Desk:
         if not self._plans or not self._table.exists():
             raise NothingToResume(f"{output} holds no pictures to review; `repaint-batch run` makes some")
         self._sources = Sources(output, storage, list(self._plans.values()))
-        self._small = Kept(self._thumbnails, _KEPT)
-        self._wholes = Kept(self._decoded, _WHOLE_BYTES, lambda whole: whole.weight_bytes if whole else 0)
+        # Whoever asks for a picture that is being made waits for it.
+        self._small = cached(LRUCache(_KEPT), condition=Condition())(self._thumbnails)
+        self._whole = cached(LRUCache(_WHOLE_BYTES, _weight_of), condition=Condition())(self._decoded)
 
     def rows(self) -> bytes:
         """Return what the page shows, as gzipped JSON: rows with a picture, the likely wrong first, undecided ones at least."""
@@ -107,12 +110,12 @@ class Desk:
 
     def picture(self, sample_id: str, output_sha256: str, part: Part) -> bytes | None:
         """Return a small picture of a row; None if there is none, or the row has another picture now."""
-        return self._small[sample_id, output_sha256].parts[_PARTS.index(part)]
+        return self._small(sample_id, output_sha256).parts[_PARTS.index(part)]
 
     def facts(self, sample_id: str, output_sha256: str) -> dict[str, object] | None:
         """Return what a page must know to show a row's picture at full size; None if there is none, or another one now."""
-        before = self._wholes[sample_id, output_sha256, "before"]
-        whole = before or self._wholes[sample_id, output_sha256, "after"]
+        before = self._whole(sample_id, output_sha256, "before")
+        whole = before or self._whole(sample_id, output_sha256, "after")
         if whole is None:
             return None
         width, height = whole.size
@@ -120,12 +123,12 @@ class Desk:
 
     def piece(self, sample_id: str, output_sha256: str, side: Side, rectangle: Rectangle) -> bytes | None:
         """Return a piece of a row's picture; None if there is none."""
-        whole = self._wholes[sample_id, output_sha256, side]
+        whole = self._whole(sample_id, output_sha256, side)
         return piece(whole, rectangle) if whole else None
 
     def mask(self, sample_id: str, output_sha256: str, mask_sha256: str | None) -> bytes | None:
         """Return a mask of a row's picture as rows of bits: the one that it was restored by, or a corrected one by its hash."""
-        whole = self._wholes[sample_id, output_sha256, "before"]
+        whole = self._whole(sample_id, output_sha256, "before")
         if whole is None:
             return None
         if mask_sha256 is not None:
@@ -143,7 +146,7 @@ class Desk:
             ConfigError: the masks of such a picture cannot be corrected here.
             SampleError: it does not fit the picture.
         """
-        whole = self._wholes[sample_id, output_sha256, "before"]
+        whole = self._whole(sample_id, output_sha256, "before")
         if whole is None:
             return None
         if (why := fixed(whole)) is not None:
@@ -197,7 +200,7 @@ class Desk:
         Raises:
             ConfigError: there is no such mask.
         """
-        whole = self._wholes[wanted.sample_id, wanted.output_sha256, "before"]
+        whole = self._whole(wanted.sample_id, wanted.output_sha256, "before")
         if whole is None or not self._storage.exists(corrected_mask_uri(self.output, whole.sha256, mask_sha256)):
             raise ConfigError(f"{wanted.sample_id}: its corrected mask {mask_sha256:.12} was not kept; draw it once more")
         return whole.sha256
@@ -216,17 +219,16 @@ class Desk:
     def _rows_of(self, ids: Sequence[str], columns: Sequence[str] = _COLUMNS) -> list[Row]:
         return list(self._table.rows(columns, [("sample_id", "in", list(ids)), _HAS_PICTURE]))
 
-    def _thumbnails(self, key: PictureKey) -> Thumbnails:
-        row = self._row(*key)
+    def _thumbnails(self, sample_id: str, output_sha256: str) -> Thumbnails:
+        row = self._row(sample_id, output_sha256)
         if row is None:
             return Thumbnails()
         images = self._plan(row["job_id"]).job_config().images
         before, mask, after = self._sources(row)
         return self._shrink(before, mask, after, images, PICTURE_BYTES, 0)
 
-    def _decoded(self, key: tuple[str, str, Side]) -> Whole | None:
-        *picture, side = key
-        row = self._row(*picture)
+    def _decoded(self, sample_id: str, output_sha256: str, side: Side) -> Whole | None:
+        row = self._row(sample_id, output_sha256)
         if row is None:
             return None
         images, mask = self._plan(row["job_id"]).job_config().images, self._sources.given(row, "mask")
@@ -247,6 +249,11 @@ class Desk:
 
 PRESET_NAMES: tuple[str, ...] = get_args(PresetName)[::-1]
 """Cheapest first."""
+
+
+def _weight_of(whole: Whole | None) -> float:
+    """Return the bytes that a picture takes; what cannot be had now may be had later, and is too much to be kept."""
+    return math.inf if whole is None else whole.weight_bytes
 
 
 def _holding(decided: dict[PictureKey, Decision], row: Row) -> Decision | None:
