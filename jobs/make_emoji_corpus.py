@@ -35,7 +35,7 @@ PICTURES = {
 
 
 def keep_mask(kind: str, seed: int) -> np.ndarray:
-    """Return (H, W) bool, True = known."""
+    """Return (H, W) bool, True = known pixel."""
     if kind == "boxes":
         rng = np.random.default_rng(seed)
         (top, left), (height, width) = rng.integers(5, 14, 2), rng.integers(11, 15, 2)

@@ -48,7 +48,7 @@ class Found:
     """What is damaged in a picture.
 
     Attributes:
-        hole: (H, W) bool over the upright picture, True = damaged.
+        hole: (H, W) bool over the upright picture, True = hole.
         shares: of the picture's area, by kind, for kinds that were found.
         confidence: least of the kinds' mean confidences, 0 .. 1; 0 where nothing was found. What has a closed form counts as 1.
         marks: single marks, scratches and specks.
@@ -137,7 +137,7 @@ def found_mask(found: Found, picture: Picture, images: ImagesConfig) -> bytes:
 
 
 def mask_png(hole: np.ndarray) -> bytes:
-    """Return a hole (H, W) as a PNG of one bit, white = damaged."""
+    """Return a hole (H, W) as a PNG of one bit, white = hole."""
     held = io.BytesIO()
     Image.fromarray(hole).save(held, "PNG", optimize=True)
     return held.getvalue()

@@ -71,10 +71,10 @@ def _common_gradient(pictures: Sequence[np.ndarray], axis: int) -> tuple[np.ndar
     return gradient, np.abs(gradient) >= _LEAST_STEP
 
 
-def _large(mask: np.ndarray, least_px: int) -> np.ndarray:
-    labels, count = ndimage.label(ndimage.binary_dilation(mask, structure=np.ones((3, 3))), structure=np.ones((3, 3)))
-    inside = np.bincount(labels[mask], minlength=count + 1)
-    return np.asarray(mask & (inside >= least_px)[labels])
+def _large(marks: np.ndarray, least_px: int) -> np.ndarray:
+    labels, count = ndimage.label(ndimage.binary_dilation(marks, structure=np.ones((3, 3))), structure=np.ones((3, 3)))
+    inside = np.bincount(labels[marks], minlength=count + 1)
+    return np.asarray(marks & (inside >= least_px)[labels])
 
 
 def integrated(across: np.ndarray, down: np.ndarray) -> np.ndarray:

@@ -110,10 +110,10 @@ def _box_of(cover: np.ndarray) -> tuple[slice, slice]:
     return slice(max(0, rows[0] - 5), rows[-1] + 6), slice(max(0, columns[0] - 5), columns[-1] + 6)
 
 
-def grown(mask: np.ndarray, radius_px: int = 1) -> np.ndarray:
-    """Return (H, W) bool with a square brush of side 2 `radius_px` + 1 added."""
-    padded = np.pad(mask, radius_px)
-    height, width, side = *mask.shape, 2 * radius_px + 1
+def grown(hole: np.ndarray, radius_px: int = 1) -> np.ndarray:
+    """Return a hole (H, W) bool with a square brush of side 2 `radius_px` + 1 added."""
+    padded = np.pad(hole, radius_px)
+    height, width, side = *hole.shape, 2 * radius_px + 1
     rows = np.logical_or.reduce([padded[k : k + height] for k in range(side)])
     return np.asarray(np.logical_or.reduce([rows[:, k : k + width] for k in range(side)]))
 

@@ -48,7 +48,7 @@ NARROW = Strokes(count=(4, 50), width_px=(2, 10), length_px=(8, 40))
 
 
 def paper_mask(name: MaskName, height: int, width: int, seed: int = 0) -> Tensor:
-    """Return one keep mask, (1, H, W) bool, True = known; `seed` matters to ``wide`` and ``narrow`` alone."""
+    """Return one `keep_mask`, (1, H, W) bool, True = known pixel; `seed` matters to ``wide`` and ``narrow`` alone."""
     keep = torch.ones((1, height, width), dtype=torch.bool)
     match name:
         case "wide":

@@ -2,7 +2,7 @@
 
 Against an exact posterior: `energy_distance`, `mode_distance`, `variances`, `variance_ratio`. Against held-out pictures:
 `hole_psnr`, `hole_ssim`, `seam`, `pair_distance`, `calibration`. Between sets of pictures: `kernel_distance`, `frechet_distance`.
-Pictures are (B, C, H, W) float32 in [-1, 1]; `keep_mask` is (B, 1, H, W) bool, True = known.
+Pictures are (B, C, H, W) float32 in [-1, 1]; `keep_mask` is (B, 1, H, W) bool, True = known pixel.
 """
 
 import math

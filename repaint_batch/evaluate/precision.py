@@ -54,13 +54,13 @@ def evaluate_precision(
             yield from summarise("precision", name, sampler.nfe, metric, by_mask)
 
 
-def _differences(mine: Tensor, base: Tensor, truth: Tensor, keep: Tensor) -> dict[str, Tensor]:
+def _differences(mine: Tensor, base: Tensor, truth: Tensor, keep_mask: Tensor) -> dict[str, Tensor]:
     """Return (N,) values of every metric."""
-    hole = (~keep).expand_as(base)
+    hole = (~keep_mask).expand_as(base)
     eight_bits = [((x + 1) * 127.5).round() for x in (mine, base)]
     changed = ((eight_bits[0] != eight_bits[1]) & hole).sum((1, 2, 3)) / hole.sum((1, 2, 3))
     return {
-        "levels": 127.5 * metrics.pair_distance(mine, base, keep),
+        "levels": 127.5 * metrics.pair_distance(mine, base, keep_mask),
         "changed": changed.to(torch.float32),
-        "psnr_loss": metrics.hole_psnr(base, truth, keep) - metrics.hole_psnr(mine, truth, keep),
+        "psnr_loss": metrics.hole_psnr(base, truth, keep_mask) - metrics.hole_psnr(mine, truth, keep_mask),
     }

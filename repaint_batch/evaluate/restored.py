@@ -167,17 +167,17 @@ def evaluate_filler(
 
 @torch.inference_mode()
 def _single(
-    restored: Tensor, truth: Tensor, keep: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None
+    restored: Tensor, truth: Tensor, keep_mask: Tensor, lpips: Callable[[Tensor, Tensor], Tensor] | None
 ) -> dict[str, Tensor]:
     """Return (N,) or (N, 2) values of every metric of single pictures."""
     seeds = len(restored)
     pairs = [(i, j) for i in range(seeds) for j in range(i + 1, seeds)]
     found = {
-        "psnr": torch.stack([metrics.hole_psnr(x, truth, keep) for x in restored]).mean(0),
-        "ssim": torch.stack([metrics.hole_ssim(x, truth, keep) for x in restored]).mean(0),
-        "diversity": torch.stack([metrics.pair_distance(restored[i], restored[j], keep) for i, j in pairs]).mean(0),
-        "calibration": metrics.calibration(restored, truth, keep),
-        "seam": torch.stack([metrics.seam(x, truth, keep) for x in restored]).mean(0),
+        "psnr": torch.stack([metrics.hole_psnr(x, truth, keep_mask) for x in restored]).mean(0),
+        "ssim": torch.stack([metrics.hole_ssim(x, truth, keep_mask) for x in restored]).mean(0),
+        "diversity": torch.stack([metrics.pair_distance(restored[i], restored[j], keep_mask) for i, j in pairs]).mean(0),
+        "calibration": metrics.calibration(restored, truth, keep_mask),
+        "seam": torch.stack([metrics.seam(x, truth, keep_mask) for x in restored]).mean(0),
     }
     if lpips is not None:
         found["lpips"] = torch.stack([lpips(x, truth) for x in restored]).mean(0)

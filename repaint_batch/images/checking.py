@@ -14,7 +14,7 @@ class Seam:
         self._inside = _Mean()
 
     def add(self, rgb: np.ndarray, hole: np.ndarray) -> None:
-        """Add a part: (h, w, 3) RGB in [-1, 1] as restored, and (h, w) bool, True = was restored."""
+        """Add a part: (h, w, 3) RGB in [-1, 1] as restored, and (h, w) bool, True = hole."""
         grey = rgb.mean(axis=2, dtype=np.float32)
         for values, holes in ((grey, hole), (grey.T, hole.T)):
             steps = np.abs(np.diff(values, axis=0))

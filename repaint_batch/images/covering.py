@@ -26,7 +26,7 @@ def cover(hole: np.ndarray, resolution_px: int, context: float) -> list[tuple[Bo
     """Return boxes that hold all pixels of a hole, and the side of the square window in which each is to be solved.
 
     Args:
-        hole: (H, W) bool, True = unknown pixel.
+        hole: (H, W) bool, True = hole.
         resolution_px: side R of the prior's input, the smallest side; the largest is that of the picture.
         context: share of a window's side that stays free of its box at each edge.
     """

@@ -26,7 +26,7 @@ _LOOKED_AT = 1 << 20  # pixels that are enough to name the commonest colours
 
 
 def marked(mask: Picture, config: ImagesConfig) -> np.ndarray:
-    """Return (h, w) bool over the mask as stored, True = restore.
+    """Return (h, w) bool over the mask as stored, True = hole.
 
     Raises:
         MaskInvalid: it does not say certainly what is to be restored; the message tells what it holds, and what to do.

@@ -131,7 +131,7 @@ def prepare(
 def first_window(
     pages: list[tuple[Picture, np.ndarray]], plan: tuple[Window, ...], config: ImagesConfig, resolution_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first window of a plan whose restoration is final: (R, R, 3) float32 in [-1, 1]; (R, R) bool, True = known."""
+    """Return the first final window of a plan: (R, R, 3) float32 in [-1, 1]; (R, R) bool, True = known pixel."""
     return _window(pages, plan[leaves(plan)[0]], config, resolution_px, {})
 
 

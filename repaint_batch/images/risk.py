@@ -87,7 +87,7 @@ class Evidence:
         self._squares = 0.0
 
     def add_page(self, hole: np.ndarray) -> None:
-        """Take the hole of a page, (H, W) bool, True = was restored."""
+        """Take the hole of a page, (H, W) bool, True = hole."""
         if not hole.any():
             return
         sides = []
@@ -97,7 +97,7 @@ class Evidence:
         self._looked_at_px += sides[0] * sides[1]
 
     def add(self, rgb: np.ndarray, hole: np.ndarray, inner: tuple[slice, slice]) -> None:
-        """Take a part: (h, w, 3) RGB in [-1, 1] as restored, (h, w) bool, and where in them the part lies."""
+        """Take a part: (h, w, 3) RGB in [-1, 1] as restored, (h, w) bool, True = hole, and where in them the part lies."""
         mine = np.zeros_like(hole)
         mine[inner] = hole[inner]
         smooth = continued(rgb, ~hole)
@@ -112,18 +112,18 @@ class Evidence:
         return risk_of(Features(self._hole_px / self._looked_at_px, relief))
 
 
-def continued(rgb: np.ndarray, known: np.ndarray) -> np.ndarray:
-    """Return (h, w, 3) float32 `rgb`, unknown pixels smoothly continued: means of known ones, the closer the finer."""
-    pixels = np.where(known[..., None], rgb, 0).astype(np.float32)
-    smooth = np.broadcast_to(pixels.sum((0, 1)) / max(1, int(known.sum())), pixels.shape)
+def continued(rgb: np.ndarray, keep_mask: np.ndarray) -> np.ndarray:
+    """Return (h, w, 3) float32 `rgb`, its hole smoothly continued: means of known pixels, the closer the finer."""
+    pixels = np.where(keep_mask[..., None], rgb, 0).astype(np.float32)
+    smooth = np.broadcast_to(pixels.sum((0, 1)) / max(1, int(keep_mask.sum())), pixels.shape)
     for sigma in _SIGMAS_PX:
         weight, *means = (
             ndimage.gaussian_filter(values, sigma, mode="constant", truncate=3)
-            for values in (known.astype(np.float32), *np.moveaxis(pixels, 2, 0))
+            for values in (keep_mask.astype(np.float32), *np.moveaxis(pixels, 2, 0))
         )
         trust = np.minimum(weight / _LEAST_WEIGHT, 1)[..., None]
         smooth = smooth + trust * (np.stack(means, 2) / np.maximum(weight, 1e-6)[..., None] - smooth)
-    return np.asarray(np.where(known[..., None], rgb, smooth), np.float32)
+    return np.asarray(np.where(keep_mask[..., None], rgb, smooth), np.float32)
 
 
 def risk_of(features: Features) -> Risk:

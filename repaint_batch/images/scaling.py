@@ -115,18 +115,18 @@ def blurred(values: np.ndarray, radius_px: int) -> np.ndarray:
     return values
 
 
-def rim_correction(difference: np.ndarray, known: np.ndarray, feather_px: int) -> np.ndarray:
+def rim_correction(difference: np.ndarray, keep_mask: np.ndarray, feather_px: int) -> np.ndarray:
     """Return (h, w, 3) what to add to a restoration so that it meets its surroundings.
 
     At known pixels the restoration, solved at another scale, differs from the picture. The mean of that difference over
     the known neighbours is added in full at the rim, and less with the share of known neighbours, to nothing inside;
     first over wide neighbourhoods, for brightness and colour, then over ever closer ones, for what ends at the rim.
     """
-    difference = np.where(known[..., None], difference, 0).astype(np.float32)
+    difference = np.where(keep_mask[..., None], difference, 0).astype(np.float32)
     correction = np.zeros_like(difference)
     radius = max(1, feather_px // 2)
     while radius:
-        share = blurred(known.astype(np.float32), radius)
+        share = blurred(keep_mask.astype(np.float32), radius)
         weight = np.minimum(2 * share, 1)[..., None]
         mean = np.stack([blurred(difference[..., i], radius) for i in range(3)], axis=-1)
         correction += weight * (mean / np.maximum(share, 1e-6)[..., None] - correction)

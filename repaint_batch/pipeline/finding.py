@@ -4,7 +4,7 @@ Pictures are looked at in units of some rows. What a unit found is one Parquet f
 settings: a run that was stopped goes on with the units that have none. A picture that ends its worker, alone in a unit, has
 failed.
 
-    MANIFEST's folder /  masks/PATH.png        one bit, white = damaged; none for a clean picture
+    MANIFEST's folder /  masks/PATH.png        one bit, white = hole; none for a clean picture
                          found/HASH.parquet    all rows of a unit, clean and failed ones too
     MANIFEST                                   damaged pictures, to be run
 """

@@ -150,15 +150,15 @@ def _fitted(picture: Image.Image | None, side: int) -> Image.Image | None:
     return fitted
 
 
-def _hole_png(mask: np.ndarray | None, size: tuple[int, int], max_bytes: int) -> bytes | None:
-    """Return the hole, (H, W) bool, as a one-bit PNG, at full size or, where its shape is too rich, coarser."""
-    if mask is None:
+def _hole_png(hole: np.ndarray | None, size: tuple[int, int], max_bytes: int) -> bytes | None:
+    """Return a hole, (H, W) bool, True = hole, as a one-bit PNG, at full size or, where its shape is too rich, coarser."""
+    if hole is None:
         return None
-    hole = Image.fromarray(mask.astype(np.uint8) * 255)
+    shown = Image.fromarray(hole.astype(np.uint8) * 255)
     for divisor in (1, 2, 4, 8):
         small = (math.ceil(size[0] / divisor), math.ceil(size[1] / divisor))
-        reducing = hole.width > small[0]
-        scaled = hole.resize(small, Image.Resampling.BOX if reducing else Image.Resampling.NEAREST)
+        reducing = shown.width > small[0]
+        scaled = shown.resize(small, Image.Resampling.BOX if reducing else Image.Resampling.NEAREST)
         palette = Image.fromarray((np.asarray(scaled) >= 128).astype(np.uint8)).convert("P")
         palette.putpalette([255, 255, 255, *_HOLE_COLOUR])
         data = encoded(palette, "PNG", bits=1, transparency=0, optimize=True)

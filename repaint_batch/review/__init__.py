@@ -7,7 +7,7 @@ and after in turn. ``A`` accepts, ``X`` rejects, ``R`` asks for a redo with anot
 Where the mask is what is wrong, since a scratch was missed or a highlight was taken for dust, ``E`` corrects it: a brush, an
 eraser and a line at any zoom, with mouse, pen, finger or keyboard (arrows move the pen, Space sets it down and lifts it, ``[``
 and ``]`` change its size), ``U`` takes strokes back, and ``R`` asks for a redo with the mask as it is now. Then
-``repaint-batch retry-failed OUTPUT --rejected`` restores those pictures by their corrected masks, white = restored, exactly as
+``repaint-batch retry-failed OUTPUT --rejected`` restores those pictures by their corrected masks, white = hole, exactly as
 drawn: the job's ``images.hole`` and ``images.mask_grow_px`` do not touch them. A corrected mask is kept at
 ``OUTPUT/masks/corrected/HASH OF THE PICTURE/HASH OF THE MASK.png``, and the redone row's ``mask_uri`` names it; the mask before
 it stays where it was. Rows that were skipped, because nothing was found or their mask is empty, can be given one too; pictures

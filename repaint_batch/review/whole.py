@@ -31,7 +31,7 @@ class Whole:
 
     Attributes:
         pixels: (H, W, 3) uint8, upright.
-        hole: (H, W / 8) uint8, rows of bits, the highest first, 1 = to be restored; None where the mask cannot be had.
+        hole: (H, W / 8) uint8, rows of bits, the highest first, 1 = hole; None where the mask cannot be had.
         stops: boxes around the hole's marks, see `repaint_batch.images.stops`.
         pages: how many the file has; this is the first with a hole.
         sha256: of the file.
@@ -130,7 +130,7 @@ def _drawn(mask: bytes, width: int, height: int) -> tuple[bytes]:
 
 
 def mask_png(bits: np.ndarray, width: int) -> bytes:
-    """Return bits as a PNG of one bit, white = to be restored: of one mask always the same."""
+    """Return bits as a PNG of one bit, white = hole: of one mask always the same."""
     return _png(Image.fromarray(np.unpackbits(bits, axis=1, count=width).astype(bool)))
 
 
