@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from repaint_batch.evaluate.masks import paper_mask
+from repaint_batch.evaluate.paper_masks import paper_mask
 from repaint_batch.priors.pictures import held_out, square
 from repaint_batch.schema import IMAGE_STRUCT
 

@@ -20,7 +20,7 @@ from repaint_batch.config import FindConfig, load_config
 from repaint_batch.damage.detector import logits_of, marks_of, threshold_of
 from repaint_batch.damage.measuring import as_prints, clean_of, f1_by_kind, films_found, overlays_found, sensitivity_of
 from repaint_batch.damage.network import Detector, bundled, from_bytes
-from repaint_batch.damage.training import DetectorConfig, Trainer
+from repaint_batch.damage.training import DetectorConfig, DetectorTrainer
 from repaint_batch.errors import RepaintBatchError
 
 ASSETS = Path(__file__).parents[1] / "repaint_batch" / "assets" / "detector"
@@ -38,7 +38,7 @@ def main(
         if measure:
             _measure(settings, weights, ship)
         else:
-            typer.echo(f"weights written to {Trainer(settings, typer.echo).run()}")
+            typer.echo(f"weights written to {DetectorTrainer(settings, typer.echo).run()}")
     except RepaintBatchError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error

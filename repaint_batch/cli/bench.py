@@ -21,7 +21,7 @@ from rich.table import Table
 from repaint_batch.cli.jobs import starting
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, PriorConfig, SamplerConfig
 from repaint_batch.evaluate.bench import DEPRECATED, Contest, Stretch, demo_windows, describe, told
-from repaint_batch.evaluate.growth import Cost, measure_planning, measure_sampling
+from repaint_batch.evaluate.growth import Growth, measure_planning, measure_sampling
 from repaint_batch.evaluate.ratio import LEAST_ROUNDS, Ratio, busy, ratio
 from repaint_batch.inpainting import RePaintPipeline
 from repaint_batch.inpainting.device import compiled, missing_compiler
@@ -245,7 +245,7 @@ def _ratio_words(found: dict[str, Any]) -> str:
     return "refused" if found["refusal"] else f"{found['value']:.2f}×"
 
 
-def _print(engines: dict[str, Any], planned: Cost, grown: list[Cost], job: JobCost) -> None:
+def _print(engines: dict[str, Any], planned: Growth, grown: list[Growth], job: JobCost) -> None:
     out = Console()
     figures = "ms", "not network", "images / h", "faster", "CPU time", "MiB", "GFLOP/s", "MFU"
     table = Table("engine", *figures, pad_edge=False)

@@ -22,8 +22,8 @@ from repaint_batch.evaluate import oracle, prints, restored, rivals
 from repaint_batch.evaluate.features import perceptual
 from repaint_batch.evaluate.imagenet import lite0_distance
 from repaint_batch.evaluate.laws import LAWS
-from repaint_batch.evaluate.masks import MASKS, MaskName
 from repaint_batch.evaluate.page import Sheet, write_evaluation
+from repaint_batch.evaluate.paper_masks import MASKS, MaskName
 from repaint_batch.evaluate.precision import evaluate_precision
 from repaint_batch.evaluate.samplers import Langevin, Projected
 from repaint_batch.evaluate.scores import EVERY_MASK, Score

@@ -13,7 +13,7 @@ from repaint_batch.errors import ManifestError
 from repaint_batch.storage import Storage, UriPolicy, normalise
 
 if TYPE_CHECKING:
-    from repaint_batch.pipeline.finding import Listed
+    from repaint_batch.pipeline.corpus_masks import Listed
 
 app = typer.Typer(name="masks", help="Find what is damaged in pictures.", no_args_is_help=True)
 _NAMED = 5
@@ -52,7 +52,7 @@ def find(
     Example: repaint-batch masks find --images photos --find scratches --find dust --to found/manifest.parquet
     """
     with waiting("loading Ray and torch"):
-        from repaint_batch.pipeline.finding import Search, find_masks
+        from repaint_batch.pipeline.corpus_masks import Search, find_masks
 
     asked: list[DamageKind] | list[str] = kinds or ["scratches", "dust"]
     values = {"find": asked, "false_marks_per_megapixel": false_marks}
@@ -102,7 +102,7 @@ def _listed(images: str | None, manifest: str | None, folder: str, storage: Stor
     """Return the pictures of a folder or manifest, in the order of their ids."""
     from repaint_batch.manifest import image_bytes_or_uri, open_manifest, read_rows
     from repaint_batch.manifest.pairing import Aside, identified_pictures
-    from repaint_batch.pipeline.finding import Listed
+    from repaint_batch.pipeline.corpus_masks import Listed
 
     if (images is None) == (manifest is None):
         raise ManifestError("give exactly one of --images and --manifest")

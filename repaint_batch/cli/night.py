@@ -18,7 +18,7 @@ from repaint_batch.priors.source import check_named
 from repaint_batch.storage import Storage
 
 if TYPE_CHECKING:
-    from repaint_batch.nights.night import Summary
+    from repaint_batch.nights.night import NightSummary
 
 
 def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False) -> None:
@@ -53,7 +53,7 @@ def night(config: ConfigPath, settings: Settings = None, as_json: AsJson = False
     raise typer.Exit(done.exit_code)
 
 
-def _print(done: "Summary") -> None:
+def _print(done: "NightSummary") -> None:
     """Say what a night did, and what to look at."""
     from repaint_batch.nights.night import NAMED
 

@@ -74,7 +74,7 @@ class DetectorConfig(Model):
         return [(name, flatten_on_white(picture)) for name, picture in read_pictures(reading, split)]
 
 
-class Trainer:
+class DetectorTrainer:
     """One run; going on where the last one in the same folder ended."""
 
     def __init__(self, config: DetectorConfig, report: Callable[[str], None] = print) -> None:

@@ -26,7 +26,7 @@ _SIDE_PX = 8
 
 
 @dataclass(frozen=True)
-class Cost:
+class Growth:
     """What some rows cost.
 
     Attributes:
@@ -40,7 +40,7 @@ class Cost:
     grown_bytes: int
 
 
-def measure_planning(rows: int, folder: Path) -> Cost:
+def measure_planning(rows: int, folder: Path) -> Growth:
     """Return what opening and planning a manifest of `rows` URIs costs; the manifest is written to `folder` first."""
     path = folder / "manifest.parquet"
     _write_manifest(path, rows)
@@ -50,7 +50,7 @@ def measure_planning(rows: int, folder: Path) -> Cost:
         started = time.perf_counter()
         plan = make_plan(config, open_manifest(config.input.manifest, Storage()), "0" * 16, PRESETS["fast"].describe())
         seconds = time.perf_counter() - started
-    return Cost(plan.rows, seconds, memory.grown_bytes)
+    return Growth(plan.rows, seconds, memory.grown_bytes)
 
 
 def _write_manifest(path: Path, rows: int) -> None:
@@ -65,7 +65,7 @@ def _write_manifest(path: Path, rows: int) -> None:
 _PARTS = (("sample-", ""), ("s3://corpus/pictures/", ".png"), ("s3://corpus/masks/", ".png"))
 
 
-def measure_sampling(rows: Sequence[int]) -> list[Cost]:
+def measure_sampling(rows: Sequence[int]) -> list[Growth]:
     """Return what restoring each number of small pictures costs, with noise, masks and all, but an analytic prior."""
     means = torch.rand((12, 3, _SIDE_PX, _SIDE_PX), generator=torch.Generator().manual_seed(0)) * 2 - 1
     prior, sampler = GaussianMixture.isotropic(means, 0.1), PRESETS["draft"]
@@ -81,5 +81,5 @@ def measure_sampling(rows: Sequence[int]) -> list[Cost]:
                 part = slice(start, start + _BATCH_WINDOWS)
                 sample(sampler, prior, known[part], keep[part], keys[part])
             seconds = time.perf_counter() - started
-        costs.append(Cost(count, seconds, memory.grown_bytes))
+        costs.append(Growth(count, seconds, memory.grown_bytes))
     return costs[1:]

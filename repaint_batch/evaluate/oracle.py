@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from repaint_batch.evaluate.laws import LAWS
-from repaint_batch.evaluate.masks import MASKS, MaskName, paper_mask
 from repaint_batch.evaluate.metrics import energy_distance, mode_distance, variances
+from repaint_batch.evaluate.paper_masks import MASKS, MaskName, paper_mask
 from repaint_batch.evaluate.scores import Metric, Score, summarise
 from repaint_batch.priors.analytic import GaussianMixture, Mixture
 from repaint_batch.sampler.sampler import Sampler

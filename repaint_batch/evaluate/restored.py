@@ -19,7 +19,7 @@ from repaint_batch.config import StorageConfig
 from repaint_batch.errors import ConfigError
 from repaint_batch.evaluate import metrics
 from repaint_batch.evaluate.features import Features, bottleneck, random_convolutions
-from repaint_batch.evaluate.masks import MASKS, MaskName, paper_mask
+from repaint_batch.evaluate.paper_masks import MASKS, MaskName, paper_mask
 from repaint_batch.evaluate.rivals import Filler
 from repaint_batch.evaluate.scores import EVERY_MASK, Metric, Score, summarise
 from repaint_batch.inpainting import RePaintPipeline

@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from repaint_batch.config import ImagesConfig
 from repaint_batch.damage.drawing import DAMAGE, draw_damage
-from repaint_batch.evaluate.masks import MaskName, paper_mask
+from repaint_batch.evaluate.paper_masks import MaskName, paper_mask
 from repaint_batch.evaluate.prints import as_tensor
 from repaint_batch.images.restoration import Restored, compose, prepare
 from repaint_batch.images.risk import Features

@@ -14,7 +14,7 @@ from repaint_batch.errors import ConfigError, MaskInvalid, PriorError
 from repaint_batch.inpainting.device import device_of, out_of_memory
 from repaint_batch.inpainting.engine import Engine
 from repaint_batch.inpainting.keywords import hints
-from repaint_batch.inpainting.pictures import from_restored, to_keep_mask, to_known
+from repaint_batch.inpainting.tensors import from_restored, to_keep_mask, to_known
 from repaint_batch.priors.diffusers_folder import read_diffusers_folder
 from repaint_batch.priors.guided_diffusion import GuidedClassifier, GuidedUNet
 from repaint_batch.priors.loaded import LoadedPrior

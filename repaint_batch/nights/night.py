@@ -28,8 +28,7 @@ from repaint_batch.nights.corpus import MANIFEST, Comparison, Found, asked_for
 from repaint_batch.outputs.history import NIGHT_FORMAT, REMOVED
 from repaint_batch.outputs.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.outputs.status import no_holes, no_holes_reason
-from repaint_batch.pipeline.run import Summary as Ran
-from repaint_batch.pipeline.run import Watch, honoured, run_job
+from repaint_batch.pipeline.run import Summary, Watch, honoured, run_job
 from repaint_batch.priors.load import load_prior
 from repaint_batch.schema import RISK
 from repaint_batch.storage import Storage, join, normalise
@@ -47,7 +46,7 @@ Report = Callable[[str, Storage], str | None]
 
 
 @dataclass
-class Summary:
+class NightSummary:
     """What became of a night.
 
     Attributes:
@@ -110,8 +109,8 @@ class Summary:
 
 
 def run_night(
-    config: NightConfig, watch: Watch, report: Report = lambda output, storage: None, run: Callable[..., Ran] = run_job
-) -> Summary:
+    config: NightConfig, watch: Watch, report: Report = lambda output, storage: None, run: Callable[..., Summary] = run_job
+) -> NightSummary:
     """Bring an output up to its corpus, as far as the night lasts; write and post what became of it.
 
     Args:
@@ -131,7 +130,7 @@ def run_night(
 
 class _Night:
     def __init__(
-        self, config: NightConfig, watch: Watch, report: Report, run: Callable[..., Ran], lease: Lease
+        self, config: NightConfig, watch: Watch, report: Report, run: Callable[..., Summary], lease: Lease
     ) -> None:
         self._began, self._started = datetime.now(UTC), time.monotonic()
         self._until = self._started + config.night.hours * 3600
@@ -139,10 +138,10 @@ class _Night:
         self._storage = Storage(config.storage)
         self._output = normalise(config.output.uri)
         self._table = ResultsTable(self._output, self._storage)
-        self._summary = Summary(self._began.strftime(NIGHT_FORMAT), self._output)
+        self._summary = NightSummary(self._began.strftime(NIGHT_FORMAT), self._output)
         self._folder = join(self._output, "nights", self._summary.night)
 
-    def run(self) -> Summary:
+    def run(self) -> NightSummary:
         summary = self._summary
         try:
             summary.version_before = self._version()

@@ -34,7 +34,7 @@ _SPAN_ROWS = 256  # rows that are held at a time
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedSetting:
     """A setting that is not what it was.
 
     Attributes:
@@ -60,18 +60,19 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def changes(before: JobConfig, after: JobConfig) -> list[Change]:
+def changes(before: JobConfig, after: JobConfig) -> list[ChangedSetting]:
     """Return the settings, of those that decide what becomes of a row, in which two configs differ."""
     old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
     keys = [(section, name) for section in _SECTIONS for name in new[section] if (section, name) != ("output", "uri")]
     keys += [("compute", name) for name in _ARITHMETIC]
     found = [
-        Change(f"{section}.{name}", old[section][name], new[section][name])
+        ChangedSetting(f"{section}.{name}", old[section][name], new[section][name])
         for section, name in keys
         if old[section][name] != new[section][name] and (section, new[section][name]) != ("compute", "auto")
     ]
     more = [prefix for prefix in new["storage"]["allow"] if prefix not in old["storage"]["allow"]]
-    return [*found, Change("storage.allow", ", ".join(old["storage"]["allow"]) or "nothing", ", ".join(more))] if more else found
+    allowed = ChangedSetting("storage.allow", ", ".join(old["storage"]["allow"]) or "nothing", ", ".join(more))
+    return [*found, allowed] if more else found
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Standing:
     output: str
     job_id: str | None
     is_same: bool = False
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ChangedSetting, ...] = ()
     weights_differ: bool = False
     good: int = 0
     failed: int = 0
@@ -164,7 +165,7 @@ def standing(plan: Plan, manifest: Manifest, storage: Storage) -> Standing:
     counts = table.counts() if table.exists() else {"ok": 0, "skipped": 0, "failed": 0}
     known_manifest = any(other.files == plan.files for other in plans)
 
-    def unlike(other: Plan) -> tuple[tuple[Change, ...], bool]:
+    def unlike(other: Plan) -> tuple[tuple[ChangedSetting, ...], bool]:
         found = tuple(change for change in changes(other.job_config(), config) if change.key != "storage.allow")
         explained = any(change.key.startswith(("prior.", "sampler.", "compute.")) for change in found)
         weights = (other.prior_fingerprint, other.sampler) != (plan.prior_fingerprint, plan.sampler)
@@ -253,7 +254,7 @@ def _write(manifest: Manifest, spans: Iterable[tuple[int, int]], uri: str, stora
         storage.upload(uri, os.fspath(path))
 
 
-def retried(output: str, plan: Plan, settings: JobConfig) -> tuple[JobConfig, list[Change]]:
+def retried(output: str, plan: Plan, settings: JobConfig) -> tuple[JobConfig, list[ChangedSetting]]:
     """Return a config by which failed rows of a job run under other settings, and what those change.
 
     The manifest, and where results are kept, stay the job's.
@@ -275,7 +276,7 @@ def retried(output: str, plan: Plan, settings: JobConfig) -> tuple[JobConfig, li
     return taken, changes(own, taken)
 
 
-def told(plan: Plan, made: list[Change], failed: int, good: int) -> list[str]:
+def told(plan: Plan, made: list[ChangedSetting], failed: int, good: int) -> list[str]:
     """Return in words under which settings failed rows run again, and what these would mean for rows that are good.
 
     Args:

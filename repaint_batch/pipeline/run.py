@@ -30,8 +30,8 @@ from repaint_batch.jobs.usage import read_usage
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.outputs.status import exit_code
 from repaint_batch.pipeline.dataset import ActorResources
+from repaint_batch.pipeline.first_look import look_first
 from repaint_batch.pipeline.job import Job
-from repaint_batch.pipeline.look import look_first
 from repaint_batch.pipeline.passes import restore
 from repaint_batch.pipeline.stopping import Stop, stoppable
 from repaint_batch.priors.load import LoadedPrior, load_prior

@@ -8,7 +8,7 @@ from statistics import fmean
 
 from PIL import Image, ImageDraw, ImageFont
 
-from repaint_batch.report.pictures import data_uri, encoded, enlarged, read_rgba
+from repaint_batch.report.embedding import data_uri, encoded, enlarged, read_rgba
 from repaint_batch.report.progress import duration
 from repaint_batch.report.render import render
 

@@ -19,7 +19,7 @@ from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import SampleError
 from repaint_batch.images.stops import stops
 from repaint_batch.images.viewing import View, view
-from repaint_batch.report.pictures import encoded, enlarged
+from repaint_batch.report.embedding import encoded, enlarged
 
 LEAST_PX = 128
 """Longer side below which a picture is enlarged smoothly, so that a 32 px prior's output can be looked at."""

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from repaint_batch.errors import ConfigError
-from repaint_batch.report.pictures import encoded, enlarged
+from repaint_batch.report.embedding import encoded, enlarged
 from repaint_batch.sampler.run import ChainState
 
 GAP_PX = 4

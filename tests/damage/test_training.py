@@ -8,7 +8,7 @@ from PIL import Image
 
 from repaint_batch.damage.network import from_bytes
 from repaint_batch.damage.synthetic import LEAST_CONTRAST, Marks, damaged_crop, training_crop
-from repaint_batch.damage.training import DetectorConfig, Trainer, f1_of, pixel_counts
+from repaint_batch.damage.training import DetectorConfig, DetectorTrainer, f1_of, pixel_counts
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -47,9 +47,9 @@ def test_a_run_goes_on_and_its_weights_can_be_used(tmp_path: Path) -> None:
         pictures=(str(tmp_path),), output=str(tmp_path / "out"), held_out=("held",), scales=(1.0,), crop_px=32, batch_size=2,
         steps=1, checkpoint_every=1, held_out_crops=2,
     )  # fmt: skip
-    Trainer(config, lambda line: None).run()
+    DetectorTrainer(config, lambda line: None).run()
     said: list[str] = []
-    weights = Trainer(config.model_copy(update={"steps": 2}), said.append).run()
+    weights = DetectorTrainer(config.model_copy(update={"steps": 2}), said.append).run()
     assert said[0] == "going on from step 1"
     assert len((tmp_path / "out" / "log.jsonl").read_text().splitlines()) == 2
     assert from_bytes(weights.read_bytes())

@@ -15,7 +15,7 @@ from repaint_batch.errors import ConfigError, LeaseHeld
 from repaint_batch.jobs.lease import NIGHT_LEASE, Lease
 from repaint_batch.jobs.plan import load_plans
 from repaint_batch.nights.config import NightConfig
-from repaint_batch.nights.night import Summary, inert, run_night
+from repaint_batch.nights.night import NightSummary, inert, run_night
 from repaint_batch.outputs.history import read_history, rollback
 from repaint_batch.outputs.status import read_status
 from repaint_batch.outputs.verify import verify
@@ -263,7 +263,7 @@ def test_the_summary_is_posted(
     done = run_night(config, recorder, lambda output, storage: f"{output}/report.html")
     assert posted == summaries(local_place, config)
     (told,) = posted
-    assert Summary(**told) == done
+    assert NightSummary(**told) == done
     assert told["report"] == f"{config.output.uri}/report.html"
     assert (told["rows"]["ok"], told["nfe"], told["windows"]) == (4, 4 * 30, 4)
     assert told["cost"] == pytest.approx(told["actor_hours"] * 3600, rel=1e-2)

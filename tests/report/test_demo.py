@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, demo_html, write_demo_report
-from repaint_batch.report.pictures import encoded
+from repaint_batch.report.embedding import encoded
 
 SUMMARY = DemoSummary(seconds=84.2, nfe=60, windows=84, preset="fast", prior="bundled:photo", where="demo-output")
 

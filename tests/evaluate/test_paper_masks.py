@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from repaint_batch.evaluate.masks import MASKS, NARROW, WIDE, draw_strokes, paper_mask
+from repaint_batch.evaluate.paper_masks import MASKS, NARROW, WIDE, draw_strokes, paper_mask
 
 SIDES = st.integers(4, 80)
 

@@ -6,7 +6,7 @@ import pytest
 
 from repaint_batch.errors import ConfigError, ManifestError
 from repaint_batch.jobs.plan import load_plans
-from repaint_batch.pipeline import look
+from repaint_batch.pipeline import first_look
 from repaint_batch.pipeline.run import run_job
 
 from ..conftest import Place
@@ -24,9 +24,9 @@ def test_what_it_finds_is_told_and_the_job_runs(
     corpus[1]["image"] = {"bytes": b"<html>", "path": None}
     corpus[2] |= {"sample_id": "\x1b[2Jid", "image": {"bytes": None, "path": "https://me:hunter2@host/a.png"}}
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior)
-    with caplog.at_level(logging.WARNING, look.__name__):
+    with caplog.at_level(logging.WARNING, first_look.__name__):
         assert run_job(config, recorder).counts == {"ok": 2, "skipped": 0, "failed": 2}
-        refused, told = [record.message for record in caplog.records if record.name == look.__name__]
+        refused, told = [record.message for record in caplog.records if record.name == first_look.__name__]
         assert told.startswith("unreadable picture: 1 of 4 pictures cannot be restored (picture-0001: ")
         assert "?[2Jid" in refused
         assert "https://***@host" in refused
@@ -54,6 +54,6 @@ def test_a_row_that_crashes_it_is_a_warning(
     corpus = rows(2)
     corpus[1]["image"]["bytes"] += KILL_LOOK
     config = job(local_place, write_manifest(local_place, corpus), tiny_prior)
-    with caplog.at_level(logging.WARNING, look.__name__):
+    with caplog.at_level(logging.WARNING, first_look.__name__):
         assert run_job(config, recorder).counts == {"ok": 2, "skipped": 0, "failed": 0}
     assert "ended with WorkerCrashedError" in caplog.text
