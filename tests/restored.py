@@ -43,7 +43,7 @@ def restore_here(
     restorer = restorer_for(job, device(prior), 1)
     rows = plan.rows if shards is None else min(plan.rows, shards * plan.shard_rows)
     with Committer(table, plan, epoch) as committer:
-        for unit in units_of(job, Ranges.of((0, rows)) - table.done(plan), frozenset()):
+        for unit in units_of(plan.shard_rows, Ranges.of((0, rows)) - table.done(plan)):
             for parcel in decode(read_rows(plan.files, unit.start, unit.stop, storage), job, unit.start):
                 done = encode(sampled_here(parcel, job, restorer), job)
                 assert committer.commit(stage(table, plan, done, parcel["attempt"][0].as_py()))

@@ -105,7 +105,7 @@ def restore(
         ConfigError: the prior or a setting cannot be honoured where the actors run.
         ManifestError: the manifest is not what was planned.
     """
-    stop, inflight, faults = stop or Stop(), InFlight(job), _Faults(job)
+    stop, inflight, faults = stop or Stop(), InFlight(job), Faults(job.config.compute.max_attempts, job.plan.shard_rows)
     pending = pending_rows(job, table, wanted)
     # Nothing pending is believed when it has been said twice: without TLS an answer may be damaged.
     while pending or (pending := pending_rows(job, table, wanted)):
@@ -120,21 +120,22 @@ def restore(
             faults.broke_down(error)
         stop.check()  # before what its end did to rows is held against them
         pending = pending_rows(job, table, wanted)
-        faults.hold(heard, before, pending)
+        job.quarantine.add(faults.hold(heard, before, pending))
 
 
-class _Faults:
+class Faults:
     """What the passes so far hold against rows and devices.
 
     Args:
-        job: whose rows; those that are guilty are set aside there.
+        limit: deaths, or attempts that raised, after which it is held that trying again would not help.
+        shard_rows: rows of a shard.
 
     Attributes:
         devices: what is known of them.
     """
 
-    def __init__(self, job: Job) -> None:
-        self._job, self._limit = job, job.config.compute.max_attempts
+    def __init__(self, limit: int, shard_rows: int) -> None:
+        self._limit, self._shard_rows = limit, shard_rows
         self.devices = Devices()
         self._lost: list[Lost] = []
         self._raised: Counter[tuple[int, int]] = Counter()
@@ -147,7 +148,7 @@ class _Faults:
         """
         others = pending - Ranges.of(*((one.start, one.stop) for one in self._lost))
         suspects, out = ([], frozenset[str]()) if others else _alike(self._lost, self.devices)
-        units = [*islice(units_of(self._job, others, saved), WAVE_UNITS), *_units(suspects[:WAVE_UNITS], saved)]
+        units = [*islice(units_of(self._shard_rows, others, saved), WAVE_UNITS), *_units(suspects[:WAVE_UNITS], saved)]
         return units, not others, out
 
     def broke_down(self, error: RayError) -> None:
@@ -160,8 +161,8 @@ class _Faults:
         if self._broken >= self._limit:
             raise ShardFailed(f"{self._broken} passes in a row broke down; the last said: {error}") from error
 
-    def hold(self, heard: Heard, before: Ranges, pending: Ranges) -> None:
-        """Hold what was heard of a pass against its rows, of which those `before` it were pending, and now these are.
+    def hold(self, heard: Heard, before: Ranges, pending: Ranges) -> dict[int, str]:
+        """Return the rows that are guilty, and why, by what was heard of a pass before which others were pending than now.
 
         Raises:
             ShardFailed and others: it will not go away by trying again, see `restore`.
@@ -177,13 +178,12 @@ class _Faults:
         dead = (pending & blamed) - spoken
         self._lost, guilty = after_deaths(self._lost, dead, pending - dead, limit, failures, devices)
         judge_devices(devices, self._lost, limit)
-        reason = "the process that works on this row dies; it did so {} times"
-        self._job.quarantine.add({one.start: reason.format(one.deaths) for one in guilty})
         nothing = pending == before and not dead and not errors and not heard.failures
         self._broken = self._broken + 1 if nothing else 0
         if self._broken >= max(limit, _EMPTY_PASSES):
             words = f"{self._broken} passes in a row came to nothing, and no worker said why; look at the workers' logs"
             raise ShardFailed(words)
+        return {one.start: f"the process that works on this row dies; it did so {one.deaths} times" for one in guilty}
 
 
 def _alike(lost: Sequence[Lost], devices: Devices) -> tuple[list[Lost], frozenset[str]]:
@@ -197,12 +197,11 @@ def pending_rows(job: Job, table: ResultsTable, wanted: Ranges | None = None) ->
     return (Ranges.of((0, job.plan.rows)) if wanted is None else wanted) - table.done(job.plan)
 
 
-def units_of(job: Job, rows: Ranges, saved: frozenset[int]) -> Iterator[Unit]:
+def units_of(shard_rows: int, rows: Ranges, saved: frozenset[int] = frozenset()) -> Iterator[Unit]:
     """Yield rows in units, none of which goes beyond its shard."""
-    size = job.plan.shard_rows
     for start, stop in rows.spans:
         while start < stop:
-            end = min(stop, (start // size + 1) * size)
+            end = min(stop, (start // shard_rows + 1) * shard_rows)
             yield Unit(start, end, _within(saved, start, end))
             start = end
 

@@ -6,30 +6,7 @@ from hypothesis import strategies as st
 from repaint_batch.pipeline.passes import Lost, after_deaths
 from repaint_batch.table.ranges import Ranges
 
-
-def play(rows: int, shard_rows: int, killers: set[int], limit: int) -> tuple[set[int], set[int], int]:
-    """Return (committed rows, guilty rows, passes) when every unit with a killer in it dies, and nothing else does."""
-    committed: set[int] = set()
-    guilty: set[int] = set()
-    lost: list[Lost] = []
-    passes = 0
-    while len(committed) + len(guilty) < rows:
-        passes += 1
-        assert passes < 50
-        held = {row for one in lost for row in range(one.start, one.stop)}
-        shards = [range(start, min(start + shard_rows, rows)) for start in range(0, rows, shard_rows)]
-        units = [shard for shard in shards if not held & set(shard) and not set(shard) <= committed]
-        units += [range(one.start, one.stop) for one in lost]
-        dead = set()
-        for unit in units:
-            left = set(unit) - committed - guilty
-            if left & killers:
-                dead |= left
-            else:
-                committed |= left
-        lost, found = after_deaths(lost, Ranges.of_rows(sorted(dead)), Ranges.of(), limit)
-        guilty |= {one.start for one in found}
-    return committed, guilty, passes
+from .playing import play
 
 
 @given(
@@ -43,7 +20,7 @@ def test_only_rows_that_die_alone_are_guilty_and_all_others_are_committed(
     rows: int, shard_rows: int, killers: set[int], limit: int
 ) -> None:
     killers = {row for row in killers if row < rows}
-    committed, guilty, passes = play(rows, shard_rows, killers, limit)
+    committed, guilty, _, passes = play(rows, shard_rows, killers, limit)
     assert guilty == killers
     assert committed == set(range(rows)) - killers
     # However many shards suffer, they are halved together.
