@@ -13,12 +13,11 @@ from repaint_batch.outputs.orphans import delete_orphans, find_orphans
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import OTHER, Place
-from ..publishing import publish
-from ..table.test_results import plan_of
+from ..publishing import plan_of, publish, shard_of
 from .conftest import Faulty
 from .processes import kill
 from .proxy import Exchange
-from .writers import results, writer_of
+from .writers import writer_of
 
 WRITERS = 8
 _ANY_AGE_S = -60.0  # the store's clock may be ahead
@@ -35,7 +34,7 @@ def test_a_writer_killed_at_any_step_publishes_once(faulty: Faulty, tmp_path: Pa
     table = ResultsTable(faulty.behind.uri, faulty.behind.storage)
     table.create([])
     if mode == "upsert":
-        assert publish(table, replace(plan, mode="append", job_id="0" * 16), results(plan, 0, "before"))
+        assert publish(table, replace(plan, mode="append", job_id="0" * 16), shard_of(plan, 0, "before"))
     exchanges: list[Exchange] = []
     died_at: list[str] = []
     for shard in range(plan.shards):
@@ -55,7 +54,7 @@ def test_a_writer_killed_at_any_step_publishes_once(faulty: Faulty, tmp_path: Pa
         writer.join(60)
         faulty.proxy.watch = lambda exchange: False
         landed = set(attempts_seen(table, shard)) == {"first"}
-        again = publish(table, plan, results(plan, shard, "second"))
+        again = publish(table, plan, shard_of(plan, shard, "second"))
         assert again != landed, f"the second attempt must publish if and only if the first, killed at step {step}, had not"
         assert attempts_seen(table, shard) == [("first" if landed else "second")] * 3
         if said.exists():
@@ -98,7 +97,7 @@ def race(place: Place, rounds: int) -> Counter[str]:
     tables = [ResultsTable(place.uri, place.storage) for _ in range(WRITERS)]
 
     def write(shard: int, number: int) -> bool:
-        return publish(tables[number], plan, results(plan, shard, f"writer-{number}"))
+        return publish(tables[number], plan, shard_of(plan, shard, f"writer-{number}"))
 
     winners = []
     with ThreadPoolExecutor(WRITERS) as pool:

@@ -15,11 +15,9 @@ from repaint_batch.table.reading import Snapshot
 from repaint_batch.table.results import ResultsTable
 
 from ..corpus import rows, write_manifest
-from ..publishing import publish
-from ..table.test_results import plan_of
+from ..publishing import plan_of, publish, shard_of
 from .conftest import Faulty
 from .proxy import Fault
-from .writers import results
 
 _QUICK = tuple(fault for fault in Fault if fault is not Fault.HANGING)
 
@@ -78,9 +76,9 @@ def test_commits_arrive_as_they_were_sent_or_not_at_all(faulty: Faulty) -> None:
     table = ResultsTable(faulty.place.uri, faulty.place.storage)
     faulty.proxy.kinds, faulty.proxy.methods, faulty.proxy.rate = (Fault.FLIPPED,), ("PUT",), 0.5
     for shard in range(plan.shards):
-        assert publish(table, plan, results(plan, shard, "first"))
+        assert publish(table, plan, shard_of(plan, shard, "first"))
     assert faulty.proxy.faults[Fault.FLIPPED] > 5
-    wanted = pa.concat_tables(results(plan, shard, "first") for shard in range(plan.shards))
+    wanted = pa.concat_tables(shard_of(plan, shard, "first") for shard in range(plan.shards))
     assert list(stored.rows()) == wanted.sort_by("sample_id").to_pylist()
 
 
@@ -90,7 +88,7 @@ def test_what_a_table_says_is_what_was_committed(faulty: Faulty, seed: int) -> N
     written = ResultsTable(faulty.behind.uri, faulty.behind.storage)
     written.create([])
     for shard in range(plan.shards):
-        publish(written, plan, results(plan, shard, "first"))
+        publish(written, plan, shard_of(plan, shard, "first"))
     wanted = list(written.rows())
     found = Snapshot(written.open(), written.uri.replace(faulty.behind.uri, faulty.place.uri), faulty.place.storage)
     faulty.proxy.kinds, faulty.proxy.rate, faulty.proxy.seed = (Fault.FLIPPED, Fault.CUT), 0.2, seed

@@ -19,17 +19,15 @@ import sys
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.table.results import ResultsTable
-from tests.chaos.writers import results
 from tests.conftest import Place
-from tests.publishing import publish
-from tests.table.test_results import plan_of
+from tests.publishing import plan_of, publish, shard_of
 
 place = Place(sys.argv[1], StorageConfig(endpoint_url=sys.argv[2], region="us-east-1"))
 try:
     place.storage.write(f"{place.uri}/object", b"data")
     plan, table = plan_of(place, rows=2, shard_rows=2), ResultsTable(place.uri, place.storage)
     table.create([])
-    assert publish(table, plan, results(plan, 0, "first"))
+    assert publish(table, plan, shard_of(plan, 0, "first"))
     print(len(list(table.rows())), "rows")
 except RepaintBatchError as error:
     print(type(error).__name__, error)

@@ -13,7 +13,7 @@ from repaint_batch.jobs.plan import freeze, job_uri
 from repaint_batch.storage import Storage
 
 from ..conftest import Place
-from ..table.test_results import plan_of
+from ..publishing import plan_of
 
 THEIRS = StorageConfig(endpoint_url="http://store:1", region="there", patience_s=7, allow=("s3://b",))
 

@@ -9,7 +9,7 @@ from repaint_batch.jobs.usage import Usage, read_usage, write_usage
 from repaint_batch.outputs.status import JobStatus, device_status, read_device_status
 
 from ..conftest import Place
-from ..table.test_results import plan_of
+from ..publishing import plan_of
 
 FULL, HALF = Usage(100, 400, 4, 10.0, 10.0, 5, 2), Usage(100, 200, 4, 5.0, 10.0, 7, 1)
 

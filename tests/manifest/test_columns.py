@@ -22,8 +22,7 @@ from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
-from ..publishing import publish
-from ..table.test_results import plan_of
+from ..publishing import plan_of, publish
 
 ROWS = 3
 NAMES = [

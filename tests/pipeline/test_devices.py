@@ -21,8 +21,7 @@ from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
 from ..corpus import job, rows, write_manifest
-from ..table.test_committer import staged
-from ..table.test_results import made, plan_of
+from ..publishing import empty_table, plan_of, staged
 from .conftest import Recorder
 from .playing import play
 from .saboteur import BAD_GPU
@@ -76,7 +75,7 @@ def test_errors_of_a_device(message: str, is_so: bool) -> None:
 def waiting_job(local_place: Place) -> Job:
     """A job whose table is there; nothing of it is done."""
     plan = plan_of(local_place, storage={"patience_s": 3})
-    made(local_place)
+    empty_table(local_place)
     return Job(plan, local_place.uri, (), 16)
 
 

@@ -20,40 +20,17 @@ from hypothesis import strategies as st
 
 from repaint_batch.errors import CommitUnknown, ConfigError, Fenced, StorageError
 from repaint_batch.jobs.plan import Plan
-from repaint_batch.schema import RESULTS
 from repaint_batch.storage import Storage
 from repaint_batch.table import committer as module
 from repaint_batch.table.committer import Committer
 from repaint_batch.table.ledger import BLOCK_ROWS, Ledger
 from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.results import CommitFeed, ResultsTable
-from repaint_batch.table.staging import Entry, stage
 
 from ..conftest import Place
-from .test_results import made, plan_of
+from ..publishing import empty_table, plan_of, staged
 
 ROWS = 120
-
-
-def parcel(plan: Plan, start: int, stop: int, attempt: str = "a", status: str = "ok", ids: str = "id-{:04d}") -> pa.Table:
-    rows = [
-        {
-            "sample_id": ids.format(row),
-            "status": status,
-            "job_id": plan.job_id,
-            "shard": row // plan.shard_rows,
-            "row": row,
-            "attempt": attempt,
-            "nfe": 3,
-            "output": b"\x89" * 50,
-        }
-        for row in range(start, stop)
-    ]
-    return pa.Table.from_pylist(rows, schema=RESULTS)
-
-
-def staged(table: ResultsTable, plan: Plan, start: int, stop: int, attempt: str = "a", **values: str) -> Entry:
-    return stage(table, plan, parcel(plan, start, stop, attempt, **values), attempt)
 
 
 def attempts(table: ResultsTable) -> dict[int, str]:
@@ -69,7 +46,7 @@ def plan(place: Place) -> Plan:
 
 
 def test_a_parcel_is_published_once(place: Place, plan: Plan) -> None:
-    table = made(place)
+    table = empty_table(place)
     feed = CommitFeed(table, plan)
     with Committer(table, plan, 1) as committer:
         first = pickle.loads(pickle.dumps(staged(table, plan, 10, 70, "first", status="failed")))
@@ -87,7 +64,7 @@ def test_a_parcel_is_published_once(place: Place, plan: Plan) -> None:
 
 
 def test_what_came_in_meanwhile_is_one_transaction(place: Place, plan: Plan) -> None:
-    table = made(place)
+    table = empty_table(place)
     with Committer(table, plan, 1) as committer:
         entries = [staged(table, plan, start, start + 4) for start in range(0, ROWS, 4)]
         futures = [committer.submit(entry) for entry in entries]
@@ -98,7 +75,7 @@ def test_what_came_in_meanwhile_is_one_transaction(place: Place, plan: Plan) -> 
 
 
 def test_rows_that_are_there_are_trimmed_off(place: Place, plan: Plan) -> None:
-    table = made(place)
+    table = empty_table(place)
     with Committer(table, plan, 1) as committer:
         futures = [committer.submit(staged(table, plan, *span, name)) for span, name in [((10, 20), "a"), ((30, 40), "b")]]
         assert all(future.result() for future in futures)
@@ -112,7 +89,7 @@ def test_rows_that_are_there_are_trimmed_off(place: Place, plan: Plan) -> None:
 
 
 def test_a_driver_that_was_superseded_publishes_nothing_more(place: Place, plan: Plan) -> None:
-    table, theirs = made(place), ResultsTable(place.uri, place.storage)
+    table, theirs = empty_table(place), ResultsTable(place.uri, place.storage)
     with Committer(table, plan, 1) as early, Committer(theirs, plan, 2) as late:
         assert early.commit(staged(table, plan, 0, 5, "early"))
         # The later driver has not seen that, and finds out.
@@ -127,7 +104,7 @@ def test_a_driver_that_was_superseded_publishes_nothing_more(place: Place, plan:
 
 
 def test_threads_publish_through_one_committer(place: Place, plan: Plan) -> None:
-    table = made(place)
+    table = empty_table(place)
     spans = [(start, min(start + 7, ROWS)) for start in range(0, ROWS, 3)]  # they overlap
 
     with Committer(table, plan, 1) as committer:
@@ -143,7 +120,7 @@ def test_threads_publish_through_one_committer(place: Place, plan: Plan) -> None
 
 
 def test_racing_drivers_of_one_epoch(place: Place, plan: Plan) -> None:
-    tables = [made(place) for _ in range(4)]
+    tables = [empty_table(place) for _ in range(4)]
     start = threading.Barrier(len(tables))
 
     def drive(number: int) -> int:
@@ -158,15 +135,15 @@ def test_racing_drivers_of_one_epoch(place: Place, plan: Plan) -> None:
 
 @pytest.mark.parametrize("listed", [None, 200], ids=["retry", "night"])
 def test_an_upsert_replaces_rows_and_adds_others(place: Place, plan: Plan, listed: int | None) -> None:
-    table = made(place)
+    table = empty_table(place)
     with Committer(table, plan, 1) as committer:
         for start in range(0, ROWS, 20):
             committer.commit(staged(table, plan, start, start + 20, status="failed"))
     again = replace(plan, mode="upsert", job_id="f" * 16, rows=40, listed=listed)
     with Committer(table, again, 1) as committer:
         new = staged(table, again, 0, 10, "new", ids="new-{:04d}")
-        old = staged(table, again, 10, 20, "old", ids="id-{:04d}")
-        mixed = staged(table, again, 20, 30, "mixed", ids="id-{:04d}")
+        old = staged(table, again, 10, 20, "old")
+        mixed = staged(table, again, 20, 30, "mixed")
         assert all(future.result() for future in [committer.submit(entry) for entry in (new, old, mixed)])
         assert not committer.commit(staged(table, again, 12, 30, "late"))
         assert committer.commit(staged(table, again, 25, 40, "late"))
@@ -182,7 +159,7 @@ def test_an_upsert_replaces_rows_and_adds_others(place: Place, plan: Plan, liste
 
 
 def test_the_ledger_survives_what_becomes_of_the_log(local_place: Place) -> None:
-    plan, table = plan_of(local_place, rows=ROWS), made(local_place)
+    plan, table = plan_of(local_place, rows=ROWS), empty_table(local_place)
     with Committer(table, plan, 3) as committer:
         for start in range(0, 100, 10):
             committer.commit(staged(table, plan, start, start + 10))
@@ -203,7 +180,7 @@ def test_the_ledger_survives_what_becomes_of_the_log(local_place: Place) -> None
 
 def test_many_transactions_leave_checkpoints(local_place: Place) -> None:
     plan = plan_of(local_place, rows=250, shard_rows=10)
-    table = made(local_place)
+    table = empty_table(local_place)
     with Committer(table, plan, 1) as committer:
         for row in range(250):
             committer.commit(staged(table, plan, row, row + 1))
@@ -218,14 +195,14 @@ def test_many_transactions_leave_checkpoints(local_place: Place) -> None:
 
 
 def test_a_table_with_features_of_later_versions_is_refused(local_place: Place) -> None:
-    plan, table = plan_of(local_place), made(local_place)
+    plan, table = plan_of(local_place), empty_table(local_place)
     table.open().alter.add_feature(TableFeatures.ChangeDataFeed, allow_protocol_versions_increase=True)
     with pytest.raises(ConfigError, match="asks its writers for"):
         Committer(table, plan, 1)
 
 
 def test_an_object_that_is_gone_is_nobody_elses_trouble(place: Place, plan: Plan) -> None:
-    table = made(place)
+    table = empty_table(place)
     with Committer(table, plan, 1) as committer:
         committer.commit(staged(table, plan, 0, 10))
         lost, other = staged(table, plan, 5, 15), staged(table, plan, 15, 20)
@@ -342,7 +319,7 @@ def test_a_ledger_counts_rows_and_turns_back(adds: list[set[int]]) -> None:
 
 def test_entries_are_read_by_others(local_place: Place) -> None:
     """deltalake, which has not written them, reads rows, statistics and history."""
-    plan, table = plan_of(local_place, rows=ROWS), made(local_place)
+    plan, table = plan_of(local_place, rows=ROWS), empty_table(local_place)
     with Committer(table, plan, 1) as committer:
         long = "é" * 90 + "{:04d}"
         committer.commit(staged(table, plan, 0, 30, ids=long))

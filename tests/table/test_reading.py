@@ -11,8 +11,7 @@ from repaint_batch.table.reading import Filters, Order, Snapshot
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
-from ..publishing import publish
-from .test_results import made, plan_of, shard_rows
+from ..publishing import empty_table, plan_of, publish, shard_of
 
 Row = dict[str, Any]
 
@@ -20,11 +19,11 @@ Row = dict[str, Any]
 @pytest.fixture
 def table(place: Place) -> ResultsTable:
     """Ten rows of three appended shards; a job that came later has merged two of them anew, and failed."""
-    table, plan = made(place), plan_of(place)
+    table, plan = empty_table(place), plan_of(place)
     for shard in range(plan.shards):
-        publish(table, plan, shard_rows(plan, shard))
+        publish(table, plan, shard_of(plan, shard))
     later = replace(plan_of(place, rows=2, shard_rows=2), mode="upsert", job_id="f" * 16)
-    publish(table, later, shard_rows(later, 0, "again", "failed"))
+    publish(table, later, shard_of(later, 0, "again", "failed"))
     return table
 
 
@@ -78,9 +77,9 @@ def test_rows_are_counted(table: ResultsTable, keys: tuple[str, ...]) -> None:
 
 
 def test_what_the_log_tells_is_not_read(place: Place) -> None:
-    table, plan = made(place), plan_of(place)
+    table, plan = empty_table(place), plan_of(place)
     for shard, status in enumerate(("ok", "skipped", "ok")):
-        publish(table, plan, shard_rows(plan, shard, status=status))
+        publish(table, plan, shard_of(plan, shard, status=status))
     snapshot = table.snapshot()
     for uri, _ in list(place.storage.list(table.uri)):
         if uri.endswith(".parquet"):

@@ -8,10 +8,8 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 
-from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError, NothingToResume
-from repaint_batch.jobs.plan import Plan, freeze, load_plans, make_plan
-from repaint_batch.manifest import Manifest, ManifestFile
+from repaint_batch.jobs.plan import freeze, load_plans
 from repaint_batch.outputs.history import rollback
 from repaint_batch.outputs.status import OutputStatus, StatusFeed, read_status
 from repaint_batch.schema import RESULTS, RISK
@@ -21,48 +19,17 @@ from repaint_batch.table.results import CommitFeed, ResultsTable
 from ..chaos.conftest import Faulty, faulty
 from ..chaos.proxy import Exchange
 from ..conftest import Place
-from ..publishing import publish
+from ..publishing import empty_table, plan_of, publish, shard_of
 
 __all__ = ["faulty"]  # a fixture
 
 
-def plan_of(place: Place, rows: int = 10, shard_rows: int = 4, **sections: Any) -> Plan:
-    values = {"input": {"manifest": "m.parquet"}, "output": {"uri": place.uri}, "compute": {"shard_rows": shard_rows}}
-    config = JobConfig.model_validate({**values, **sections})
-    manifest = Manifest(place.uri, (ManifestFile("m.parquet", rows, "0" * 64),), pa.schema([]), f"{rows:016x}")
-    return make_plan(config, manifest, "prior", {"sampler": "repaint"})
-
-
-def shard_rows(plan: Plan, shard: int, attempt: str = "a", status: str = "ok") -> pa.Table:
-    start, stop = plan.shard_range(shard)
-    rows = [
-        {
-            "sample_id": f"id-{row}",
-            "status": status,
-            "job_id": plan.job_id,
-            "shard": shard,
-            "row": row,
-            "attempt": attempt,
-            "nfe": 3,
-            "output": b"\x89" * 50,
-        }
-        for row in range(start, stop)
-    ]
-    return pa.Table.from_pylist(rows, schema=RESULTS)
-
-
-def made(place: Place) -> ResultsTable:
-    table = ResultsTable(place.uri, place.storage)
-    table.create([])
-    return table
-
-
 def test_a_shard_is_committed_once(place: Place) -> None:
-    table, plan = made(place), plan_of(place)
+    table, plan = empty_table(place), plan_of(place)
     feed = CommitFeed(table, plan)
-    assert publish(table, plan, shard_rows(plan, 0, "first"))
-    assert not publish(table, plan, shard_rows(plan, 0, "second"))
-    assert publish(table, plan, shard_rows(plan, 2, status="failed"))
+    assert publish(table, plan, shard_of(plan, 0, "first"))
+    assert not publish(table, plan, shard_of(plan, 0, "second"))
+    assert publish(table, plan, shard_of(plan, 2, status="failed"))
     assert table.committed(plan) == {0, 2}
     assert {row["attempt"] for row in table.rows(where=[("shard", "=", 0)])} == {"first"}
     assert table.counts() == {"ok": 4, "skipped": 0, "failed": 2}
@@ -95,10 +62,10 @@ def test_a_table_of_an_earlier_edition_is_told_of(local_place: Place) -> None:
 
 
 def test_of_racing_writers_one_wins(place: Place) -> None:
-    table, plan = made(place), plan_of(place)
+    table, plan = empty_table(place), plan_of(place)
     for shard in range(plan.shards):
         with ThreadPoolExecutor(6) as pool:
-            won = list(pool.map(lambda i, s=shard: publish(table, plan, shard_rows(plan, s, f"writer-{i}")), range(6)))
+            won = list(pool.map(lambda i, s=shard: publish(table, plan, shard_of(plan, s, f"writer-{i}")), range(6)))
         assert won.count(True) == 1
         (attempt,) = {row["attempt"] for row in table.rows(where=[("shard", "=", shard)])}
         assert attempt == f"writer-{won.index(True)}"
@@ -106,19 +73,19 @@ def test_of_racing_writers_one_wins(place: Place) -> None:
 
 
 def test_different_shards_commit_at_the_same_time(place: Place) -> None:
-    table, plan = made(place), plan_of(place, rows=24, shard_rows=2)
+    table, plan = empty_table(place), plan_of(place, rows=24, shard_rows=2)
     with ThreadPoolExecutor(6) as pool:
-        assert all(pool.map(lambda shard: publish(table, plan, shard_rows(plan, shard)), range(plan.shards)))
+        assert all(pool.map(lambda shard: publish(table, plan, shard_of(plan, shard)), range(plan.shards)))
     assert table.committed(plan) == set(range(12))
 
 
 def test_an_upsert_replaces_rows_and_keeps_shards_committed(place: Place) -> None:
-    table, plan = made(place), plan_of(place)
+    table, plan = empty_table(place), plan_of(place)
     for shard in range(plan.shards):
-        publish(table, plan, shard_rows(plan, shard, status="failed"))
+        publish(table, plan, shard_of(plan, shard, status="failed"))
     retry = replace(plan_of(place, rows=4), mode="upsert", job_id="f" * 16)
-    assert publish(table, retry, shard_rows(retry, 0))
-    assert not publish(table, retry, shard_rows(retry, 0))
+    assert publish(table, retry, shard_of(retry, 0))
+    assert not publish(table, retry, shard_of(retry, 0))
     assert table.counts() == {"ok": 4, "skipped": 0, "failed": 6}
     assert table.committed(retry) == {0}
     assert table.committed(plan) == {0, 1, 2}, "superseded rows do not make a shard pending again"
@@ -142,12 +109,12 @@ def test_status_reconciles(place: Place) -> None:
     plan = freeze(plan_of(place), place.uri, place.storage)
     status = read_status(place.uri, place.storage)
     assert (status.rows, status.missing, status.exit_code) == (10, 10, 1)
-    table = made(place)
-    publish(table, plan, shard_rows(plan, 0))
-    publish(table, plan, shard_rows(plan, 1, status="failed"))
+    table = empty_table(place)
+    publish(table, plan, shard_of(plan, 0))
+    publish(table, plan, shard_of(plan, 1, status="failed"))
     status = read_status(place.uri, place.storage)
     assert (status.ok, status.failed, status.missing, status.exit_code) == (4, 4, 2, 1)
-    publish(table, plan, shard_rows(plan, 2, status="skipped"))
+    publish(table, plan, shard_of(plan, 2, status="skipped"))
     status = read_status(place.uri, place.storage)
     assert (status.ok, status.skipped, status.failed, status.missing, status.exit_code) == (4, 2, 4, 0, 3)
 
@@ -172,7 +139,7 @@ def test_a_job_is_what_decides_its_results(local_place: Place, section: str, val
 def test_status_is_followed_by_what_is_new(place: Place) -> None:
     plan = freeze(plan_of(place), place.uri, place.storage)
     feed = StatusFeed(place.uri, place.storage)
-    table = made(place)
+    table = empty_table(place)
 
     def agrees() -> OutputStatus:
         status = feed.poll()
@@ -180,14 +147,14 @@ def test_status_is_followed_by_what_is_new(place: Place) -> None:
         return status
 
     assert agrees().missing == 10
-    publish(table, plan, shard_rows(plan, 0))
-    publish(table, plan, shard_rows(plan, 1, status="failed"))
+    publish(table, plan, shard_of(plan, 0))
+    publish(table, plan, shard_of(plan, 1, status="failed"))
     assert agrees().failed == 4
     retry = replace(plan_of(place, rows=4), mode="upsert", job_id="f" * 16, retry_of=plan.job_id, created_at="2999")
     freeze(retry, place.uri, place.storage)
-    publish(table, retry, shard_rows(retry, 0, status="skipped"))
+    publish(table, retry, shard_of(retry, 0, status="skipped"))
     assert (agrees().skipped, len(agrees().jobs)) == (4, 2)
-    publish(table, plan, shard_rows(plan, 2))
+    publish(table, plan, shard_of(plan, 2))
     assert agrees().exit_code == 3
     rollback(place.uri, 2, place.storage)
     status = agrees()
@@ -197,15 +164,15 @@ def test_status_is_followed_by_what_is_new(place: Place) -> None:
 def test_looking_again_is_one_request(faulty: Faulty) -> None:
     """Whatever the number of jobs and of versions; and what is new is read, and nothing else."""
     plan = freeze(plan_of(faulty.behind), faulty.behind.uri, faulty.behind.storage)
-    table = made(faulty.behind)
-    publish(table, plan, shard_rows(plan, 0))
+    table = empty_table(faulty.behind)
+    publish(table, plan, shard_of(plan, 0))
     status = StatusFeed(faulty.place.uri, faulty.place.storage)
     feed = CommitFeed(ResultsTable(faulty.place.uri, faulty.place.storage), plan)
     asked: list[Exchange] = []
     faulty.proxy.watch = lambda exchange: bool(asked.append(exchange)) if not exchange.performed else False
     for new in (0, 1, 0, 1):
         if new:
-            publish(table, plan, shard_rows(plan, feed.shards.spans[0][1]))
+            publish(table, plan, shard_of(plan, feed.shards.spans[0][1]))
         for look in (status.poll, feed.poll):
             asked.clear()
             look()

@@ -13,7 +13,7 @@ from repaint_batch.table.results import CommitFeed, ResultsTable
 from repaint_batch.table.staging import Entry
 
 from ..conftest import Place
-from .test_results import made, plan_of
+from ..publishing import empty_table, plan_of
 
 ROWS, PARCEL_ROWS = 1_000_000, 40
 
@@ -28,7 +28,7 @@ def fabricated(job_id: str, start: int, stop: int) -> Entry:
 @pytest.mark.slow
 def test_a_job_of_a_million_rows_is_planned(place: Place) -> None:
     plan = plan_of(place, rows=ROWS, shard_rows=64)
-    table = made(place)
+    table = empty_table(place)
     # Every second parcel, so that no range is long.
     spans = [(start, start + PARCEL_ROWS) for start in range(0, ROWS, 2 * PARCEL_ROWS)]
     with Committer(table, plan, 1) as committer:

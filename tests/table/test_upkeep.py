@@ -21,7 +21,7 @@ from repaint_batch.table.staging import stage
 from repaint_batch.table.upkeep import MANY_FILES, compact, cut, first_kept, write_checkpoint
 
 from ..conftest import Place
-from .test_results import plan_of, shard_rows
+from ..publishing import plan_of, shard_of
 
 
 def filled(place: Place, files: int) -> ResultsTable:
@@ -31,7 +31,7 @@ def filled(place: Place, files: int) -> ResultsTable:
     table = ResultsTable(place.uri, place.storage)
     table.create([])
     with Committer(table, plan, None) as committer:
-        for future in [committer.submit(stage(table, plan, shard_rows(plan, row), "a")) for row in range(files + 1)]:
+        for future in [committer.submit(stage(table, plan, shard_of(plan, row), "a")) for row in range(files + 1)]:
             future.result()
     table.remove(pa.table({"sample_id": ["id-3"]}), {})
     return table
@@ -101,14 +101,14 @@ def test_a_job_that_begins_leaves_a_log_as_old_as_it_is(local_place: Place) -> N
 def test_a_table_takes_columns_that_come_later(place: Place) -> None:
     table, plan = ResultsTable(place.uri, place.storage), plan_of(place)
     note = pa.field("note", pa.string(), nullable=False)
-    with_note = shard_rows(plan, 1).append_column(note, pa.array(["new"] * 4))
+    with_note = shard_of(plan, 1).append_column(note, pa.array(["new"] * 4))
     table.create([])
     with Committer(table, plan, None) as committer:
-        committer.commit(stage(table, plan, shard_rows(plan, 0), "a"))
+        committer.commit(stage(table, plan, shard_of(plan, 0), "a"))
     table.create([note])
     with Committer(table, plan, None) as committer:
         committer.commit(stage(table, plan, with_note, "a"))
-        committer.commit(stage(table, plan, shard_rows(plan, 2), "a"))
+        committer.commit(stage(table, plan, shard_of(plan, 2), "a"))
     found: dict[str, Any] = {row["sample_id"]: row["note"] for row in table.rows(("sample_id", "note"))}
     assert found == {f"id-{row}": "new" if 4 <= row < 8 else None for row in range(10)}
     version = table.open().version()
