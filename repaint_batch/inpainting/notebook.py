@@ -132,7 +132,7 @@ def _given(pictures: list[Any], masks: list[Any], seed: Any, sample_id: str | Se
     if not len(ids) == len(seeds) == count:
         raise ConfigError(f"{len(ids)} sample_ids and {len(seeds)} seeds for {count} pictures")
     return [
-        _Given(_picture_bytes(picture), _mask_bytes(mask), int(one), name)
+        _Given(_encoded(picture, "picture", ImageInvalid), _encoded(mask, "mask", MaskInvalid), int(one), name)
         for picture, mask, one, name in zip(pictures, masks, seeds, ids, strict=True)
     ]
 
@@ -198,23 +198,13 @@ def _pipeline(prior: str | PriorConfig) -> RePaintPipeline:
     return RePaintPipeline.from_prior(load_prior(config, Storage(), device=device, precision=precision_of(ComputeConfig())))
 
 
-def _picture_bytes(image: Image.Image | np.ndarray) -> bytes:
-    if isinstance(image, np.ndarray):
-        image = _as_image(image, ImageInvalid)
+def _encoded(given: Any, what: str, error: type[ImageInvalid | MaskInvalid]) -> bytes:
+    """Return a picture or mask as the file that would be read as the same."""
+    image = _as_image(given, error) if isinstance(given, np.ndarray) else given
     if not isinstance(image, Image.Image):
-        raise ImageInvalid(f"a picture is a PIL image or an array, not {type(image).__name__}")
+        raise error(f"a {what} is a PIL image or an array, not {type(given).__name__}")
     data = io.BytesIO()
     image.save(data, "PNG" if image.mode in _PNG_MODES else "TIFF")
-    return data.getvalue()
-
-
-def _mask_bytes(mask: Image.Image | np.ndarray) -> bytes:
-    if isinstance(mask, np.ndarray):
-        mask = _as_image(mask, MaskInvalid)
-    if not isinstance(mask, Image.Image):
-        raise MaskInvalid(f"a mask is a PIL image or an array, not {type(mask).__name__}")
-    data = io.BytesIO()
-    mask.save(data, "PNG")
     return data.getvalue()
 
 
