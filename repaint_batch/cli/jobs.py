@@ -125,14 +125,14 @@ def _go_on(output: str, as_json: bool, endpoint_url: str | None, region: str | N
         if job.rows_done == plan.rows:
             console.print(f"job {plan.job_id} was already finished; 0 network evaluations")
         else:
-            config = _from_here(plan.job_config(), endpoint_url, region)
+            config = _from_here(plan.job_config, endpoint_url, region)
             done.append(_execute(config, plan.retry_of, listed=plan.listed))
     if not done:
         found = read_status(output, storage)
         counts = {"ok": found.ok, "skipped": found.skipped, "failed": found.failed}
         console.print(f"{escape(output)} holds {_counted(counts)}")
         if no_holes(counts):
-            console.print(no_holes_reason(found.jobs[-1].plan.job_config().images.hole))
+            console.print(no_holes_reason(found.jobs[-1].plan.job_config.images.hole))
     _leave(output, done, storage, as_json)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any, Literal
 
 from repaint_batch.config import JobConfig, StorageConfig, fingerprint, without_retired
@@ -68,8 +69,9 @@ class Plan:
         """Return (first row, row after the last) of a shard."""
         return shard * self.shard_rows, min((shard + 1) * self.shard_rows, self.rows)
 
+    @cached_property
     def job_config(self) -> JobConfig:
-        """Return the config the plan was made from."""
+        """The config the plan was made from, validated once."""
         return JobConfig.model_validate(without_retired(self.config, f"plan of job {self.job_id}"))
 
 
@@ -187,7 +189,7 @@ def load_withdrawn(output: str, storage: Storage) -> list[Plan]:
 def newest_settings(output: str, storage: Storage) -> StorageConfig | None:
     """Return how the job that was planned last reaches its stores; None where there is none."""
     found = [(info["modified"], uri) for uri, info in storage.list(join(normalise(output), "jobs")) if uri.endswith(f"/{_PLAN}")]
-    return _read_plan(max(found)[1], storage).job_config().storage if found else None
+    return _read_plan(max(found)[1], storage).job_config.storage if found else None
 
 
 def withdraw(plan: Plan, output: str, storage: Storage) -> None:

@@ -193,16 +193,16 @@ class _Night:
             left = plan.rows - len(ledger.done(plan.job_id))
             if not left:
                 continue
-            if asked_for(plan.prior_fingerprint, plan.sampler_fingerprint, plan.job_config()) == asked:
+            if asked_for(plan.prior_fingerprint, plan.sampler_fingerprint, plan.job_config) == asked:
                 self._summary.ran["left over"] = self._summary.ran.get("left over", 0) + left
-                job = plan.job_config().model_copy(update={"compute": self._config.compute, "storage": self._allowing(plan)})
+                job = plan.job_config.model_copy(update={"compute": self._config.compute, "storage": self._allowing(plan)})
                 self._run(job, plan.retry_of, plan.listed)
             else:
                 withdraw(plan, self._output, self._storage)
                 self._summary.withdrawn.append(plan.job_id)
 
     def _allowing(self, plan: Plan) -> Any:
-        return self._config.storage.model_copy(update={"allow": plan.job_config().storage.allow})
+        return self._config.storage.model_copy(update={"allow": plan.job_config.storage.allow})
 
     def _run(self, job: Any, superseded: str | None, listed: int | None) -> None:
         if self._lease.is_asked_to_stop():  # while the corpus was looked at; a job finds out by itself

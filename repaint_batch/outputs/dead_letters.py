@@ -55,7 +55,7 @@ def retry_config(
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, write_page_checksum=True)
     storage.write(uri, buffer.getvalue())
-    config = plan.job_config() if settings is None else retried(output, plan, settings)[0]
+    config = plan.job_config if settings is None else retried(output, plan, settings)[0]
     allow = (*config.storage.allow, plan.base)
     masks = (image_bytes_or_uri(value)[1] for value in rows["mask"].to_pylist())
     update = {

@@ -147,7 +147,7 @@ class _Regions:
     def __init__(self, output: str, storage: Storage, apart: Apart) -> None:
         plans = load_plans(output, storage)
         self._apart, self._sources = apart, Sources(output, storage, plans)
-        self._images = {plan.job_id: plan.job_config().images for plan in plans}
+        self._images = {plan.job_id: plan.job_config.images for plan in plans}
 
     def of(self, row: dict[str, Any], data: bytes) -> _Mask:
         """Return the mask of a row whose picture is `data`."""

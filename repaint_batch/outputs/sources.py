@@ -29,7 +29,7 @@ class Sources:
         self._output, self._storage = normalise(output), storage
         self._plans = {plan.job_id: plan for plan in plans}
         self._policies = {plan.job_id: _policy(plan, self._output) for plan in plans}
-        self._limits = {plan.job_id: plan.job_config().images.max_bytes for plan in plans}
+        self._limits = {plan.job_id: plan.job_config.images.max_bytes for plan in plans}
         self._lock = Lock()
         self._shards: OrderedDict[tuple[str, int], dict[str, Row]] = OrderedDict()
 
@@ -79,5 +79,5 @@ class Sources:
 
 
 def _policy(plan: Plan, output: str) -> UriPolicy:
-    allow = (*plan.job_config().storage.allow, masks_prefix(output))
+    allow = (*plan.job_config.storage.allow, masks_prefix(output))
     return UriPolicy(plan.base, tuple(normalise(prefix) for prefix in allow))

@@ -154,7 +154,7 @@ def standing(plan: Plan, manifest: Manifest, storage: Storage) -> Standing:
         manifest: its manifest.
         storage: how to reach the output.
     """
-    config = plan.job_config()
+    config = plan.job_config
     output = normalise(config.output.uri)
     plans = load_plans(output, storage)
     if not plans:
@@ -166,7 +166,7 @@ def standing(plan: Plan, manifest: Manifest, storage: Storage) -> Standing:
     known_manifest = any(other.files == plan.files for other in plans)
 
     def unlike(other: Plan) -> tuple[tuple[ChangedSetting, ...], bool]:
-        found = tuple(change for change in changes(other.job_config(), config) if change.key != "storage.allow")
+        found = tuple(change for change in changes(other.job_config, config) if change.key != "storage.allow")
         explained = any(change.key.startswith(("prior.", "sampler.", "compute.")) for change in found)
         weights = (other.prior_fingerprint, other.sampler) != (plan.prior_fingerprint, plan.sampler)
         return found, weights and not explained
@@ -213,7 +213,7 @@ def added(plan: Plan, manifest: Manifest, found: Standing, storage: Storage) -> 
         LeaseHeld: the earlier job is running.
         ConfigError: the manifest has other columns than the table.
     """
-    config, output = plan.job_config(), found.output
+    config, output = plan.job_config, found.output
     assert found.job_id is not None
     table = ResultsTable(output, storage)
     known = set(pa.schema(table.open().schema().to_arrow()).names)
@@ -264,7 +264,7 @@ def retried(output: str, plan: Plan, settings: JobConfig) -> tuple[JobConfig, li
     """
     if normalise(settings.output.uri) != normalise(output):
         raise ConfigError(f"--config: its output.uri is {settings.output.uri}, not {output}; give the config of that output")
-    own = plan.job_config()
+    own = plan.job_config
     images = {"uri": own.output.uri, "images": own.output.images}
     allow = tuple(dict.fromkeys((*settings.storage.allow, *own.storage.allow)))
     update = {

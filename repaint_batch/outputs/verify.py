@@ -166,7 +166,7 @@ class _Verifier:
 
     def _check_rows(self, plan: Plan, start: int, rows: Sequence[Row], values: dict[str, Row]) -> None:
         """Check rows of a shard, each for itself. `values`: of its manifest, by id; `start`: number of the first of them."""
-        config = plan.job_config()
+        config = plan.job_config
         allow = (*config.storage.allow, masks_prefix(self._output))
         policy = UriPolicy(plan.base, tuple(normalise(prefix) for prefix in allow))
         places = {sample_id: start + number for number, sample_id in enumerate(values)}

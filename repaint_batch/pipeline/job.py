@@ -54,10 +54,10 @@ class Job:
     resolution_px: int
     deadline_s: float = RETIRED["compute", "shard_deadline_s"].value
 
-    @cached_property
+    @property
     def config(self) -> JobConfig:
         """The job's config."""
-        return self.plan.job_config()
+        return self.plan.job_config
 
     @cached_property
     def sampler(self) -> "Sampler":

@@ -124,8 +124,8 @@ def replay(output: str, sample_id: str, storage: Storage | None = None, watch: W
     config = {**plan.config, "output": {**plan.config["output"], "images": "table"}}
     plan = replace(plan, config={**config, "storage": {**config["storage"], **_reached(storage)}})
     manifest = _manifest_row(plan, row, storage)
-    compute = plan.job_config().compute
-    prior = load_for(plan.job_config(), gpu=torch.cuda.is_available())
+    compute = plan.job_config.compute
+    prior = load_for(plan.job_config, gpu=torch.cuda.is_available())
     if prior.fingerprint != plan.prior_fingerprint:
         source = plan.config["prior"]["source"]
         raise ConfigError(f"prior.source: {source} has other weights than when {sample_id} was restored; put those back")

@@ -79,7 +79,7 @@ class JobFacts:
     ) -> "JobFacts":
         """Return the facts of an output's jobs, oldest first."""
         first, last = plans[0], plans[-1]
-        config = last.job_config()
+        config = last.job_config
         settings = ", ".join(f"{name} {value}" for name, value in last.sampler.items() if name != "sampler")
         return cls(
             output=output,

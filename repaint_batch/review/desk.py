@@ -207,7 +207,7 @@ class Desk:
 
     def _next_seed(self, row: Row) -> int:
         """Return the first seed that was certainly not tried for this row's picture."""
-        candidates = self._plan(row["job_id"]).job_config().sampler.candidates
+        candidates = self._plan(row["job_id"]).job_config.sampler.candidates
         return candidate_seed(max(0, row["seed"] or 0), candidates)
 
     def _plan(self, job_id: str) -> Plan:
@@ -223,7 +223,7 @@ class Desk:
         row = self._row(sample_id, output_sha256)
         if row is None:
             return Thumbnails()
-        images = self._plan(row["job_id"]).job_config().images
+        images = self._plan(row["job_id"]).job_config.images
         before, mask, after = self._sources(row)
         return self._shrink(before, mask, after, images, PICTURE_BYTES, 0)
 
@@ -231,7 +231,7 @@ class Desk:
         row = self._row(sample_id, output_sha256)
         if row is None:
             return None
-        images, mask = self._plan(row["job_id"]).job_config().images, self._sources.given(row, "mask")
+        images, mask = self._plan(row["job_id"]).job_config.images, self._sources.given(row, "mask")
         data = self._sources.given(row, "image") if side == "before" else self._sources.output_of(row)
         if data is None:
             return None

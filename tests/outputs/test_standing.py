@@ -59,7 +59,7 @@ def test_what_failed_by_a_setting_runs_under_another_and_the_good_rows_stay(loca
     after = attempts(config, local_place)
     assert {sample_id for sample_id in before if before[sample_id] != after[sample_id]} == {"picture-0001"}
     recorded = load_plans(config.output.uri, local_place.storage)[-1]
-    assert recorded.job_config().images.mask_resize, "which settings made it is recorded"
+    assert recorded.job_config.images.mask_resize, "which settings made it is recorded"
     assert stands(fitted, local_place).is_settled
 
 
