@@ -110,6 +110,14 @@ def place(request: pytest.FixtureRequest) -> Place:
 
 
 @pytest.fixture(scope="session")
+def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Folder of an untrained 16 px prior."""
+    from .corpus import save_tiny_prior  # and torch, which most tests of a room can do without
+
+    return save_tiny_prior(tmp_path_factory.mktemp("prior"))
+
+
+@pytest.fixture(scope="session")
 def ray_cluster(s3_service: object) -> Iterator[None]:
     """A local cluster, started after the S3 service so that workers inherit its credentials."""
     import ray

@@ -3,10 +3,12 @@
 from typing import Any
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
 from repaint_batch.priors.guided_diffusion import GuidedClassifier
+from repaint_batch.priors.loaded import LoadedPrior
+from repaint_batch.priors.process import Process
 
 TINY_PX = 8
 
@@ -24,6 +26,12 @@ def tiny_unet(seed: int = 0, **changed: Any) -> UNet2DModel:
         "add_attention": False,
     }
     return UNet2DModel(**settings | changed).eval().requires_grad_(False)
+
+
+def prior_of(network: Any, scheduler: DDPMScheduler | None = None, **more: Any) -> LoadedPrior:
+    """Return a network as samplers see it; `more` goes to `LoadedPrior`."""
+    scheduler = scheduler or DDPMScheduler()
+    return LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler, **more)
 
 
 def tiny_classifier(classes: int = 4) -> GuidedClassifier:

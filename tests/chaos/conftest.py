@@ -8,7 +8,6 @@ import pytest
 from repaint_batch.config import StorageConfig
 
 from ..conftest import Place
-from ..corpus import save_tiny_prior
 from ..seaweed import S3Service
 from .proxy import FaultyProxy
 
@@ -39,9 +38,3 @@ def faulty(s3_service: S3Service, s3_place: Place) -> Iterator[Faulty]:
             s3_place,
             proxy,
         )
-
-
-@pytest.fixture(scope="session")
-def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of an untrained 16 px prior."""
-    return save_tiny_prior(tmp_path_factory.mktemp("prior"))

@@ -17,16 +17,11 @@ from repaint_batch.storage import delta_uri, join, normalise
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
-from ..corpus import encoded, hole, job, picture, save_tiny_prior
+from ..corpus import encoded, hole, job, picture
 from ..restored import restore_here
 
 OUTPUT = "My results 100% #1 é"
 NAMES = ["a b", "100%", "a#1", "a?b", "a::b", "é", "e\u0301", ".hidden", "photo:1", "a.png"]
-
-
-@pytest.fixture(scope="module")
-def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_prior(tmp_path_factory.mktemp("prior"))
 
 
 def put(place: Place, names: list[str]) -> None:

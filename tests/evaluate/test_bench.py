@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch import nn
 
 from repaint_batch.cli import bench as command
@@ -24,19 +23,12 @@ from repaint_batch.evaluate.bench import (
 )
 from repaint_batch.evaluate.growth import measure_planning, measure_sampling
 from repaint_batch.evaluate.memory import PeakMemory
-from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.priors.process import Process
 from repaint_batch.sampler.path import Reverse
 from repaint_batch.sampler.repaint import RePaint
 
-from ..tiny_networks import TINY_PX, tiny_unet
+from ..tiny_networks import TINY_PX, prior_of, tiny_unet
 
 BATCH = 3
-
-
-def tiny_prior() -> LoadedPrior:
-    scheduler = DDPMScheduler()
-    return LoadedPrior(tiny_unet(), Process.from_scheduler(scheduler.config, "a test"), scheduler)
 
 
 @pytest.mark.parametrize("cycles", [1, 2, 9])
@@ -57,9 +49,9 @@ def test_both_engines_run_the_same_stretch_of_the_papers_schedule(cycles: int) -
 
 def test_a_contest_counts_every_call_of_every_engine() -> None:
     contest = Contest(demo_windows(32, BATCH), Stretch(20, 3, 3, cycles=2))
-    contest.add_deprecated(tiny_prior())
-    contest.add("ours", tiny_prior())
-    contest.add("other", tiny_prior(), RePaint(5, 2, 1))
+    contest.add_deprecated(prior_of(tiny_unet()))
+    contest.add("ours", prior_of(tiny_unet()))
+    contest.add("other", prior_of(tiny_unet()), RePaint(5, 2, 1))
     costs = contest.run(2)
     assert [one.evaluations for one in costs[DEPRECATED].rounds] == [6, 6]
     assert [one.evaluations for one in costs["ours"].rounds] == [6, 6]

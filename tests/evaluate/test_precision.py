@@ -7,8 +7,7 @@ from repaint_batch.evaluate.restored import PictureRun
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.sampler.langevin import AnnealedLangevin
 
-from ..tiny_networks import TINY_PX
-from .test_bench import tiny_prior
+from ..tiny_networks import TINY_PX, prior_of, tiny_unet
 
 
 def run_of(prior: LoadedPrior) -> PictureRun:
@@ -17,10 +16,11 @@ def run_of(prior: LoadedPrior) -> PictureRun:
 
 
 def test_the_same_network_changes_nothing_and_a_coarser_one_something() -> None:
-    run = run_of(tiny_prior())
-    coarse = tiny_prior()
+    run = run_of(prior_of(tiny_unet()))
+    coarse = prior_of(tiny_unet())
     coarse.network.to(torch.bfloat16)
-    scores = list(evaluate_precision({"same": tiny_prior, "bfloat16": lambda: coarse}, run, AnnealedLangevin(4)))
+    engines = {"same": lambda: prior_of(tiny_unet()), "bfloat16": lambda: coarse}
+    scores = list(evaluate_precision(engines, run, AnnealedLangevin(4)))
     assert {score.metric for score in scores} == {metric.name for metric in METRICS}
     assert {score.count for score in scores} == {8}
     found = {(score.sampler, score.metric): score for score in scores if score.mask == "all"}

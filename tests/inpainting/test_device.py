@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch._inductor.config
 from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -20,7 +20,6 @@ from repaint_batch.manifest import open_manifest
 from repaint_batch.pipeline.run import plan_job
 from repaint_batch.priors.load import Precision, load_prior
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.priors.process import Process
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler
@@ -29,7 +28,7 @@ from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import SIZE_PX, job, rows, save_tiny_prior, write_manifest
-from ..tiny_networks import TINY_PX, Narrow, generator, tiny_classifier, tiny_unet
+from ..tiny_networks import TINY_PX, Narrow, generator, prior_of, tiny_classifier, tiny_unet
 
 SAMPLERS: tuple[Sampler, ...] = (
     RePaint(6, 2, 2),
@@ -38,11 +37,6 @@ SAMPLERS: tuple[Sampler, ...] = (
     Projected(num_steps=4, jump_length=2, jump_n_sample=2),
 )
 BATCH = 4
-
-
-def prior_of(network: nn.Module, **more: Any) -> LoadedPrior:
-    scheduler = DDPMScheduler(**more.pop("scheduler", {}))
-    return LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler, **more)
 
 
 def windows(count: int, side: int = TINY_PX) -> tuple[Tensor, Tensor, list[int]]:
@@ -162,7 +156,7 @@ class Watch(TorchDispatchMode):
 def test_no_step_waits_for_the_device(sampler: Sampler, guided: bool, prediction: str) -> None:
     """On torch's meta device nothing has a value, so whatever reads one on the host fails."""
     classifier = tiny_classifier().to("meta") if guided else None
-    prior = prior_of(tiny_unet().to("meta"), classifier=classifier, scheduler={"prediction_type": prediction})
+    prior = prior_of(tiny_unet().to("meta"), classifier=classifier, scheduler=DDPMScheduler(prediction_type=prediction))
     prior = prior.labelled([1] * BATCH if guided else None, BATCH)
     known, keep, keys = windows(BATCH)
     table = sampler.table(prior.schedule)

@@ -5,26 +5,18 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor
 
 from repaint_batch.errors import BatchTooLarge, PriorError
 from repaint_batch.inpainting.engine import Engine
-from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.priors.process import Process
 from repaint_batch.sampler import slots
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.noise import keyed_normal
 from repaint_batch.sampler.slots import Chain
 
-from ..tiny_networks import TINY_PX, Narrow, generator, tiny_unet
+from ..tiny_networks import TINY_PX, Narrow, generator, prior_of, tiny_unet
 
 SAMPLER, LONGER = AnnealedLangevin(3), AnnealedLangevin(6)
-
-
-def prior_of(network: Any, **more: Any) -> LoadedPrior:
-    scheduler = DDPMScheduler()
-    return LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler, **more)
 
 
 def chain(name: int, **more: Any) -> Chain:

@@ -18,13 +18,11 @@ from torch import Tensor
 
 from repaint_batch import RePaintPipeline
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid, PriorError
-from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.priors.process import Process
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 
 from ..golden_vectors import recorded_network
-from ..tiny_networks import TINY_PX, generator, tiny_classifier, tiny_unet
+from ..tiny_networks import TINY_PX, generator, prior_of, tiny_classifier, tiny_unet
 
 SHORT: dict[str, Any] = {"num_inference_steps": 4, "jump_length": 2, "jump_n_sample": 2}
 
@@ -283,7 +281,7 @@ def test_one_network_serves_several_pipelines(kind: type[DiffusionPipeline]) -> 
 def test_a_scheduler_put_in_later_counts() -> None:
     network = tiny_unet()
     scheduler = DDPMScheduler()
-    prior = LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler)
+    prior = prior_of(network, scheduler)
     pipeline = RePaintPipeline.from_prior(prior)
     assert pipeline.prior is prior
     assert pipeline.unet is network

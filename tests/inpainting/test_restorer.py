@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from diffusers import ConfigMixin, DDPMScheduler, ModelMixin
+from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,12 +22,13 @@ from repaint_batch.inpainting.restorer import Restorer, Saved, Underway, Unresto
 from repaint_batch.preflight.playing import calls_of
 from repaint_batch.priors.analytic import GaussianMixture
 from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.priors.process import Process
 from repaint_batch.sampler.langevin import AnnealedLangevin
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.sampler.repaint import RePaint
 from repaint_batch.sampler.sampler import Sampler
+
+from ..tiny_networks import prior_of
 
 R, SIDE_PX, STD = 16, 112, 0.2
 HOLE = (32, 36, 80, 76)
@@ -54,8 +55,7 @@ class Exact(ModelMixin, ConfigMixin):
 
 @pytest.fixture(scope="module")
 def prior() -> LoadedPrior:
-    scheduler = DDPMScheduler()
-    return LoadedPrior(Exact(), Process.from_scheduler(scheduler.config, "a test"), scheduler)
+    return prior_of(Exact())
 
 
 def field(seed: int, side: int = SIDE_PX) -> np.ndarray:

@@ -1,5 +1,5 @@
-"""The prior and the watcher of the pipeline's tests."""
+"""The watcher of the pipeline's tests."""
 
-from ..pipeline.conftest import recorder, tiny_prior
+from ..pipeline.conftest import recorder
 
-__all__ = ["recorder", "tiny_prior"]
+__all__ = ["recorder"]

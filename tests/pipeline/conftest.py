@@ -8,14 +8,6 @@ import pytest
 
 from repaint_batch.jobs.plan import Plan
 
-from ..corpus import save_tiny_prior
-
-
-@pytest.fixture(scope="session")
-def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of an untrained 16 px prior."""
-    return save_tiny_prior(tmp_path_factory.mktemp("prior"))
-
 
 class Recorder:
     """A watcher that remembers what it was told."""

@@ -5,23 +5,16 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 from torch import Tensor
 
 from repaint_batch.errors import PriorError
-from repaint_batch.priors.loaded import LoadedPrior
-from repaint_batch.priors.process import Process
 from repaint_batch.sampler.path import Reverse
 from repaint_batch.sampler.repaint import repaint_steps
 from repaint_batch.sampler.step import State, drift
 from repaint_batch.sampler.table import Table
 
-from ..tiny_networks import generator, tiny_classifier, tiny_unet
-
-
-def prior_of(network: UNet2DModel, scheduler: DDPMScheduler | None = None, **more: Any) -> LoadedPrior:
-    scheduler = scheduler or DDPMScheduler()
-    return LoadedPrior(network, Process.from_scheduler(scheduler.config, "a test"), scheduler, **more)
+from ..tiny_networks import generator, prior_of, tiny_classifier, tiny_unet
 
 
 class PositiveLastChannels(torch.nn.Module):

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from ..corpus import save_tiny_prior
 from ..seaweed import free_ports
 
 ROOT = Path(__file__).parents[2]
@@ -116,12 +115,6 @@ def _end(process: subprocess.Popen[bytes], folder: str) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-@pytest.fixture(scope="module")
-def tiny_prior(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Folder of an untrained 16 px prior."""
-    return save_tiny_prior(tmp_path_factory.mktemp("prior"))
 
 
 def _beside(command: str) -> str:
