@@ -1,160 +1,31 @@
 """Objects on local disk or S3, addressed by URI, through filesystems that the config alone decides.
 
-A URI is ``s3://bucket/key``, ``file:///path`` or a plain path. A key is taken as it stands, with whatever ``#``, ``?`` or ``%``
-is in it; ``file:`` URIs are percent-decoded, as `Path.as_uri` writes them. Rows of a manifest come from strangers: they pass
-`UriPolicy` first, which knows no other scheme, no credentials, no other machine, no ``..`` and no prefix outside the allow-list.
-fsspec and pyarrow would obey all of these if a URI reached them unchecked.
+Rows of a manifest come from strangers, and pass `repaint_batch.uris.UriPolicy` before anything here reads what they name.
 
 Credentials come from the environment or the usual AWS chain and are never part of a URI.
 """
 
 import contextlib
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import quote, unquote_to_bytes
 
 import fsspec
 import pyarrow.fs
 
 from repaint_batch import disk
 from repaint_batch.config import StorageConfig, checked_endpoint
-from repaint_batch.errors import ConfigError, NoBucket, NoSpace, SourceMissing, StorageError, UriRefused, redact
+from repaint_batch.errors import ConfigError, NoBucket, NoSpace, SourceMissing, StorageError, redact
+from repaint_batch.uris import is_s3, path_of, refuse_escape
 
 if TYPE_CHECKING:
     from repaint_batch.s3.objects import S3Objects
 
 _OPEN_FILES = "/proc/self/fd"
 _T = TypeVar("_T")
-_SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):")
-
-
-def scheme_of(uri: str) -> str:
-    """Return ``s3`` or ``file``.
-
-    Raises:
-        UriRefused: any other scheme, a chained URI, credentials, or a name that no store can hold.
-    """
-    match = _SCHEME.match(uri)
-    scheme = match.group(1).lower() if match else "file"
-    if scheme not in ("s3", "file"):
-        advice = "" if "://" in uri or "::" in uri else "; of a file that is called so, write ./ in front"
-        raise UriRefused(f"{uri!r:.200}: only s3:// and local paths are read{advice}")
-    if "\0" in uri or not _is_text(uri):
-        raise UriRefused(f"{uri!r:.200}: its name is not UTF-8, or holds NUL; rename it")
-    if scheme == "s3" and (not uri.startswith("s3://") or re.search(r"[@:?#]", uri[5:].split("/")[0])):
-        raise UriRefused("an s3 URI must be s3://bucket/key, without credentials, host or port")
-    if scheme == "s3" and "?versionId=" in uri:
-        raise UriRefused(f"{uri!r:.200}: versions of objects are not read; copy that one to a key of its own")
-    return scheme
-
-
-def _is_text(uri: str) -> bool:
-    try:
-        uri.encode()
-    except UnicodeEncodeError:  # bytes of a local name that are no text stand there as surrogates
-        return False
-    return True
-
-
-def _is_s3(uri: str) -> bool:
-    return uri.startswith("s3://")
-
-
-def join(base: str, *parts: str) -> str:
-    """Return `base` with `parts` appended, ``/`` between."""
-    return "/".join([base.rstrip("/"), *(part.strip("/") for part in parts)])
-
-
-def normalise(uri: str) -> str:
-    """Return an ``s3://`` URI or an absolute local path, without ``.``, ``..`` or doubled slashes in local paths."""
-    return uri.rstrip("/") if scheme_of(uri) == "s3" else os.path.abspath(_local_path(uri))
-
-
-def _local_path(uri: str) -> str:
-    """Return the path that a ``file:`` URI names; a plain path is what it is.
-
-    Raises:
-        UriRefused: it is on another machine, or relative.
-    """
-    if uri[:5].lower() != "file:":
-        return uri
-    host, slash, path = uri[7:].partition("/") if uri.startswith("//", 5) else ("", uri[5:6], uri[6:])
-    if host.lower() not in ("", "localhost") or slash != "/":
-        raise UriRefused(f"{uri!r:.200}: a file URI must be file:///path, on this machine")
-    decoded = os.fsdecode(unquote_to_bytes(f"/{path}"))
-    scheme_of(decoded)
-    return decoded
-
-
-def delta_uri(uri: str) -> str:
-    """Return what deltalake, which takes URIs apart as the web does, must be given for a normalised `uri`.
-
-    Raises:
-        ConfigError: it cannot be told of such a place.
-    """
-    never = r"[\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}" + (r"|(?<!:)//" if _is_s3(uri) else r"|[\[\]\\^|]")
-    found = re.search(never, uri)
-    if found:
-        raise ConfigError(f"{uri!r:.200}: a Delta table cannot be kept in a folder with {found[0]!r} in its path; choose another")
-    return f"s3://{quote(_path(uri))}" if _is_s3(uri) else uri
-
-
-@dataclass(frozen=True)
-class UriPolicy:
-    """What a manifest's rows may name.
-
-    Attributes:
-        base: folder or prefix that relative URIs start from (the manifest's own).
-        allow: normalised prefixes that may be read; `base` is always among them.
-    """
-
-    base: str
-    allow: tuple[str, ...] = ()
-
-    def resolve(self, uri: str) -> str:
-        """Return the absolute URI of a row's `uri`.
-
-        Raises:
-            UriRefused: it leaves the allow-list; the message names the prefix to allow.
-        """
-        return self._admitted(uri)[0]
-
-    def read(self, uri: str, storage: "Storage", max_bytes: int | None = None) -> bytes:
-        """Return the bytes of what a row names, see `resolve` and `Storage.read`.
-
-        Of a local file it is the open file that is checked once more: a link could have been put there in between.
-        """
-        absolute, prefix = self._admitted(uri)
-        return storage.read(absolute, max_bytes, within=prefix)
-
-    def _admitted(self, uri: str) -> tuple[str, str]:
-        """Return the absolute URI, and the prefix that allows it."""
-        scheme = scheme_of(uri)
-        named = uri if scheme == "s3" else _local_path(uri)
-        if ".." in re.split(r"[/\\]", named):
-            raise UriRefused(f"{uri!r:.200}: '..' is not allowed in a URI")
-        is_absolute = scheme == "s3" or named.startswith("/")
-        absolute = normalise(named if is_absolute else join(self.base, named.removeprefix("./")))
-        for prefix in (self.base, *self.allow):
-            if absolute.startswith(prefix.rstrip("/") + "/"):
-                if not _is_s3(absolute):
-                    _refuse_escape(absolute, absolute, prefix)
-                return absolute, prefix
-        if scheme == "file" and is_absolute and _is_s3(self.base):
-            raise UriRefused(f"{uri!r:.200} is a path on this machine, and the manifest lies at {self.base}; write the s3:// URI")
-        raise UriRefused(f"{uri!r:.200} is outside {self.base}; add its prefix to storage.allow to read it")
-
-
-def _refuse_escape(path: str, absolute: str, prefix: str) -> None:
-    """Raise UriRefused if `path`, which stands for what is called `absolute`, is outside `prefix` once links are followed."""
-    if not Path(path).resolve().is_relative_to(Path(prefix).resolve()):
-        raise UriRefused(f"{absolute!r:.200} is a link that leaves {prefix}")
 
 
 class Storage:
@@ -210,7 +81,7 @@ class Storage:
         from repaint_batch.s3.objects import S3Objects
 
         client = client_of(self.endpoint_url, self.config.region)
-        client.vouch(_path(uri) for uri in self.served if _is_s3(uri))
+        client.vouch(path_of(uri) for uri in self.served if is_s3(uri))
         return S3Objects(client, self.config.patience_s, is_protected=self.is_protected("s3://"), first_s=self._first_s)
 
     @cached_property
@@ -219,13 +90,13 @@ class Storage:
 
     def is_protected(self, uri: str) -> bool:
         """Return whether what is read at `uri` arrives as it was sent: local files do, and S3 over TLS."""
-        return not (_is_s3(uri) and (self.endpoint_url or "").startswith("http://"))
+        return not (is_s3(uri) and (self.endpoint_url or "").startswith("http://"))
 
     def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         """Return pyarrow's view of the same filesystem, and the path in it."""
-        if _is_s3(uri):
-            return self._s3.arrow(), _path(uri)
-        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self._local)), _path(uri)
+        if is_s3(uri):
+            return self._s3.arrow(), path_of(uri)
+        return pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(self._local)), path_of(uri)
 
     def read(self, uri: str, max_bytes: int | None = None, *, within: str | None = None) -> bytes:
         """Return the object's bytes.
@@ -246,36 +117,36 @@ class Storage:
             if max_bytes is not None and size > max_bytes:
                 raise SourceMissing(f"{uri}: {size} bytes, more than the {max_bytes} that images.max_bytes allows")
 
-        path = _path(uri)
+        path = path_of(uri)
         try:
-            if _is_s3(uri):
+            if is_s3(uri):
                 return self._s3.read(path, check_size)
             with disk.opened(path) as file:
                 if within is not None and os.path.exists(_OPEN_FILES):
-                    _refuse_escape(f"{_OPEN_FILES}/{file.fileno()}", path, within)
+                    refuse_escape(f"{_OPEN_FILES}/{file.fileno()}", path, within)
                 check_size(os.fstat(file.fileno()).st_size)
                 return file.read()
         except FileNotFoundError as error:
             raise SourceMissing(f"{uri}: no such object") from error
         except OSError as error:
-            if error.errno in disk.NO_FILE or (_is_s3(uri) and isinstance(error, PermissionError)):
+            if error.errno in disk.NO_FILE or (is_s3(uri) and isinstance(error, PermissionError)):
                 raise SourceMissing(f"{uri}: may not be read ({disk.NO_FILE.get(error.errno or 0, error)})") from error
             raise StorageError(f"{uri}: read failed: {error}") from error
 
     def write(self, uri: str, data: bytes) -> None:
         """Put `data` at `uri` in one request; a reader sees all of it or nothing."""
-        path = _path(uri)
+        path = path_of(uri)
         with _telling(uri, "write"):
-            if _is_s3(uri):
+            if is_s3(uri):
                 self._s3.write(path, data)
                 return
             disk.put(path, lambda part: disk.filled(part, data), lambda part: os.replace(part, path))
 
     def upload(self, uri: str, path: str | Path) -> None:
         """Put the local file `path` at `uri`, whatever its size; a reader sees all of it or nothing."""
-        target = _path(uri)
+        target = path_of(uri)
         with _telling(uri, "write"):
-            if _is_s3(uri):
+            if is_s3(uri):
                 self._s3.upload(target, str(path))
                 return
             disk.put(target, lambda part: disk.copied(path, part), lambda part: os.replace(part, target))
@@ -288,9 +159,9 @@ class Storage:
         """
         if not data:
             raise ValueError("an empty object cannot be created exclusively")
-        path = _path(uri)
+        path = path_of(uri)
         with _telling(uri, "write"):
-            if _is_s3(uri):
+            if is_s3(uri):
                 return self._s3.create(path, data)
             try:  # a link to a finished file, so that nobody sees it half-written
                 disk.put(path, lambda part: disk.filled(part, data), lambda part: os.link(part, path))
@@ -305,13 +176,13 @@ class Storage:
             NoBucket: it has no such bucket.
             StorageError: it does not answer, or refuses.
         """
-        if _is_s3(uri):
+        if is_s3(uri):
             next(self.walk(uri), None)
 
     def exists(self, uri: str) -> bool:
         """Return whether an object or folder is at `uri`."""
         with _telling(uri, "look"):
-            return self._s3.exists(_path(uri)) if _is_s3(uri) else os.path.exists(_path(uri))
+            return self._s3.exists(path_of(uri)) if is_s3(uri) else os.path.exists(path_of(uri))
 
     def list(self, uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (URI, info) of every object at or below `uri`, in key order; nothing where there is nothing.
@@ -328,20 +199,20 @@ class Storage:
         that of the keys on AWS; other stores list folder by folder, so that ``a/1`` may come before ``a-b``. The info has
         ``name``, ``size`` in bytes and ``modified`` in seconds since 1970, by the store's clock.
         """
-        if not _is_s3(uri):
-            yield from disk.walk(_path(uri))
+        if not is_s3(uri):
+            yield from disk.walk(path_of(uri))
             return
         with _telling(uri, "listing"):
-            for found in self._s3.walk(_path(uri), markers):
+            for found in self._s3.walk(path_of(uri), markers):
                 yield f"s3://{found['name']}", found
 
     def delete(self, uri: str) -> None:
         """Remove the object at `uri`; nothing happens where there is none."""
         with _telling(uri, "delete"), contextlib.suppress(FileNotFoundError):
-            if _is_s3(uri):
-                self._s3.delete(_path(uri))
+            if is_s3(uri):
+                self._s3.delete(path_of(uri))
             else:
-                os.unlink(_path(uri))
+                os.unlink(path_of(uri))
 
     def patiently(self, uri: str, action: str, call: Callable[[], _T]) -> _T:
         """Return what `call` does, which reaches `uri` by deltalake; a store that is away is waited for as by everything here.
@@ -357,7 +228,7 @@ class Storage:
         Raises:
             StoreUnavailable: the store was away for as long as there was patience.
         """
-        return self._s3.ask(action, _path(uri), lambda _: call(), by_words=True) if _is_s3(uri) else call()
+        return self._s3.ask(action, path_of(uri), lambda _: call(), by_words=True) if is_s3(uri) else call()
 
     def delta_options(self) -> dict[str, str]:
         """Return the storage options that deltalake needs for the same store."""
@@ -374,27 +245,22 @@ class Storage:
         return options
 
 
-def _path(uri: str) -> str:
-    """Return ``bucket/key``, or an absolute path."""
-    return uri.removeprefix("s3://") if scheme_of(uri) == "s3" else normalise(uri)
-
-
 @contextlib.contextmanager
 def _telling(uri: str, action: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if _is_s3(uri) and "NoSuchBucket" in str(error):
-            bucket = _path(uri).partition("/")[0]
+        if is_s3(uri) and "NoSuchBucket" in str(error):
+            bucket = path_of(uri).partition("/")[0]
             raise NoBucket(f"{uri}: the store has no bucket {bucket}; check its name and the endpoint, or make it") from error
-        if error.errno in disk.FULL and not _is_s3(uri):
+        if error.errno in disk.FULL and not is_s3(uri):
             raise NoSpace(no_space(uri)) from error
         raise StorageError(f"{uri}: {action} failed: {error}") from error
 
 
 def no_space(uri: str) -> str:
     """Return what to say where the disk that holds `uri` is full."""
-    folder = Path(_path(uri))
+    folder = Path(path_of(uri))
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**20

@@ -13,11 +13,12 @@ from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.priors.loaded import LoadedPrior
 from repaint_batch.schema import passthrough
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.committer import Committer
 from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.results import ResultsTable
 from repaint_batch.table.staging import stage
+from repaint_batch.uris import normalise
 
 
 def restore_here(

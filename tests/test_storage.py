@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from repaint_batch.config import StorageConfig
 from repaint_batch.errors import SourceMissing, UriRefused
-from repaint_batch.storage import Storage, UriPolicy, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, join, normalise
 
 from .conftest import OTHER, Place
 

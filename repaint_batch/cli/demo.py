@@ -16,8 +16,9 @@ from repaint_batch.cli.printing import console
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import ComputeConfig, InputConfig, JobConfig, OutputConfig, SamplerConfig
 from repaint_batch.report.demo import DemoCard, DemoSummary, contact_sheet, write_demo_report
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import normalise
 
 _PRESET = "draft"
 """What two idle cores do in two minutes with the prior of photographs."""

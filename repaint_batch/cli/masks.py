@@ -10,7 +10,8 @@ from repaint_batch.cli.printing import AsJson, answer, console
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import ComputeConfig, DamageKind, FindConfig, ImagesConfig, StorageConfig, parse_config
 from repaint_batch.errors import ManifestError
-from repaint_batch.storage import Storage, UriPolicy, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, normalise
 
 if TYPE_CHECKING:
     from repaint_batch.pipeline.corpus_masks import Listed

@@ -14,7 +14,8 @@ from repaint_batch.cli.options import Endpoint, OutputUri, Region, reached
 from repaint_batch.cli.printing import console
 from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import NothingToResume, RepaintBatchError, redact
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join, normalise
 
 _ROWS_WITH_RUN = 10_000
 

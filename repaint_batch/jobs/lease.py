@@ -30,7 +30,8 @@ from types import TracebackType
 from repaint_batch.errors import LeaseHeld, SourceMissing, StorageError
 from repaint_batch.jobs.interruption import interrupt_main, interruptible
 from repaint_batch.jobs.plan import job_uri
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import normalise
 
 NIGHT_LEASE = "night"
 """What nights of an output take, in place of a job's id, so that there is one at a time."""

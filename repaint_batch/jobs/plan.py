@@ -16,7 +16,8 @@ from typing import Any, Literal
 from repaint_batch.config import JobConfig, StorageConfig, fingerprint, without_retired
 from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
 from repaint_batch.manifest import Manifest, ManifestFile
-from repaint_batch.storage import Storage, delta_uri, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import delta_uri, join, normalise
 
 FORMAT = 2  # 1: what was committed was told by shard
 _READERS = 16

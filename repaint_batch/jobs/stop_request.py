@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from repaint_batch.jobs.lease import Generation, Lease
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join, normalise
 
 _READERS = 16
 _POLL_S = 0.5

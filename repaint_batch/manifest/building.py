@@ -23,7 +23,8 @@ from repaint_batch.manifest.foreign import foreign_parts, part_tables
 from repaint_batch.manifest.pairing import NAMED, Aside, FolderPairs, Unpaired, listed_pictures
 from repaint_batch.manifest.reading import Manifest, absolute_uri, check_schema, difference, open_manifest
 from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import normalise
 
 _URI_ROWS = 16_384  # rows of a row group of URIs
 _BYTES_ROWS = 64  # rows of one that holds pictures

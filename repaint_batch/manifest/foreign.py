@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 
 from repaint_batch.errors import ManifestError
 from repaint_batch.manifest.files import Partition, find_files
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join
 
 _STATE = "state.json"
 """Beside the Arrow files of a data set; it tells them from others that lie there, which are caches."""

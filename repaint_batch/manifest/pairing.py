@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from repaint_batch.errors import ManifestError, UriRefused
-from repaint_batch.storage import Storage, UriPolicy, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, normalise
 
 _NEWER = (".jp2", ".j2k", ".jpx", ".jpf", ".jxl", ".avif", ".heic", ".heif")
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", *_NEWER)

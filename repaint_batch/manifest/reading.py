@@ -19,7 +19,8 @@ from repaint_batch.errors import ManifestError, SampleError
 from repaint_batch.manifest.columns import as_stored, stored, to_look_at
 from repaint_batch.manifest.files import Partition, find_files
 from repaint_batch.schema import IMAGE_STRUCT, MANIFEST_REQUIRED
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join, normalise
 
 MAX_ID_BYTES = 1024
 """A row with a longer id fails, and is called by the beginning of it and a hash."""

@@ -14,7 +14,7 @@ from repaint_batch.config import (
     StorageConfig,
 )
 from repaint_batch.errors import ConfigError
-from repaint_batch.storage import normalise
+from repaint_batch.uris import normalise
 
 
 class CorpusConfig(Model):

@@ -31,9 +31,10 @@ from repaint_batch.outputs.status import no_holes, no_holes_reason
 from repaint_batch.pipeline.run import Summary, Watch, honoured, run_job
 from repaint_batch.priors.load import load_prior
 from repaint_batch.schema import RISK
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
 from repaint_batch.table.upkeep import look_after
+from repaint_batch.uris import join, normalise
 
 WEBHOOK_VARIABLE = "REPAINT_BATCH_WEBHOOK"
 """Environment variable of a webhook whose address is a secret, in place of night.webhook."""

@@ -17,8 +17,9 @@ from repaint_batch.jobs.plan import Plan, load_plan
 from repaint_batch.manifest import absolute_uri, image_bytes_or_uri, read_rows, result_id
 from repaint_batch.outputs.naming import is_corrected
 from repaint_batch.outputs.standing import retried
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join, normalise
 
 _LAST = {"last_error_class": "error_class", "last_message": "reason", "last_attempt": "attempt"}
 

@@ -26,9 +26,10 @@ from repaint_batch.outputs.naming import SUFFIXES, add_member, facts_of, name_of
 from repaint_batch.outputs.reviews import PictureKey, Reviews
 from repaint_batch.outputs.sources import Sources
 from repaint_batch.schema import IMAGE_STRUCT, RESULTS
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.reading import data_files
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join, normalise
 
 ExportFormat = Literal["folder", "parquet", "webdataset"]
 Names = Literal["id", "source"]

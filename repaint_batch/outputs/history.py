@@ -21,11 +21,12 @@ from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.jobs.lease import NIGHT_LEASE, Lease
 from repaint_batch.jobs.plan import load_plans, load_withdrawn, reinstate, withdraw
 from repaint_batch.outputs.naming import named_images
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.ledger import Ledger, epoch_id
 from repaint_batch.table.log import Action, Log, info_of
 from repaint_batch.table.reading import data_files
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join, normalise
 
 ROLLBACK = "rollback_to"
 REMOVED = "removed"

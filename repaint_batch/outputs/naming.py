@@ -16,7 +16,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import SourceMissing, StorageError
-from repaint_batch.storage import Storage, UriPolicy, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, join, normalise
 
 SUFFIXES = {
     "PNG": (".png",),

@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from repaint_batch.jobs.lease import NIGHT_LEASE
 from repaint_batch.jobs.plan import load_plans
 from repaint_batch.outputs.naming import named_images
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join, normalise
 
 YOUNG_S = 3600.0
 _TRACES = ("inflight", "lease")

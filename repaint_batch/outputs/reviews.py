@@ -30,10 +30,11 @@ from repaint_batch.manifest import result_id
 from repaint_batch.outputs.dead_letters import manifest_rows, retry_config
 from repaint_batch.outputs.naming import corrected_mask_uri
 from repaint_batch.schema import REVIEWS
-from repaint_batch.storage import Storage, delta_uri, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.log import Log
 from repaint_batch.table.reading import Snapshot
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import delta_uri, join, normalise
 
 Verdict = Literal["accept", "reject", "redo", "undecided"]
 PictureKey = tuple[str, str]

@@ -9,7 +9,8 @@ from repaint_batch.errors import RepaintBatchError
 from repaint_batch.jobs.plan import Plan
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.outputs.naming import masks_prefix, read_output
-from repaint_batch.storage import Storage, UriPolicy, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, normalise
 
 _SHARDS_KEPT = 16
 

@@ -21,10 +21,11 @@ from repaint_batch.jobs.lease import Lease
 from repaint_batch.jobs.plan import Plan, load_plans, withdraw
 from repaint_batch.manifest import Manifest, absolute_uri, read_rows, result_id
 from repaint_batch.schema import passthrough
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.results import ResultsTable
 from repaint_batch.table.staging import hashed_ids
+from repaint_batch.uris import join, normalise
 
 _SECTIONS = ("prior", "sampler", "images", "output")
 _ARITHMETIC = ("batch_windows", "precision", "compile")

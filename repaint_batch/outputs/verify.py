@@ -24,8 +24,9 @@ from repaint_batch.jobs.plan import Plan, load_plans, load_withdrawn
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
 from repaint_batch.outputs.history import removed_ids
 from repaint_batch.outputs.naming import masks_prefix, read_output
-from repaint_batch.storage import Storage, UriPolicy, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import UriPolicy, normalise
 
 _KEPT = 100
 _STATUSES = ("ok", "skipped", "failed")

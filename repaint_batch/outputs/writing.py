@@ -5,7 +5,8 @@ import uuid
 from pathlib import Path
 
 from repaint_batch.errors import ConfigError, NoBucket, StorageError, StoreUnavailable
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join, normalise
 
 
 def check_writable(output: str, storage: Storage) -> None:

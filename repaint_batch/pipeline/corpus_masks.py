@@ -29,7 +29,8 @@ from repaint_batch.damage.overlay import LEAST_PICTURES, MOST_PICTURES, overlay_
 from repaint_batch.errors import RepaintBatchError, StorageError, redact
 from repaint_batch.images.codec import read_picture
 from repaint_batch.pipeline.run import ray_session
-from repaint_batch.storage import Storage, join, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join, normalise
 
 FOUND = pa.schema(
     [

@@ -22,7 +22,8 @@ from torch import Tensor
 from repaint_batch.errors import StorageError
 from repaint_batch.inpainting.restorer import Saved
 from repaint_batch.pipeline.job import Job, inflight_uri
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join
 
 _log = logging.getLogger(__name__)
 _CHAINS = "chains.safetensors"

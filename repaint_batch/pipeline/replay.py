@@ -24,8 +24,9 @@ from repaint_batch.pipeline.sampling import sampled_here
 from repaint_batch.pipeline.stages import decode, encode
 from repaint_batch.sampler.run import ChainState, OnStep
 from repaint_batch.schema import passthrough
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import normalise
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,10 @@ from repaint_batch.pipeline.stopping import Stop, stoppable
 from repaint_batch.priors.load import LoadedPrior, load_prior
 from repaint_batch.sampler.presets import sampler_of
 from repaint_batch.schema import passthrough
-from repaint_batch.storage import Storage, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.results import CommitFeed, ResultsTable
+from repaint_batch.uris import normalise
 
 _LOCAL_OBJECT_STORE_BYTES = 512 * 2**20
 _POLL_S = 1.0

@@ -24,7 +24,8 @@ from repaint_batch.pipeline.guarding import guarded
 from repaint_batch.pipeline.job import PARCEL_BYTES, Job, Row
 from repaint_batch.pipeline.packing import put_windows, restored_of
 from repaint_batch.schema import passthrough
-from repaint_batch.storage import Storage, UriPolicy, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, normalise
 
 _FETCHES = 8  # sources of a unit that are read at once; the store's answers are what decoding waits for
 

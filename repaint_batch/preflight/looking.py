@@ -27,7 +27,8 @@ from repaint_batch.preflight.contact_sheet import thumbnail
 from repaint_batch.preflight.findings import Findings, Look, Place
 from repaint_batch.sampler.presets import sampler_of
 from repaint_batch.sampler.sampler import Sampler
-from repaint_batch.storage import Storage, UriPolicy, normalise
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, normalise
 
 SAMPLED_ROWS = 50
 _PLACES = 10  # spots of the manifest that a sample is drawn from: each costs a row group to read

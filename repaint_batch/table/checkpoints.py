@@ -16,9 +16,10 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from repaint_batch.errors import StorageError
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
 from repaint_batch.table.log import Action, Log
 from repaint_batch.table.results import CHECKPOINT_VERSIONS
+from repaint_batch.uris import join
 
 _HINT = "_last_checkpoint"
 

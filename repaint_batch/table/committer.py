@@ -37,7 +37,6 @@ from repaint_batch.errors import (
     redact,
 )
 from repaint_batch.jobs.plan import Plan
-from repaint_batch.storage import join
 from repaint_batch.table.checkpoints import Checkpoints
 from repaint_batch.table.known_ids import KnownIds
 from repaint_batch.table.ledger import Ledger, actions_of
@@ -45,6 +44,7 @@ from repaint_batch.table.log import Action, Log, info_of
 from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.results import ResultsTable
 from repaint_batch.table.staging import Entry, read_staged, stage
+from repaint_batch.uris import join
 
 _TRIES = 30  # of which each has lost a race against somebody else's transaction
 _SILENCES = 2  # of a store, on top of its client's own patience

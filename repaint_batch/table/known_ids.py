@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import StorageError
-from repaint_batch.storage import join
 from repaint_batch.table.results import ResultsTable
 from repaint_batch.table.staging import Entry, hashed_ids
+from repaint_batch.uris import join
 
 _READERS = 8
 _CUT_BYTES = 64  # texts of this length in the log may have been cut by whoever wrote them, and are no bounds

@@ -18,7 +18,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from repaint_batch.errors import SourceMissing, StorageError
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join
 
 Action = dict[str, Any]
 """One line of an entry, such as ``{"txn": {"appId": .., "version": ..}}``."""

@@ -22,7 +22,8 @@ from deltalake.exceptions import TableNotFoundError
 
 from repaint_batch.errors import ConfigError, Stopped, StoreUnavailable
 from repaint_batch.schema import RESULTS, RISK
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join
 
 _TRIES = 5
 _PAUSE_S = 0.2  # before the second; doubled for each one after it

@@ -16,12 +16,13 @@ from deltalake.table import TableMerger
 from repaint_batch.errors import ConfigError
 from repaint_batch.jobs.plan import Plan
 from repaint_batch.schema import RESULTS
-from repaint_batch.storage import Storage, delta_uri, join, normalise
+from repaint_batch.storage import Storage
 from repaint_batch.table.ledger import Ledger
 from repaint_batch.table.log import Log, info_of
 from repaint_batch.table.ranges import Ranges
 from repaint_batch.table.reading import Filters, Snapshot, patiently
 from repaint_batch.table.staging import STATISTICS, stored_schema
+from repaint_batch.uris import delta_uri, join, normalise
 
 CHECKPOINT_VERSIONS = 100
 """Versions from one checkpoint to the next, at least."""

@@ -22,8 +22,9 @@ from deltalake import Schema
 
 from repaint_batch.errors import StorageError
 from repaint_batch.jobs.plan import Plan
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
 from repaint_batch.table.log import Action
+from repaint_batch.uris import join
 
 if TYPE_CHECKING:
     from repaint_batch.table.results import ResultsTable

@@ -13,8 +13,8 @@ from repaint_batch.manifest import open_manifest
 from repaint_batch.outputs.dead_letters import retry_configs
 from repaint_batch.outputs.reviews import Decision, Reviews
 from repaint_batch.outputs.verify import verify
-from repaint_batch.storage import delta_uri, join, normalise
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import delta_uri, join, normalise
 
 from ..conftest import Place
 from ..corpus import encoded, hole, job, picture

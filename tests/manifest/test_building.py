@@ -24,7 +24,8 @@ from repaint_batch.manifest.building import (
 )
 from repaint_batch.manifest.pairing import mask_path
 from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import Storage, UriPolicy, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import UriPolicy, join
 
 from ..conftest import Place
 from ..seaweed import S3Service

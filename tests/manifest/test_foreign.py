@@ -19,7 +19,8 @@ from repaint_batch.images.masks import read_keep_mask
 from repaint_batch.manifest import ManifestFile, open_manifest, read_rows
 from repaint_batch.manifest.building import Built, Columns, build_from_coco, build_from_csv, build_from_parquet
 from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join
 
 from ..conftest import Place
 from ..corpus import encoded, picture

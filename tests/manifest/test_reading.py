@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from repaint_batch.errors import ManifestError
 from repaint_batch.manifest import absolute_uri, image_bytes_or_uri, open_manifest, read_rows
 from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import Storage, join
+from repaint_batch.storage import Storage
+from repaint_batch.uris import join
 
 from ..conftest import Place
 

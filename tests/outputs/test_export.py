@@ -15,8 +15,8 @@ from repaint_batch.errors import ConfigError, NothingToResume, StorageError
 from repaint_batch.outputs import export as module
 from repaint_batch.outputs.export import export
 from repaint_batch.schema import RESULTS
-from repaint_batch.storage import join, normalise
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join, normalise
 
 from ..conftest import Place
 from ..publishing import plan_of, publish

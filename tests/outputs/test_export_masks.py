@@ -17,8 +17,8 @@ from repaint_batch.errors import StorageError
 from repaint_batch.images.restoration import compose, prepare
 from repaint_batch.jobs.plan import Plan
 from repaint_batch.outputs.export import ExportFormat, export
-from repaint_batch.storage import join
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join
 
 from ..conftest import Place
 from ..images.corpus import photograph, saved

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from repaint_batch.errors import SourceMissing, UriRefused
 from repaint_batch.outputs.naming import file_uri, name_of, read_output, write_tar
-from repaint_batch.storage import join
+from repaint_batch.uris import join
 
 from ..conftest import Place
 

@@ -11,8 +11,8 @@ from repaint_batch.jobs.plan import Plan, freeze, make_plan
 from repaint_batch.manifest import open_manifest
 from repaint_batch.outputs.sources import Sources
 from repaint_batch.schema import IMAGE_STRUCT
-from repaint_batch.storage import join
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join
 
 from ..conftest import Place
 from ..publishing import publish

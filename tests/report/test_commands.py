@@ -14,8 +14,8 @@ from repaint_batch.cli.dev import schedule
 from repaint_batch.cli.report import offer_report, page_server, report, write_output_report
 from repaint_batch.errors import ConfigError, NothingToResume
 from repaint_batch.sampler.presets import PRESETS
-from repaint_batch.storage import join
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import join
 
 from ..conftest import Place
 from ..outputs.test_sources import BYTES, job, row_of
