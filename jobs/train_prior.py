@@ -6,6 +6,9 @@ file for one run, such as an hour on a GPU that goes on from the weights that sh
 
     python jobs/train_prior.py --config configs/prior-photo.yaml --set batch_size=1024 --set learning_rate=1e-3 \\
         --set ema_decay=0.9995 --set compile=true --set minutes=60 --set output=data/prior-photo-gpu
+
+`--set workers=8` shares every batch between eight GPUs of this machine, or of the Ray cluster that RAY_ADDRESS names or that the
+job was submitted to (`pip install "repaint-batch[train]"`).
 """
 
 import contextlib
@@ -14,7 +17,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from types import FrameType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,9 +26,12 @@ from repaint_batch.errors import RepaintBatchError
 from repaint_batch.priors.train_config import TrainConfig
 from repaint_batch.priors.training import Trainer
 
+if TYPE_CHECKING:
+    from repaint_batch.pipeline.shared_training import SharedTraining
+
 
 @contextlib.contextmanager
-def stopped_by_signals(trainer: Trainer) -> Iterator[None]:
+def stopped_by_signals(trainer: "Trainer | SharedTraining") -> Iterator[None]:
     """Let SIGINT and SIGTERM stop a trainer, and say so at once: Python's own handlers wait until torch is back from a step."""
     ear, mouth = socket.socketpair()
     mouth.setblocking(False)
@@ -50,13 +56,22 @@ def stopped_by_signals(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def trainer_of(config: TrainConfig) -> "Trainer | SharedTraining":
+    """Return what trains: this process, or workers on Ray, which one process does without."""
+    if config.workers == 1:
+        return Trainer(config, typer.echo)
+    from repaint_batch.pipeline.shared_training import SharedTraining
+
+    return SharedTraining(config, typer.echo)
+
+
 def main(
     config: Annotated[str, typer.Option(help="YAML file with the keys of TrainConfig.")],
     changes: Annotated[list[str] | None, typer.Option("--set", help="KEY=VALUE: change one setting of the file.")] = None,
 ) -> None:
     """Train, log, checkpoint and export a prior."""
     try:
-        trainer = Trainer(load_config(config, TrainConfig, changes or ()), typer.echo)
+        trainer = trainer_of(load_config(config, TrainConfig, changes or ()))
         with stopped_by_signals(trainer):
             folder = trainer.run()
     except RepaintBatchError as error:

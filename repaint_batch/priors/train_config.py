@@ -1,8 +1,8 @@
 """The settings of training a prior."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from repaint_batch.config import Model, StorageConfig
 
@@ -54,7 +54,10 @@ class TrainConfig(Model):
     steps: PositiveInt = 20_000
     """Steps of the optimiser."""
     batch_size: PositiveInt = 64
-    """Pictures in a step."""
+    """Pictures in a step, of all workers together."""
+    workers: PositiveInt = 1
+    """Processes that share every batch. More than 1 run on Ray, each on a GPU where there are GPUs; `output`, and `pictures` that
+    are no URIs, must be on a disk that all their hosts see. A run may go on with another number of them."""
     learning_rate: PositiveFloat = 6e-4
     """AdamW's at its highest."""
     decay: Literal["cosine", "none"] = "cosine"
@@ -74,3 +77,9 @@ class TrainConfig(Model):
     licence: str = "unknown"
     """Licences of the pictures, for the model card."""
     storage: StorageConfig = StorageConfig()
+
+    @model_validator(mode="after")
+    def _workers_have_equal_shares(self) -> Self:
+        if self.batch_size % self.workers:
+            raise ValueError(f"batch_size: {self.batch_size} pictures cannot be shared by {self.workers} workers alike")
+        return self

@@ -6,6 +6,9 @@ A run writes to its output folder: at every checkpoint: `checkpoint.pt` (everyth
 by noise level in training and on held-out pictures, learning rate, seconds), `samples-*.png` (sixteen unconditional samples) and
 `prior/` (float16 safetensors in diffusers' layout with a model card, ready to be used). A killed run that is started again
 goes on from its last checkpoint.
+
+Where torch's process group is up, `Trainer` is one of its workers: each draws the same batch, takes its part of it, and averages
+gradients with the others, so that W workers take the step that one would. The first of them writes.
 """
 
 import contextlib
@@ -16,13 +19,17 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Any
 
 import torch
+import torch.distributed as dist
 from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
 from PIL import Image
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from repaint_batch.config import fingerprint
 from repaint_batch.errors import ConfigError
@@ -77,25 +84,32 @@ def learning_rate_at(step: int, config: TrainConfig) -> float:
 
 
 class Trainer:
-    """One training run: network, moving average, optimiser, and where it stands.
+    """One training run, or a worker of one: network, moving average, optimiser, and where it stands.
 
     Pictures, noise, network and average are all on one device, which the loop waits for at checkpoints alone.
 
     Args:
-        config: what to train; its `output` folder is made if it is not there.
-        report: called with one line of progress at every checkpoint.
+        config: what to train; its `output` folder is made if it is not there, and is one that all workers see.
+        report: called by the first worker with one line of progress at every checkpoint.
     """
 
+    precision = torch.bfloat16
+    """Of the network's operations while it learns; weights, gradients and averages are float32."""
+
     def __init__(self, config: TrainConfig, report: Report = print) -> None:
-        self.config, self.report = config, report
+        is_shared = dist.is_available() and dist.is_initialized()
+        self._rank, self._workers = (dist.get_rank(), dist.get_world_size()) if is_shared else (0, 1)
+        self.config, self.report = config, report if self._rank == 0 else _unheard
         self.output = Path(config.output)
         self.output.mkdir(parents=True, exist_ok=True)
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
         network = self._first_network().train()
         self.network: torch.nn.Module = network.to(device=self.device, memory_format=torch.channels_last)
-        self.average = copy.deepcopy(self.network).eval().requires_grad_(False)
-        self._predict = torch.compile(self.network, dynamic=False) if config.compile else self.network
+        self.average = AveragedModel(self.network, multi_avg_fn=self._averaged)
+        self.average.eval().requires_grad_(False)
+        shared = DistributedDataParallel(self.network) if self._workers > 1 else self.network
+        self._predict = torch.compile(shared, dynamic=False) if config.compile else shared
         self.optimizer = torch.optim.AdamW(
             self.network.parameters(), lr=torch.tensor(0.0, device=self.device), weight_decay=1e-4, fused=True
         )
@@ -117,11 +131,10 @@ class Trainer:
         network.register_to_config(_name_or_path="", sample_size=config.image_size_px)
         return network
 
-    @property
-    def _identity(self) -> str:
+    def _identity(self, but: AbstractSet[str] = frozenset()) -> str:
         """What a checkpoint must agree on to be gone on from; the length of the run may change."""
         named = {"pictures", "image_size_px", "crops", "network", "init_from", "seed", "batch_size"}
-        return fingerprint(self.config.model_dump(include=named | {"held_out", "holdout_one_in", "leave_out"}))
+        return fingerprint(self.config.model_dump(include=(named | {"held_out", "holdout_one_in", "leave_out"}) - but))
 
     def run(self) -> Path:
         """Train to the last step, or as long as the config says, and return the folder of the prior."""
@@ -145,12 +158,25 @@ class Trainer:
             loss = self._iterate(pictures)
             self.loss = torch.where(self.loss.isnan(), loss, 0.99 * self.loss + 0.01 * loss)
             self.step += 1
-            # A kernel that was only launched is not done: now and then the clock is read after waiting for it.
-            late = (self.step % _CLOCK_EVERY == 0 and self._now() >= end) or self._stopping.is_set()
+            late = self._is_late(end)
             if self.step % self.config.checkpoint_every == 0 or self.step == self.config.steps or late:
                 self._checkpoint(self._now() - started, self.step - first, unseen)
             if late:
                 return
+
+    def _is_late(self, end: float) -> bool:
+        # A kernel that was only launched is not done: now and then the clock is read after waiting for it.
+        look = self.step % _CLOCK_EVERY == 0
+        late = (look and self._now() >= end) or self._stopping.is_set()
+        if self._workers > 1:  # all end after the same step
+            return look and bool(self._summed(torch.tensor(float(late), device=self.device)))
+        return late
+
+    def _summed(self, value: torch.Tensor) -> torch.Tensor:
+        """Return the sum of what the workers have, in place."""
+        if self._workers > 1:
+            dist.all_reduce(value)
+        return value
 
     def _now(self) -> float:
         if self.device.type == "cuda":
@@ -163,9 +189,11 @@ class Trainer:
         x_0 = pictures.batch(self.config.batch_size, generator)
         t = _stratified_times(len(x_0), generator)
         x_t, eps = self._noised(x_0, t, generator)
+        share = len(x_0) // self._workers
+        x_t, eps, t = (whole[self._rank * share : (self._rank + 1) * share] for whole in (x_t, eps, t))
         for group in self.optimizer.param_groups:
             group["lr"].fill_(learning_rate_at(self.step, self.config))
-        with torch.autocast(self.device.type, torch.bfloat16):
+        with torch.autocast(self.device.type, self.precision, enabled=self.precision != torch.float32):
             predicted = self._predict(x_t, t).sample
         errors = (predicted.float() - eps).square().mean((1, 2, 3))
         loss = errors.mean()
@@ -173,14 +201,15 @@ class Trainer:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimizer.step()
-        # The average warms up too, so that a short run is not dominated by its first weights.
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            average = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
-            average(list(self.average.parameters()), list(self.network.parameters()), self.step)
+        self.average.update_parameters(self.network)
         self._levels.add(t, errors.detach())
         mean: torch.Tensor = loss.detach()
         return mean
+
+    def _averaged(self, averages: Sequence[torch.Tensor], weights: Sequence[torch.Tensor], count: torch.Tensor | int) -> None:
+        """Move the average towards the weights; it warms up, so that a short run is not dominated by its first weights."""
+        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        get_ema_multi_avg_fn(decay)(averages, weights, count)  # type: ignore[no-untyped-call]
 
     def _noised(self, x_0: torch.Tensor, t: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return x_t and the eps in it."""
@@ -204,12 +233,16 @@ class Trainer:
         return [round(loss, 5) for loss in torch.stack(losses).tolist()]
 
     def _checkpoint(self, elapsed_s: float, done: int, unseen: Pictures | None) -> None:
+        self.loss = self._summed(self.loss) / self._workers
+        by_level = self._levels.taken(self._summed)
+        if self._rank:
+            return
         state = {
-            "identity": self._identity,
+            "identity": self._identity(),
             "step": self.step,
             "loss": float(self.loss),
             "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
+            "average": self.average.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
         part = self.output / "checkpoint.part"
@@ -221,7 +254,7 @@ class Trainer:
             "step": self.step,
             "batch_size": self.config.batch_size,
             "loss": round(float(self.loss), 5),
-            "loss_by_level": self._levels.taken(),
+            "loss_by_level": by_level,
             "held_out_by_level": self._unseen_loss(unseen) if unseen is not None and is_judged else None,
             "learning_rate": learning_rate_at(self.step, self.config),
             "elapsed_s": round(elapsed_s, 1),
@@ -239,10 +272,11 @@ class Trainer:
         if not path.exists():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["identity"] != self._identity:
+        if state["identity"] not in (self._identity(), self._identity(but={"seed", "batch_size"})):  # as of the first edition
             raise ConfigError(f"{path} belongs to another training; choose another output or remove it")
         self.network.load_state_dict(state["network"])
-        self.average.load_state_dict(state["average"])
+        self.average.module.load_state_dict(state["average"])
+        self.average.n_averaged.fill_(state["step"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.loss = state["step"], torch.tensor(state["loss"], device=self.device)
         self.report(f"going on from step {self.step}")
@@ -263,7 +297,8 @@ class Trainer:
         """Write the averaged network as float16 safetensors with a model card; return its folder, which is never half written."""
         folder, old, whole = (self.output / name for name in ("prior.part", "prior.old", "prior"))
         shutil.rmtree(folder, ignore_errors=True)
-        copy.deepcopy(self.average).half().save_pretrained(folder / "unet")
+        network: Any = copy.deepcopy(self.average.module).half()
+        network.save_pretrained(folder / "unet")
         self.scheduler.save_pretrained(folder / "scheduler")
         index = {"_class_name": "DDPMPipeline", "scheduler": ["diffusers", "DDPMScheduler"], "unet": ["diffusers", "UNet2DModel"]}
         (folder / "model_index.json").write_text(json.dumps(index, indent=1) + "\n")
@@ -317,7 +352,8 @@ class _LossByLevel:
     """Mean loss at each tenth of the trained time, kept on the device until it is asked for."""
 
     def __init__(self, device: torch.device) -> None:
-        self._sums, self._counts = torch.zeros((2, LEVELS), device=device)
+        self._both = torch.zeros((2, LEVELS), device=device)
+        self._sums, self._counts = self._both
 
     def add(self, t: torch.Tensor, errors: torch.Tensor) -> None:
         """Count `errors` (B,) at times `t` (B,)."""
@@ -325,12 +361,16 @@ class _LossByLevel:
         self._sums.index_add_(0, level, errors)
         self._counts.index_add_(0, level, torch.ones_like(errors))
 
-    def taken(self) -> list[float]:
-        """Return the means since this was last asked, and begin anew."""
-        means = (self._sums / self._counts).nan_to_num().tolist()
-        self._sums.zero_()
-        self._counts.zero_()
+    def taken(self, summed: Callable[[torch.Tensor], torch.Tensor]) -> list[float]:
+        """Return the means since this was last asked, over all workers, whose sums `summed` adds up; begin anew."""
+        sums, counts = summed(self._both)
+        means = (sums / counts).nan_to_num().tolist()
+        self._both.zero_()
         return [round(mean, 5) for mean in means]
+
+
+def _unheard(line: str) -> None:
+    """Say nothing: the first worker speaks for all."""
 
 
 def _stratified_times(count: int, generator: torch.Generator) -> torch.Tensor:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+import torch.multiprocessing
 from PIL import Image
 
 from repaint_batch.config import PriorConfig
@@ -138,6 +140,59 @@ def test_the_card_says_what_was_trained_on_and_what_was_not(pictures: Path, tmp_
     assert "Held out, never trained on: `00`, `01`" in card
     assert "Licences: CC0" in card
     assert str(tmp_path) not in card
+
+
+class Exact(Trainer):
+    precision = torch.float32
+
+
+def train_shared(rank: int, workers: int, meeting: Path, settings: TrainConfig) -> None:
+    """Be one of the workers of a run that is killed after three steps and goes on."""
+    dist.init_process_group("gloo", init_method=meeting.as_uri(), rank=rank, world_size=workers)
+    killed = Exact(settings, print)
+    killed._advance(load_pictures(settings)[0], 3)
+    dist.barrier()  # the first one has written
+    assert Exact(settings, print).step == 3
+    Exact(settings, print).run()
+    dist.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_workers_with_half_a_batch_each_take_the_steps_of_one(pictures: Path, tmp_path: Path) -> None:
+    # Attention's key bias has no gradient but its rounding, which Adam makes as large as any.
+    network = TINY.model_copy(update={"attention_px": ()})
+    alone, shared = (
+        config(pictures, tmp_path / name, network=network, checkpoint_every=3, learning_rate=3e-4, workers=workers)
+        for name, workers in (("alone", 1), ("shared", 2))
+    )
+    start = torch.cat([value.flatten() for value in Exact(alone, print).network.parameters()]).detach()
+    Exact(alone, print).run()
+    torch.multiprocessing.spawn(train_shared, (2, tmp_path / "meeting", shared), nprocs=2)
+    ends = [torch.load(tmp_path / name / "checkpoint.pt", weights_only=True) for name in ("alone", "shared")]
+    for part in ("network", "average"):
+        one, two = (torch.cat([value.flatten() for value in end[part].values()]) for end in ends)
+        assert (one - start).abs().median() > 5e-4, "the weights have moved"
+        assert (one - two).abs().max() < 1e-5
+    logs = [(tmp_path / name / "log.jsonl").read_text().splitlines() for name in ("alone", "shared")]
+    for ours, theirs in zip(*([json.loads(line) for line in log] for log in logs), strict=True):
+        assert ours["step"] == theirs["step"]
+        for key in ("loss", "loss_by_level"):
+            assert ours[key] == pytest.approx(theirs[key], abs=2e-4)
+
+
+def test_a_checkpoint_of_the_first_edition_is_gone_on_from(pictures: Path, tmp_path: Path) -> None:
+    trainer = Trainer(config(pictures, tmp_path, steps=2), print)
+    trainer.run()
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    torch.save({**state, "identity": trainer._identity(but={"seed", "batch_size"})}, tmp_path / "checkpoint.pt")
+    assert set(state) == {"identity", "step", "loss", "network", "average", "optimizer"}
+    assert set(state["average"]) == set(state["network"]), "names without the prefix of what averages them"
+    assert Trainer(config(pictures, tmp_path, steps=2), print).average.n_averaged == 2
+
+
+def test_workers_have_equal_shares(pictures: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size: 4 pictures cannot be shared by 3 workers alike"):
+        config(pictures, tmp_path, workers=3)
 
 
 def test_another_training_does_not_go_on_from_this_checkpoint(pictures: Path, tmp_path: Path) -> None:
