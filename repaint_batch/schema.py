@@ -61,8 +61,8 @@ REVIEWS = pa.schema(
         pa.field("verdict", pa.string(), nullable=False),  # accept | reject | redo | undecided
         pa.field("preset", pa.string()),  # of a redo
         pa.field("seed", pa.int64()),
-        pa.field("image_sha256", pa.string()),  # of a redo with a corrected mask: of the picture that it was drawn for
-        pa.field("mask_sha256", pa.string()),  # of that mask, see `outputs.naming`
+        pa.field("image_sha256", pa.string()),  # of a redo: of the source, as the reviewer saw it
+        pa.field("mask_sha256", pa.string()),  # of a corrected mask, see `outputs.corrected`
         pa.field("reviewer", pa.string()),  # name of the user who decided
         pa.field("decided_at", pa.timestamp("us", tz="UTC"), nullable=False),
     ]

@@ -160,6 +160,9 @@ def _json(plan: Plan, findings: "Findings", cost: "Cost", standing_words: str) -
         "rows_that_would_fail": findings.failing,
         "kinds": findings.kinds,
         "warnings": findings.warnings(),
+        "pictures_searched": findings.searched,
+        "pictures_with_damage": findings.marked,
+        "search_core_hours": findings.core_hours if findings.searched else None,
         "hole_fraction": findings.hole_fraction,
         "windows": cost.windows,
         "network_evaluations": cost.nfe,
@@ -182,6 +185,9 @@ def _facts(
     facts.add_row("network evaluations", f"{cost.nfe:,.0f} ({job.sampler.preset}{best_of})")
     if speed is not None or job.compute.batch_windows != "auto":
         facts.add_row("network calls", f"{cost.calls:,.0f}, {cost.slots_used:.0%} of their slots in use")
+    if findings.searched:
+        each = f"{findings.cpu_s / findings.looked:,.2g} s of a core a picture, {findings.core_hours:,.2g} core-hours in all"
+        facts.add_row("search for damage", f"{each}, beside the sampling")
     if cost.actor_hours is None or speed is None:
         facts.add_row("time", "--probe tells it, from a few network calls on this machine")
     else:
@@ -227,6 +233,10 @@ def _print(findings: "Findings", job: JobConfig, notes: Sequence[str]) -> None:
     of = "all" if findings.whole else f"{findings.looked:,} of"
     good = findings.looked - findings.failing
     console.print(f"{of} {findings.rows:,} rows looked at: [green]{good:,} can be restored[/], {findings.failing:,} would fail")
+    if findings.searched and job.images.masks is not None:
+        kinds = ", ".join(job.images.masks.find)
+        found = f"damage ({kinds}) found in [green]{findings.marked:,} of {findings.searched:,}[/] pictures that were searched"
+        console.print(f"{found}; the others would pass through unchanged")
     console.print(f"holes: {findings.hole_fraction:.1%} of the pixels on average (images.hole: {job.images.hole})")
     for line in findings.warnings():
         console.print(f"[yellow]![/] {escape(line)}")

@@ -20,7 +20,7 @@ from repaint_batch.jobs.plan import Plan, load_plans
 from repaint_batch.jobs.stop_request import Ending, request_stop
 from repaint_batch.manifest import Manifest, open_manifest
 from repaint_batch.outputs.dead_letters import failures, retry_configs
-from repaint_batch.outputs.reviews import count_verdicts, redo_configs
+from repaint_batch.outputs.reviews import count_verdicts, redos
 from repaint_batch.outputs.standing import added, retried, standing, told
 from repaint_batch.outputs.status import no_holes, no_holes_reason, read_status
 from repaint_batch.outputs.writing import check_writable
@@ -148,9 +148,9 @@ def retry_failed(
     """Run the failed rows again, and no others; new results replace the old ones.
 
     A row that failed because of a setting fails again, unless --config changes that setting. With --rejected it runs the pictures
-    that a review wants redone, with the seed, preset and mask chosen there.
+    that a review wants redone, with the seed, preset and mask chosen there; one whose source has changed since is named and left.
 
-    Exit code: 0 all these rows are ok or skipped; 3 some failed again; 2, 4, 130 and 1 as of `run`.
+    Exit code: 0 all these rows are ok or skipped; 3 some failed again or were left; 2, 4, 130 and 1 as of `run`.
 
     Example: repaint-batch retry-failed s3://corpus/restored --config job.yaml
     """
@@ -165,11 +165,13 @@ def retry_failed(
     if not rejected:
         done = _retry(output, storage, changed, config, endpoint_url, region)
         _leave(output, done, storage, as_json, idle_code=0)
-    configs = redo_configs(output, storage)
-    if not configs:
+    wanted = redos(output, storage)
+    if not wanted.jobs and not wanted.refused:
         console.print(f"no picture is marked to be redone; {_reviewed(output, storage)}")
-    redone = [_execute(_from_here(redo, endpoint_url, region), before.job_id) for redo, before in configs]
-    _leave(output, redone, storage, as_json, idle_code=0)
+    redone = [_execute(_from_here(redo, endpoint_url, region), before.job_id) for redo, before in wanted.jobs]
+    for sample_id, why in wanted.refused:
+        console.print(f"[yellow]not redone:[/] {escape(sample_id)}: {escape(why)}")
+    _leave(output, redone, storage, as_json, idle_code=0, least_code=3 if wanted.refused else 0)
 
 
 def stop(output: OutputUri, as_json: AsJson = False, endpoint_url: Endpoint = None, region: Region = None) -> None:
@@ -298,9 +300,12 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def _leave(output: str, done: "list[Summary]", storage: Storage, as_json: bool, *, idle_code: int | None = None) -> NoReturn:
-    """End a command that has run jobs, with their exit code; `idle_code` is that of one that had none to run."""
+def _leave(
+    output: str, done: "list[Summary]", storage: Storage, as_json: bool, *, idle_code: int | None = None, least_code: int = 0
+) -> NoReturn:
+    """End a command that has run jobs, with their exit code, or `least_code`; `idle_code` is that of one that had none to run."""
     code = max((summary.exit_code for summary in done), default=idle_code)
+    code = None if code is None else max(code, least_code)
     if code is None or as_json:
         found = read_status(output, storage)
         code = found.exit_code if code is None else code

@@ -61,6 +61,8 @@ def _print(done: "NightSummary") -> None:
     console.print(f"night {done.night}: {done.listed:,} pairs; to run: {ran}; not to run: {skipped}")
     lone = {"pictures without a mask": done.unpaired_pictures, "masks without a picture": done.unpaired_masks}
     others = {**lone, "rows removed because their picture or mask is gone": done.removed}
+    others["rows run with the mask that a review has corrected"] = done.corrected
+    others["corrected masks are for earlier versions of their pictures"] = done.earlier_masks
     if any(others.values()):
         console.print(_words({name: count for name, count in others.items() if count}))
     if done.jobs:

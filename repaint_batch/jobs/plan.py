@@ -5,6 +5,7 @@ rows. The job's id is a hash of all that decides the results: the manifest's con
 settings, the seed. Running the same job again finds the same plan; how many actors run it is no part of it.
 """
 
+import contextlib
 import json
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -156,12 +157,11 @@ def freeze(plan: Plan, output: str, storage: Storage) -> Plan:
 
 
 def load_plan(output: str, job_id: str, storage: Storage) -> Plan:
-    """Return a job's frozen plan."""
-    uri = job_uri(output, job_id, _PLAN)
-    try:
-        return _read_plan(uri, storage)
-    except SourceMissing as error:
-        raise NothingToResume(f"{uri}: no such plan; check the output") from error
+    """Return a job's frozen plan; also that of one which was withdrawn, whose rows may still be there."""
+    for name in (_PLAN, _WITHDRAWN):
+        with contextlib.suppress(SourceMissing):
+            return _read_plan(job_uri(output, job_id, name), storage)
+    raise NothingToResume(f"{job_uri(output, job_id, _PLAN)}: no such plan; check the output")
 
 
 def _read_plan(uri: str, storage: Storage) -> Plan:

@@ -4,7 +4,8 @@ The results table itself is the memory. Its rows carry, as columns that came wit
 and mask (size and ETag, or time of change, from the listing) and a digest of what was asked for. Both sides go through a
 table on local disk, so that memory stays the same at any number of pictures, and nothing is read that did not change.
 
-Where only an identity changed, the bytes are read and hashed: a picture that was merely copied again is not restored again.
+Where only an identity changed, the bytes are read and hashed: a picture that was merely copied again is not restored again. A
+picture that runs anew, and whose mask somebody has corrected, is read too: see `corrections`.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,11 @@ from repaint_batch.config import JobConfig, fingerprint
 from repaint_batch.errors import ConfigError, ManifestError, RepaintBatchError
 from repaint_batch.manifest.pairing import Aside, FolderPairs, Unpaired, identified_pictures
 from repaint_batch.nights.config import CorpusConfig
+from repaint_batch.nights.corrections import Corrections
+from repaint_batch.outputs.corrected import config_for, corrected
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
+from repaint_batch.uris import normalise
 
 OWN_COLUMNS = pa.schema(
     [
@@ -39,7 +43,7 @@ OWN_COLUMNS = pa.schema(
 MANIFEST = pa.schema([("sample_id", pa.string()), ("image", pa.string()), ("mask", pa.string()), *OWN_COLUMNS])
 
 _KNOWN = ("sample_id", "status", "image_identity", "mask_identity", "asked", "earlier_failures",
-          "seed", "prior_fingerprint", "sampler_fingerprint", "work_key")  # fmt: skip
+          "seed", "prior_fingerprint", "sampler_fingerprint", "work_key", "mask_uri", "output_sha256", "attempt")  # fmt: skip
 _READERS = 16
 _BATCH = 4096
 Row = dict[str, Any]
@@ -87,6 +91,8 @@ class Found:
         unpaired: pictures without a mask, and masks without a picture.
         held: rows of the output before the night.
         deleted: of those, rows whose picture or mask is gone.
+        corrected: rows to run by a mask that somebody has corrected.
+        uncorrected: why, and which, rows are run without the mask that somebody has corrected.
     """
 
     listed: int
@@ -95,6 +101,8 @@ class Found:
     unpaired: Unpaired
     held: int
     deleted: int
+    corrected: int = 0
+    uncorrected: list[tuple[str, str]] = field(default_factory=list)
 
 
 class Comparison:
@@ -124,7 +132,7 @@ class Comparison:
             "pragma journal_mode = off; pragma synchronous = off; pragma temp_store = file; pragma cache_size = -32768;"
             f"create table listed (sample_id text primary key, image text, mask text, {', '.join(own)}) without rowid;"
             f"create table known ({', '.join(_KNOWN)}, primary key (sample_id)) without rowid;"
-            "create table to_run (sample_id text primary key, earlier_failures int) without rowid;"
+            "create table to_run (sample_id text primary key, earlier_failures int, corrected text) without rowid;"
             f"create table touched (sample_id text primary key, {', '.join(own)}) without rowid;"
             "create table left_out (why text, name text);"
         )
@@ -134,6 +142,8 @@ class Comparison:
         else:
             self._list_pairs(corpus.images, corpus.masks, corpus.pattern, scratch)
         self._take_known(table)
+        self._output = normalise(job.output.uri)
+        self._corrections = Corrections(self._output, self._storage)
         self.found = self._compare()
 
     def close(self) -> None:
@@ -143,8 +153,10 @@ class Comparison:
     def manifest(self, night: str) -> Iterator[pa.Table]:
         """Yield the rows to run as parts of a manifest, in the order of their ids."""
         rows = self._db.execute("select * from listed join to_run using (sample_id) order by sample_id")
+        own = {"asked": self._asked, "night": night}
         for batch in iter(lambda: rows.fetchmany(_BATCH), []):
-            yield pa.Table.from_pylist([{**dict(row), "asked": self._asked, "night": night} for row in batch], MANIFEST)
+            named = [{**dict(row), **own, "mask": row["corrected"] or row["mask"]} for row in batch]
+            yield pa.Table.from_pylist(named, MANIFEST)
 
     def deleted(self) -> pa.Table:
         """Return the ids of rows whose picture or mask is gone."""
@@ -199,6 +211,7 @@ class Comparison:
 
     def _compare(self) -> Found:
         to_run, skipped = Counter[str](), Counter[str]()
+        corrected_rows, uncorrected = 0, list[tuple[str, str]]()
         columns = ", ".join(f"k.{name} as k_{name}" for name in _KNOWN)
         pairs = self._db.execute(
             f"select l.*, {columns} from listed l left join known k on k.sample_id = l.sample_id order by l.sample_id"
@@ -218,7 +231,10 @@ class Comparison:
                     elif runs:
                         to_run[why] += 1
                         failures = known["earlier_failures"] + 1 if known and why == "failed before" else 0
-                        self._db.execute("insert into to_run values (?, ?)", (row["sample_id"], failures))
+                        mask, why_not = self._corrected(row, known)
+                        corrected_rows += mask is not None
+                        uncorrected += [(why_not, row["sample_id"])] if why_not else []
+                        self._db.execute("insert into to_run values (?, ?, ?)", (row["sample_id"], failures, mask))
                     else:
                         skipped[why] += 1
                         if why == "quarantined":
@@ -227,7 +243,16 @@ class Comparison:
         (deleted,) = self._db.execute(
             "select count(*) from known where sample_id not in (select sample_id from listed)"
         ).fetchone()
-        return Found(listed, to_run, skipped, self._unpaired, held, deleted)
+        return Found(listed, to_run, skipped, self._unpaired, held, deleted, corrected_rows, uncorrected)
+
+    def _corrected(self, row: Row, known: Row | None) -> tuple[str | None, str | None]:
+        """Return the corrected mask that a row is run with, or why none that was drawn is used; see `Corrections`."""
+        if row["sample_id"] not in self._corrections:
+            return None, None
+        try:
+            return self._corrections.mask_for(row, known, self._storage.read(row["image"], self._job.images.max_bytes))
+        except RepaintBatchError:
+            return None, None  # the job finds out, and says so in the row
 
     def _digest(self, uri: str | None) -> str | None:
         return uri and hashlib.sha256(self._storage.read(uri, self._job.images.max_bytes)).hexdigest()
@@ -238,17 +263,21 @@ class Comparison:
         from repaint_batch.sampler.noise import first_seeds
 
         row, known = suspect
+        own = corrected(self._output, known["mask_uri"])
         if known["status"] == "failed" or known["asked"] != self._asked:
             return row, False
+        if own is not None and row["mask_identity"] != known["mask_identity"]:
+            return row, False
         try:
-            image, mask = (self._digest(row[name]) for name in ("image", "mask"))
+            image, mask = self._digest(row["image"]), own.mask_sha256 if own else self._digest(row["mask"])
             if image is None:
                 return row, False
         except RepaintBatchError:
             return row, False  # the job finds out, and says so in the row
         # The row has the seed of the candidate that was kept, its key that of the first.
         seeds = first_seeds(known["seed"], self._job.sampler.candidates)
-        keys = (work_key({**known, "seed": seed}, image, mask, self._job) for seed in seeds)
+        job = config_for(self._job, self._output, known["mask_uri"])
+        keys = (work_key({**known, "seed": seed}, image, mask, job) for seed in seeds)
         return row, known["work_key"] in keys
 
 

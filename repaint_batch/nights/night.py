@@ -25,6 +25,7 @@ from repaint_batch.jobs.lease import NIGHT_LEASE, Lease
 from repaint_batch.jobs.plan import Plan, load_plans, sampler_fingerprint, withdraw
 from repaint_batch.nights.config import NightConfig
 from repaint_batch.nights.corpus import MANIFEST, Comparison, Found, asked_for
+from repaint_batch.nights.corrections import EARLIER
 from repaint_batch.outputs.history import NIGHT_FORMAT, REMOVED
 from repaint_batch.outputs.orphans import YOUNG_S, delete_orphans, find_orphans
 from repaint_batch.outputs.status import no_holes, no_holes_reason
@@ -63,6 +64,8 @@ class NightSummary:
         named: the first of what is left out, by why, and of the rows that failed, by class of error.
         left_out: file with everything that is left out; None where nothing is.
         failed: file with every row that failed; None where none did.
+        corrected: of the rows to run, those with a mask that somebody has corrected.
+        earlier_masks: corrected masks that are for earlier versions of pictures which it ran.
         removed: rows taken out since their picture or mask is gone.
         withdrawn: jobs of earlier nights that were given up, since something else is asked for now.
         jobs: jobs that it ran.
@@ -92,6 +95,8 @@ class NightSummary:
     named: dict[str, list[str]] = field(default_factory=dict)
     left_out: str | None = None
     failed: str | None = None
+    corrected: int = 0
+    earlier_masks: int = 0
     removed: int = 0
     withdrawn: list[str] = field(default_factory=list)
     jobs: list[str] = field(default_factory=list)
@@ -220,6 +225,10 @@ class _Night:
         summary = self._summary
         summary.listed, summary.ran, summary.skipped = found.listed, {**summary.ran, **found.to_run}, dict(found.skipped)
         summary.unpaired_pictures, summary.unpaired_masks = found.unpaired.pictures, found.unpaired.masks
+        summary.corrected, summary.earlier_masks = found.corrected, sum(why == EARLIER for why, _ in found.uncorrected)
+        for why, sample_id in found.uncorrected:
+            named = summary.named.setdefault(why, [])
+            named += [sample_id] if len(named) < NAMED else []
 
     def _name(self, file: str, heading: Sequence[str], rows: Iterable[Sequence[str]], scratch: Path) -> str | None:
         """Write rows, which begin with why and a name, beside the summary, and the first names of each kind into it."""

@@ -12,10 +12,8 @@ import pyarrow.parquet as pq
 
 from repaint_batch.config import JobConfig
 from repaint_batch.errors import ConfigError
-from repaint_batch.images.masks import as_drawn
 from repaint_batch.jobs.plan import Plan, load_plan
-from repaint_batch.manifest import absolute_uri, image_bytes_or_uri, read_rows, result_id
-from repaint_batch.outputs.naming import is_corrected
+from repaint_batch.manifest import absolute_uri, read_rows, result_id
 from repaint_batch.outputs.standing import retried
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
@@ -48,19 +46,14 @@ def retry_configs(output: str, storage: Storage, settings: JobConfig | None = No
 def retry_config(
     output: str, plan: Plan, rows: pa.Table, name: str, storage: Storage, settings: JobConfig | None = None
 ) -> JobConfig:
-    """Write manifest rows of a job to the output, under `name`; return its config, or `settings`, with them as its manifest.
-
-    Whatever these say of masks, corrected ones are taken as they were drawn; either all rows have such a mask or none has.
-    """
+    """Write manifest rows of a job to the output, under `name`; return its config, or `settings`, with them as its manifest."""
     uri = join(normalise(output), "dead-letters", f"{name}.parquet")
     buffer = io.BytesIO()
     pq.write_table(rows, buffer, write_page_checksum=True)
     storage.write(uri, buffer.getvalue())
     config = plan.job_config if settings is None else retried(output, plan, settings)[0]
     allow = (*config.storage.allow, plan.base)
-    masks = (image_bytes_or_uri(value)[1] for value in rows["mask"].to_pylist())
     update = {
-        "images": as_drawn(config.images) if is_corrected(output, next(masks)) else config.images,
         "input": config.input.model_copy(update={"manifest": uri}),
         "storage": config.storage.model_copy(update={"allow": tuple(dict.fromkeys(allow))}),
     }

@@ -22,6 +22,7 @@ from repaint_batch.apart import Apart
 from repaint_batch.errors import ConfigError, NothingToResume, StorageError
 from repaint_batch.images.regions import region
 from repaint_batch.jobs.plan import load_plans
+from repaint_batch.outputs.corrected import images_for
 from repaint_batch.outputs.naming import SUFFIXES, add_member, facts_of, name_of, read_output
 from repaint_batch.outputs.reviews import PictureKey, Reviews
 from repaint_batch.outputs.sources import Sources
@@ -148,7 +149,7 @@ class _Regions:
     def __init__(self, output: str, storage: Storage, apart: Apart) -> None:
         plans = load_plans(output, storage)
         self._apart, self._sources = apart, Sources(output, storage, plans)
-        self._images = {plan.job_id: plan.job_config.images for plan in plans}
+        self._output, self._images = output, {plan.job_id: plan.job_config.images for plan in plans}
 
     def of(self, row: dict[str, Any], data: bytes) -> _Mask:
         """Return the mask of a row whose picture is `data`."""
@@ -156,7 +157,8 @@ class _Regions:
         where = f"{row['sample_id']}: its mask {row['mask_uri'] or 'in the manifest'}"
         if given is None:
             raise StorageError(f"{where} is gone or cannot be read; put it back, or export without --masks")
-        drawn, said = self._apart(region, data, given, self._images[row["job_id"]])
+        images = images_for(self._images[row["job_id"]], self._output, row["mask_uri"])
+        drawn, said = self._apart(region, data, given, images)
         facts = json.loads(said or b"{}")
         if abs(facts["hole_fraction"] - row["hole_fraction"]) > _ROUNDING:
             why = "is not the one that the picture was restored by"

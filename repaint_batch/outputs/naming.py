@@ -49,20 +49,6 @@ def found_mask_uri(output: str, mask: bytes) -> str:
     return join(masks_prefix(output), digest[:2], f"{digest}.png")
 
 
-def corrected_mask_uri(output: str, image_sha256: str, mask_sha256: str) -> str:
-    """Return where a mask is kept that somebody has corrected: below the hash of the picture that it was drawn for."""
-    return join(_corrected_prefix(output), image_sha256, f"{mask_sha256}.png")
-
-
-def is_corrected(output: str, mask_uri: str | None) -> bool:
-    """Return whether a row's mask is one that somebody has corrected, which says exactly what is to be restored."""
-    return mask_uri is not None and mask_uri.startswith(f"{_corrected_prefix(output)}/")
-
-
-def _corrected_prefix(output: str) -> str:
-    return join(masks_prefix(output), "corrected")
-
-
 def name_of(text: str, picture_format: str) -> str:
     """Return the relative path at which a picture called `text` is kept, with the suffix of its format.
 

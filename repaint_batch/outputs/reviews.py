@@ -1,9 +1,10 @@
 """What people decided about restored pictures: a Delta table of its own beside the results.
 
 A decision names the sample and the sha256 of the picture that was looked at, so it says nothing about a picture that has
-taken that one's place since; a redo names the attempt too, and is settled once the row comes from another one. A redo may bring
-the hash of a mask that somebody has corrected. Rows are only ever added, the newest about a picture counts. So deciding never
-rewrites results, which hold pictures, never gets in the way of a run, and loses nothing to one.
+taken that one's place since; a redo names the attempt too, and is settled once the row comes from another one. A redo also
+names the sha256 of the source that was looked at, and may bring that of a mask that somebody has corrected. Rows are only ever
+added, the newest about a picture counts. So deciding never rewrites results, which hold pictures, never gets in the way of a
+run, and loses nothing to one.
 
 Every batch of decisions carries the transaction id ``review/SESSION`` and a number that rises within the session: sent
 again, because an answer was lost, it is in the table once.
@@ -14,7 +15,8 @@ import getpass
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
@@ -27,8 +29,9 @@ from repaint_batch.config import JobConfig, PresetName
 from repaint_batch.errors import CommitFailed, CommitUnknown
 from repaint_batch.jobs.plan import Plan, load_plan
 from repaint_batch.manifest import result_id
+from repaint_batch.outputs.corrected import CHANGED, corrected_mask_uri
 from repaint_batch.outputs.dead_letters import manifest_rows, retry_config
-from repaint_batch.outputs.naming import corrected_mask_uri
+from repaint_batch.outputs.sources import Sources
 from repaint_batch.schema import REVIEWS
 from repaint_batch.storage import Storage
 from repaint_batch.table.log import Log
@@ -42,6 +45,7 @@ PictureKey = tuple[str, str]
 
 _COMMIT_TRIES = 20
 _MANY_FILES = 64
+_READERS = 8
 SESSION_PATTERN = r"^[0-9a-f-]{8,64}$"
 """What may name a session of decisions."""
 
@@ -57,8 +61,8 @@ class Decision:
         verdict: ``accept``; ``reject``: not to be used; ``redo``: to be restored again; ``undecided`` takes back.
         preset: of a redo.
         seed: of a redo.
-        image_sha256: of a redo with a corrected mask: hash of the picture that the mask was drawn for.
-        mask_sha256: hash of that mask, which lies where `corrected_mask_uri` says.
+        image_sha256: of a redo: hash of the source that was looked at; None where it could not be read.
+        mask_sha256: of a redo with a corrected mask: its hash; it lies where `corrected_mask_uri` says.
     """
 
     sample_id: str
@@ -132,14 +136,17 @@ class Reviews:
         raise CommitFailed(f"{self.uri} refused {_COMMIT_TRIES} commits; the last said: {last}") from last
 
     def latest(self) -> dict[PictureKey, Decision]:
-        """Return the newest decision about every picture; those taken back are left out."""
+        """Return the newest decision about every picture, but those taken back, in the order in which they were taken."""
         if not self.exists():
             return {}
         rows = Snapshot(self._open(), self.uri, self._storage)
         names = [name for name in REVIEWS.names if name != "reviewer" and name in rows.names]
         table = rows.read(names, order=[("decided_at", "ascending")])
         decisions = (Decision(**row) for row in table.drop_columns("decided_at").to_pylist())
-        found = {decision.picture: decision for decision in decisions}
+        found: dict[PictureKey, Decision] = {}
+        for decision in decisions:
+            found.pop(decision.picture, None)  # so that the newest is the last
+            found[decision.picture] = decision
         return {picture: decision for picture, decision in found.items() if decision.verdict != "undecided"}
 
     def tidy(self) -> None:
@@ -165,27 +172,66 @@ def count_verdicts(output: str, storage: Storage) -> Counter[str]:
     return Counter(decision.verdict for _, decision in _current(output, storage, decided))
 
 
-def redo_configs(output: str, storage: Storage) -> list[tuple[JobConfig, Plan]]:
-    """Write the pictures that are to be redone as manifests; return, by job, preset and kind of mask, how to run them.
+@dataclass(frozen=True)
+class Redos:
+    """What a review wants redone.
+
+    Attributes:
+        jobs: how to run it, and the jobs whose rows these are.
+        refused: sample_id, and why that one is not redone; its row stays as it is.
+    """
+
+    jobs: list[tuple[JobConfig, Plan]]
+    refused: list[tuple[str, str]]
+
+
+def redos(output: str, storage: Storage) -> Redos:
+    """Write the pictures that are to be redone as manifests; return, by job and preset, how to run them.
 
     Asking twice before anything has run gives the same jobs. Once such a job has run, its pictures have taken the place of
-    those that were decided about, and nobody has decided about them.
+    those that were decided about, and nobody has decided about them. A picture whose source is another than was looked at is not
+    redone: nobody has seen it, and a mask that was drawn does not fit it.
     """
-    wanted: dict[tuple[str, PresetName, bool], list[tuple[dict[str, Any], Decision]]] = defaultdict(list)
     decided = {key: decision for key, decision in Reviews(output, storage).latest().items() if decision.verdict == "redo"}
-    for row, decision in _current(output, storage, decided) if decided else []:
+    current = _current(output, storage, decided) if decided else []
+    plans = {job_id: load_plan(output, job_id, storage) for job_id in {row["job_id"] for row, _ in current}}
+    wanted: dict[tuple[str, PresetName], list[tuple[dict[str, Any], Decision]]] = defaultdict(list)
+    refused = []
+    for row, decision, why in _held_against_sources(output, storage, current, list(plans.values())):
         assert decision.preset is not None
-        wanted[row["job_id"], decision.preset, decision.mask_sha256 is not None].append((row, decision))
+        if why is None:
+            wanted[row["job_id"], decision.preset].append((row, decision))
+        else:
+            refused.append((decision.sample_id, why))
     configs = []
-    for (job_id, preset, _), redos in sorted(wanted.items()):
-        plan = load_plan(output, job_id, storage)
-        rows = manifest_rows(plan, [row for row, _ in redos], storage)
-        rows = _asked_for(output, rows, {decision.sample_id: decision for _, decision in redos})
-        marks = [f"{row['sample_id']}\0{row['attempt']}\0{made.seed}\0{made.mask_sha256 or ''}" for row, made in redos]
+    for (job_id, preset), asked in sorted(wanted.items()):
+        plan = plans[job_id]
+        rows = manifest_rows(plan, [row for row, _ in asked], storage)
+        rows = _asked_for(output, rows, {decision.sample_id: decision for _, decision in asked})
+        marks = [f"{row['sample_id']}\0{row['attempt']}\0{made.seed}\0{made.mask_sha256 or ''}" for row, made in asked]
         name = hashlib.sha256("\n".join([preset, *marks]).encode()).hexdigest()[:16]
         config = retry_config(output, plan, rows, f"redo-{name}", storage)
         configs.append((config.model_copy(update={"sampler": config.sampler.model_copy(update={"preset": preset})}), plan))
-    return configs
+    return Redos(configs, sorted(refused))
+
+
+def _held_against_sources(
+    output: str, storage: Storage, redos: list[tuple[dict[str, Any], Decision]], plans: list[Plan]
+) -> Iterator[tuple[dict[str, Any], Decision, str | None]]:
+    """Yield rows and decisions, and why such a one cannot be followed; None if it can."""
+    sources = Sources(output, storage, plans)
+
+    def why_not(redo: tuple[dict[str, Any], Decision]) -> str | None:
+        row, decision = redo
+        if decision.image_sha256 is None:  # the source could not be read even then, or an earlier edition noted no hash
+            return None
+        data = sources.given(row, "image")
+        if data is None:
+            return f"the picture cannot be read: {row['image_uri'] or 'it was in the manifest'}"
+        return None if hashlib.sha256(data).hexdigest() == decision.image_sha256 else CHANGED
+
+    with ThreadPoolExecutor(_READERS) as pool:
+        yield from ((row, decision, why) for (row, decision), why in zip(redos, pool.map(why_not, redos), strict=True))
 
 
 def _asked_for(output: str, rows: pa.Table, decisions: Mapping[str, Decision]) -> pa.Table:
@@ -206,7 +252,7 @@ def _current(
     output: str, storage: Storage, decided: dict[PictureKey, Decision]
 ) -> list[tuple[dict[str, Any], Decision]]:
     """Return the rows whose picture is among those decided about, with the decision."""
-    columns = ("sample_id", "output_sha256", "attempt", "job_id", "shard")
+    columns = ("sample_id", "output_sha256", "attempt", "job_id", "shard", "image_uri")
     rows = ResultsTable(output, storage).rows(columns, [("status", "!=", "failed")])
     pairs = ((row, decided.get((row["sample_id"], row["output_sha256"]))) for row in rows)
     return [(row, decision) for row, decision in pairs if decision is not None and decision.holds_for(row)]

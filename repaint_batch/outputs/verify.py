@@ -22,6 +22,7 @@ from repaint_batch.images.paging import read_job
 from repaint_batch.images.witness import largest_known_difference
 from repaint_batch.jobs.plan import Plan, load_plans, load_withdrawn
 from repaint_batch.manifest import image_bytes_or_uri, read_rows, result_id
+from repaint_batch.outputs.corrected import config_for
 from repaint_batch.outputs.history import removed_ids
 from repaint_batch.outputs.naming import masks_prefix, read_output
 from repaint_batch.storage import Storage
@@ -181,7 +182,7 @@ class _Verifier:
             source = values.get(row["sample_id"]) or {"image": row["image_uri"], "mask": row["mask_uri"]}
             if image_bytes_or_uri(source["mask"]) == (None, None):  # it was found
                 source = {**source, "mask": row["mask_uri"]}
-            for kind, message in self._wrong(row, source, config, policy):
+            for kind, message in self._wrong(row, source, config_for(config, self._output, row["mask_uri"]), policy):
                 self._add(kind, row["sample_id"], message)
 
     def _wrong(self, row: Row, source: Row, config: JobConfig, policy: UriPolicy) -> Iterator[tuple[str, str]]:

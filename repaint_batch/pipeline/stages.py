@@ -19,6 +19,7 @@ from repaint_batch.errors import ImageInvalid, MaskInvalid, SourceMissing, Worke
 from repaint_batch.images.provenance import Provenance
 from repaint_batch.images.restoration import VERSION, Restored, compose, prepare
 from repaint_batch.manifest import check_id, image_bytes_or_uri, result_id
+from repaint_batch.outputs.corrected import CHANGED, config_for, corrected
 from repaint_batch.outputs.naming import file_uri, found_mask_uri, masks_prefix, write_tar
 from repaint_batch.pipeline.guarding import guarded
 from repaint_batch.pipeline.job import PARCEL_BYTES, Job, Row
@@ -144,8 +145,11 @@ class _Reader:
 
 
 def _cut(row: Row, job: Job) -> None:
-    config = job.config
+    config = config_for(job.config, job.output, row.get("mask_uri"))
     image_sha256 = hashlib.sha256(row["__image"]).hexdigest()
+    drawn_for = corrected(job.output, row.get("mask_uri"))
+    if drawn_for is not None and drawn_for.image_sha256 != image_sha256:
+        raise MaskInvalid(f"mask: it was drawn for another picture: {CHANGED}")
     if row.get("__mask") is None:
         row["work_key"] = work_key(row, image_sha256, None, config)
         _find(row, job)
@@ -190,13 +194,13 @@ def work_key(row: Mapping[str, Any], image_sha256: str, mask_sha256: str | None,
 
 def encode(work: pa.Table, job: Job) -> pa.Table:
     """Return a parcel's results: restored windows pasted, encoded, hashed; pictures kept outside the table are uploaded too."""
-    config, storage = job.config, job.storage
+    storage = job.storage
     rows = work.to_pylist()
     for row in rows:
         if row["status"] == "pending":
             with guarded(row, "encode_s"):
-                _encode_row(row, job, config, storage)
-    if config.output.images == "webdataset":
+                _encode_row(row, job, storage)
+    if job.config.output.images == "webdataset":
         done = [row for row in rows if row["output"] is not None]
         write_tar(job.output, done, [row["output"] for row in done], work["attempt"][0].as_py(), storage)
         for row in done:
@@ -206,7 +210,8 @@ def encode(work: pa.Table, job: Job) -> pa.Table:
     return pa.Table.from_pylist(results, schema=job.results_schema)
 
 
-def _encode_row(row: Row, job: Job, config: JobConfig, storage: Storage) -> None:
+def _encode_row(row: Row, job: Job, storage: Storage) -> None:
+    config = config_for(job.config, job.output, row["mask_uri"])
     if row["windows"]:
         done, row["seed"] = _best(row, job, config)
         data, row["output_format"] = done.data, done.format

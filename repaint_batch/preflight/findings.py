@@ -45,6 +45,7 @@ class Look:
         row: its number in the manifest.
         fault: a key of FAILS, or None.
         reason: why it would fail.
+        is_searched: whether its mask is of what was found in the picture.
         hole_fraction: unknown pixels / all pixels.
         plan: prior-sized windows to sample; none if the prior's size was not told.
         nfe: network evaluations that they cost, of one candidate.
@@ -57,6 +58,7 @@ class Look:
     row: int
     fault: str | None = None
     reason: str = ""
+    is_searched: bool = False
     hole_fraction: float = 0.0
     plan: tuple[Window, ...] = ()
     nfe: int = 0
@@ -76,7 +78,10 @@ class Findings:
         kinds: how many rows of each kind in FAILS and LOOKS_WRONG.
         named: the first rows of each kind, with the reason.
         hole: what images.hole says, for advice.
-        thumbnails: (sample_id, PNG with the hole tinted) of the rows that were drawn for the contact sheet.
+        searched: pictures in which damage was looked for.
+        marked: of those, pictures in which some was found.
+        cpu_s: seconds of a core that the look has taken.
+        thumbnails: (sample_id, PNG with the hole tinted) of rows drawn for the contact sheet; first those with damage found.
         plans: windows of the first rows, empty for those without.
         places: windows of some rows, to try a prior in.
     """
@@ -85,6 +90,9 @@ class Findings:
     hole: str = "white"
     looked: int = 0
     failing: int = 0
+    searched: int = 0
+    marked: int = 0
+    cpu_s: float = 0.0
     kinds: dict[str, int] = field(default_factory=dict)
     named: dict[str, list[str]] = field(default_factory=dict)
     thumbnails: list[tuple[str, bytes]] = field(default_factory=list)
@@ -105,16 +113,19 @@ class Findings:
         self._windows_squared += len(look.plan) ** 2
         self._nfe += look.nfe
         if look.thumbnail is not None:
-            self.thumbnails.append((look.sample_id, look.thumbnail))
+            is_marked = look.is_searched and look.hole_fraction > 0
+            self.thumbnails.insert(self.marked if is_marked else len(self.thumbnails), (look.sample_id, look.thumbnail))
         if look.place is not None and len(self.places) < PLACES:
             self.places.append(look.place)
         if look.fault:
             self.failing += 1
             self._count(look.fault, f"{look.sample_id}: {look.reason}")
             return
+        self.searched += look.is_searched
+        self.marked += look.is_searched and look.hole_fraction > 0
         self._hole += look.hole_fraction
         percent = f"{look.sample_id}: {look.hole_fraction:.0%} hole"
-        if look.hole_fraction == 0:
+        if look.hole_fraction == 0 and not look.is_searched:
             self._count("no hole", look.sample_id)
         elif look.hole_fraction == 1:
             self._count("all hole", look.sample_id)
@@ -138,8 +149,8 @@ class Findings:
 
     @property
     def holeless(self) -> bool:
-        """Whether masks were read and not one has a hole: such a job restores nothing."""
-        return 0 < self.looked - self.failing == self.kinds.get("no hole", 0)
+        """Whether masks were read or made, and not one has a hole: such a job restores nothing."""
+        return 0 < self.looked - self.failing == self.kinds.get("no hole", 0) + self.searched - self.marked
 
     @property
     def whole(self) -> bool:
@@ -174,6 +185,11 @@ class Findings:
             return 0.0
         variance = max(0.0, (self._windows_squared - self._windows**2 / n) / (n - 1))
         return 1.96 * self.rows * math.sqrt(variance / n * (1 - n / self.rows))
+
+    @property
+    def core_hours(self) -> float:
+        """Hours of a core that reading all rows, and looking for damage in them, takes on this machine."""
+        return self.cpu_s / 3600 * self.rows / max(1, self.looked)
 
     def warnings(self) -> list[str]:
         """Return what somebody should know before the job runs, the worst first; nothing where all is well."""

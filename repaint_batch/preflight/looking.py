@@ -3,6 +3,7 @@
 import hashlib
 import os
 import random
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -49,9 +50,17 @@ class _Looker:
         asked = self.config.sampler
         return sampler_of(asked.preset, asked.num_steps, asked.own)
 
-    def look(self, row: int, values: dict[str, Any], *, draw: bool, cut: bool) -> Look:
-        """Return what a row is; a store that does not answer raises, a bad row does not."""
-        sample_id, picture = result_id(values["sample_id"]), None
+    def look(self, row: int, values: dict[str, Any], *, draw: bool, draw_found: bool, cut: bool) -> Look:
+        """Return what a row is; a store that does not answer raises, a bad row does not.
+
+        Args:
+            row: its number.
+            values: what the manifest says.
+            draw: whether a thumbnail is wanted.
+            draw_found: whether it is if damage is found.
+            cut: whether a window is wanted.
+        """
+        sample_id, picture, is_searched = result_id(values["sample_id"]), None, self._is_searched(values)
         try:
             check_id(values["sample_id"])
         except SampleError as error:
@@ -75,10 +84,13 @@ class _Looker:
                 plan = plan_pages(keep_masks, self.resolution_px, self.config.images)
             except MaskInvalid as error:
                 return Look(sample_id, row, "too many windows", str(error))
+        hole_fraction = 1 - sum(int(keep.sum()) for keep in keep_masks) / sum(keep.size for keep in keep_masks)
+        draw |= draw_found and is_searched and hole_fraction > 0
         return Look(
             sample_id,
             row,
-            hole_fraction=1 - sum(int(keep.sum()) for keep in keep_masks) / sum(keep.size for keep in keep_masks),
+            is_searched=is_searched,
+            hole_fraction=hole_fraction,
             plan=plan,
             nfe=nfe_of(plan, self.sampler),
             digest=int.from_bytes(hashlib.blake2b(_sized(image) + mask, digest_size=8).digest()),
@@ -91,10 +103,14 @@ class _Looker:
         window, keep_mask = first_window(pages, plan, self.config.images, self.resolution_px)
         return window.astype(np.float16), keep_mask
 
+    def _is_searched(self, values: dict[str, Any]) -> bool:
+        """Return whether a row has no mask, and damage is looked for in its picture."""
+        return self.config.images.masks is not None and image_bytes_or_uri(values["mask"]) == (None, None)
+
     def _mask(self, values: dict[str, Any], image: bytes) -> bytes:
         """Return a row's mask, or that of what is found in it."""
         images = self.config.images
-        if images.masks is None or image_bytes_or_uri(values["mask"]) != (None, None):
+        if images.masks is None or not self._is_searched(values):
             return self._bytes(values, "mask")
         from repaint_batch.damage.finding import find_in, found_mask  # and torch, which a look can do without
 
@@ -146,7 +162,7 @@ def preflight(
         storage: how to reach the pictures.
         rows: how many to look at; None: all.
         resolution_px: side of the prior's input; without it windows are not counted.
-        drawn: how many thumbnails for the contact sheet.
+        drawn: how many thumbnails for the contact sheet; where damage is looked for, of damaged pictures first.
 
     Raises:
         StorageError: the store does not answer.
@@ -159,16 +175,20 @@ def preflight(
     looked = sum(stop - start for start, stop in spans)
     to_draw = set(chance.sample(range(looked), min(drawn, looked)))
     to_cut = set(chance.sample(range(looked), min(2 * PLACES, looked)))
+    began_s = time.process_time()
     with ThreadPoolExecutor(min(_THREADS, (os.cpu_count() or 1) + 2)) as pool:
         for start, stop in spans:
             values = read_rows(manifest.files, start, stop, storage).to_pylist()
             seen = findings.looked
+            found = findings.marked < drawn
             jobs = [
-                pool.submit(looker.look, start + i, row, draw=seen + i in to_draw, cut=seen + i in to_cut)
+                pool.submit(looker.look, start + i, row, draw=seen + i in to_draw, draw_found=found, cut=seen + i in to_cut)
                 for i, row in enumerate(values)
             ]
             for job in jobs:
                 findings.add(job.result())
+    findings.cpu_s = time.process_time() - began_s
+    del findings.thumbnails[drawn:]
     return findings
 
 

@@ -21,6 +21,7 @@ from repaint_batch.config import ImagesConfig
 from repaint_batch.errors import RepaintBatchError
 from repaint_batch.jobs.plan import Plan
 from repaint_batch.jobs.usage import Usage
+from repaint_batch.outputs.corrected import images_for
 from repaint_batch.report.charts import charts
 from repaint_batch.report.figures import Figures, figures
 from repaint_batch.report.gallery import MAX_ROWS, Packed, Row, Selection, pack, row_bytes
@@ -116,7 +117,8 @@ def report_html(
     batches = rows.to_batches(max_chunksize=256) if isinstance(rows, pa.Table) else rows
 
     def shown(row: Row) -> Thumbnails | None:
-        return _thumbnails(row, pictures, shrink, facts.images, room) if selection.wants(row) else None
+        images = images_for(facts.images, facts.output, row["mask_uri"])
+        return _thumbnails(row, pictures, shrink, images, room) if selection.wants(row) else None
 
     with ThreadPoolExecutor(_FETCHES) as pool:
         for batch in batches:

@@ -10,6 +10,6 @@ and ``]`` change its size), ``U`` takes strokes back, and ``R`` asks for a redo 
 ``repaint-batch retry-failed OUTPUT --rejected`` restores those pictures by their corrected masks, white = hole, exactly as
 drawn: the job's ``images.hole`` and ``images.mask_grow_px`` do not touch them. A corrected mask is kept at
 ``OUTPUT/masks/corrected/HASH OF THE PICTURE/HASH OF THE MASK.png``, and the redone row's ``mask_uri`` names it; the mask before
-it stays where it was. Rows that were skipped, because nothing was found or their mask is empty, can be given one too; pictures
-of several pages cannot.
+it stays where it was. A picture that has changed since it was looked at is not redone. Rows that were skipped, because nothing
+was found or their mask is empty, can be given one too; pictures of several pages cannot.
 """

@@ -7,6 +7,7 @@ table as it is when it comes in.
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from threading import Condition
 from typing import Annotated, Literal, get_args
 
@@ -15,10 +16,10 @@ from cachetools import LRUCache, cached
 from pydantic import Field, PositiveInt
 
 from repaint_batch.apart import Call
-from repaint_batch.config import Model, PresetName
+from repaint_batch.config import ImagesConfig, Model, PresetName
 from repaint_batch.errors import ConfigError, NothingToResume, SampleError
 from repaint_batch.jobs.plan import Plan, load_plan, load_plans
-from repaint_batch.outputs.naming import corrected_mask_uri
+from repaint_batch.outputs.corrected import corrected_mask_uri, images_for
 from repaint_batch.outputs.reviews import SESSION_PATTERN, Decision, PictureKey, Reviews, Verdict
 from repaint_batch.outputs.sources import Sources
 from repaint_batch.report.gallery import MAX_ROWS, Row, packed_json, values_of
@@ -82,7 +83,7 @@ class Desk:
             raise NothingToResume(f"{output} holds no pictures to review; `repaint-batch run` makes some")
         self._sources = Sources(output, storage, list(self._plans.values()))
         # Whoever asks for a picture that is being made waits for it.
-        self._small = cached(LRUCache(_KEPT), condition=Condition())(self._thumbnails)
+        self._small = cached(LRUCache(_KEPT), condition=Condition())(self._shrunk)
         self._whole = cached(LRUCache(_WHOLE_BYTES, _weight_of), condition=Condition())(self._decoded)
 
     def rows(self) -> bytes:
@@ -110,7 +111,7 @@ class Desk:
 
     def picture(self, sample_id: str, output_sha256: str, part: Part) -> bytes | None:
         """Return a small picture of a row; None if there is none, or the row has another picture now."""
-        return self._small(sample_id, output_sha256).parts[_PARTS.index(part)]
+        return self._small(sample_id, output_sha256).pictures.parts[_PARTS.index(part)]
 
     def facts(self, sample_id: str, output_sha256: str) -> dict[str, object] | None:
         """Return what a page must know to show a row's picture at full size; None if there is none, or another one now."""
@@ -185,6 +186,8 @@ class Desk:
                 image = self._drawn_for(wanted, mask)
             elif row["status"] != "ok":
                 raise ConfigError(f"{wanted.sample_id}: its mask has no hole, so there is nothing to redo; correct the mask")
+            else:
+                image = self._small(wanted.sample_id, wanted.output_sha256).source_sha256
             own = self._plan(row["job_id"]).config["sampler"]["preset"]
             preset = preset or own
             seed = self._next_seed(row) if seed is None else seed
@@ -219,19 +222,22 @@ class Desk:
     def _rows_of(self, ids: Sequence[str], columns: Sequence[str] = _COLUMNS) -> list[Row]:
         return list(self._table.rows(columns, [("sample_id", "in", list(ids)), _HAS_PICTURE]))
 
-    def _thumbnails(self, sample_id: str, output_sha256: str) -> Thumbnails:
+    def _shrunk(self, sample_id: str, output_sha256: str) -> "_Small":
         row = self._row(sample_id, output_sha256)
         if row is None:
-            return Thumbnails()
-        images = self._plan(row["job_id"]).job_config.images
+            return _Small(Thumbnails(), None)
         before, mask, after = self._sources(row)
-        return self._shrink(before, mask, after, images, PICTURE_BYTES, 0)
+        small = self._shrink(before, mask, after, self._images(row), PICTURE_BYTES, 0)
+        return _Small(small, None if before is None else hashlib.sha256(before).hexdigest())
+
+    def _images(self, row: Row) -> ImagesConfig:
+        return images_for(self._plan(row["job_id"]).job_config.images, self.output, row["mask_uri"])
 
     def _decoded(self, sample_id: str, output_sha256: str, side: Side) -> Whole | None:
         row = self._row(sample_id, output_sha256)
         if row is None:
             return None
-        images, mask = self._plan(row["job_id"]).job_config.images, self._sources.given(row, "mask")
+        images, mask = self._images(row), self._sources.given(row, "mask")
         data = self._sources.given(row, "image") if side == "before" else self._sources.output_of(row)
         if data is None:
             return None
@@ -245,6 +251,14 @@ class Desk:
         """Return a row with everything in it; None if it has another picture now."""
         rows = self._rows_of([sample_id], RESULTS.names)
         return rows[0] if rows and rows[0]["output_sha256"] == output_sha256 else None
+
+
+@dataclass(frozen=True)
+class _Small:
+    """A row's small pictures, and the hash of the source, as it was when they were made; None if it could not be read."""
+
+    pictures: Thumbnails
+    source_sha256: str | None
 
 
 PRESET_NAMES: tuple[str, ...] = get_args(PresetName)[::-1]

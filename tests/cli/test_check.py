@@ -20,6 +20,7 @@ from repaint_batch.storage import Storage
 
 from ..conftest import Place
 from ..corpus import job, rows, save_tiny_prior, write_manifest
+from ..damage.torn import torn
 from ..outputs.test_export import kept, output
 from ..restored import restore_here
 
@@ -69,6 +70,24 @@ def test_a_check_says_what_is_wrong_and_what_it_costs(tmp_path: Path, capsys: py
     told = json.loads(capsys.readouterr().out)
     assert (told["rows"], told["rows_that_would_fail"], told["kinds"]) == (4, 1, {"unreadable picture": 1})
     assert told["network_evaluations"] == 3 * PRESETS["preview"].nfe
+
+
+def test_a_check_says_how_many_pictures_would_be_marked_and_what_the_search_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    corpus = rows(3)
+    for number in range(3):
+        image = {"bytes": torn(number, is_torn=number == 1), "path": None}
+        corpus[number] |= {"image": image, "mask": {"bytes": None, "path": None}}
+    config = config_of(tmp_path, corpus, images={"masks": {"find": ["edges"]}})
+    assert run("check", config) == 0
+    said = printed(capsys)
+    assert "damage (edges) found in 1 of 3 pictures that were searched; the others would pass through unchanged" in said
+    assert "s of a core a picture" in said
+    assert run("check", config, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["pictures_searched"], told["pictures_with_damage"]) == (3, 1)
+    assert told["search_core_hours"] > 0
 
 
 def test_over_budget_and_all_bad_are_refused(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 from repaint_batch.errors import NothingToResume
 from repaint_batch.outputs import reviews as module
 from repaint_batch.outputs.export import export
-from repaint_batch.outputs.reviews import Decision, Reviews, Verdict, count_verdicts, redo_configs
+from repaint_batch.outputs.reviews import Decision, Reviews, Verdict, count_verdicts, redos
 from repaint_batch.schema import REVIEWS
 from repaint_batch.table.results import ResultsTable
 
@@ -109,8 +109,8 @@ def test_redos_take_the_place_of_what_was_looked_at(place: Place, tiny_prior: st
         ],
     )
     assert count_verdicts(out, place.storage) == {"accept": 2, "reject": 1, "redo": 2}
-    configs = redo_configs(out, place.storage)
-    again = redo_configs(out, place.storage)
+    configs = redos(out, place.storage).jobs
+    again = redos(out, place.storage).jobs
     assert [made.model_dump() for made, _ in again] == [made.model_dump() for made, _ in configs], "one job, however often asked"
     assert [made.sampler.preset for made, _ in configs] == ["draft", "fast"]
     for redo, earlier in configs:
@@ -122,7 +122,7 @@ def test_redos_take_the_place_of_what_was_looked_at(place: Place, tiny_prior: st
     assert changed == {"picture-0001", "picture-0002"}
     # What was decided about the pictures that are gone says nothing about those in their place.
     assert count_verdicts(out, place.storage) == {"accept": 2, "reject": 1}
-    assert redo_configs(out, place.storage) == []
+    assert redos(out, place.storage).jobs == []
 
     done = export(out, str(tmp_path / "plain"), place.storage, accepted=True)
     assert (done.pictures, done.not_accepted) == (2, 3)

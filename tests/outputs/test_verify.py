@@ -15,6 +15,7 @@ from repaint_batch.errors import NothingToResume
 from repaint_batch.jobs.plan import withdraw
 from repaint_batch.outputs.dead_letters import retry_configs
 from repaint_batch.outputs.verify import Verification, verify
+from repaint_batch.pipeline.replay import replay
 from repaint_batch.table.results import ResultsTable
 
 from ..conftest import Place
@@ -176,6 +177,7 @@ def test_what_a_job_that_was_given_up_left_is_its_own(local_place: Place, tiny_p
     later = job(local_place, write_manifest(local_place, rows(8), "later.parquet"), tiny_prior, sampler={"seed": 3})
     withdraw(restore_here(later, retry_of="the first", shards=1), config.output.uri, local_place.storage)
     assert look(config, local_place).problems == []
+    assert replay(config.output.uri, "picture-0000", local_place.storage).is_equal, "its plan still says how it was made"
 
 
 def test_another_manifest_is_found_out(local_place: Place, tiny_prior: str) -> None:

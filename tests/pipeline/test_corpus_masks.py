@@ -1,9 +1,15 @@
 """Masks of a corpus by Ray, and jobs that find theirs."""
 
 import io
+import signal
+import subprocess
+import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import ray
 from PIL import Image
 
 from repaint_batch.cli.masks import find
@@ -46,6 +52,50 @@ def test_masks_of_a_folder_are_found_once(local_place: Place, capsys: pytest.Cap
     before = {uri: info["modified"] for uri, info in storage.list(f"{uri}/found/masks")}
     find(**arguments)
     assert {uri: info["modified"] for uri, info in storage.list(f"{uri}/found/masks")} == before
+
+
+KILLED = """
+import os, signal, sys
+from repaint_batch.cli.masks import _listed
+from repaint_batch.config import ComputeConfig, FindConfig, ImagesConfig, StorageConfig
+from repaint_batch.pipeline.corpus_masks import Search, find_masks
+from repaint_batch.storage import Storage
+
+folder, manifest, address, store = sys.argv[1:]
+config = StorageConfig.model_validate_json(store)
+rows = _listed(None, manifest, folder, Storage(config))
+search = Search(FindConfig(find=("edges",)), ImagesConfig(), config, folder)
+find_masks(rows, search, ComputeConfig(address=address), lambda done: done and os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_search_on_s3_that_was_killed_goes_on(s3_place: Place) -> None:
+    storage, uri, folder, store = s3_place.storage, s3_place.uri, f"{s3_place.uri}/found", s3_place.config
+    for number in range(4):
+        storage.write(f"{uri}/pictures/{number}.png", torn(number, is_torn=number < 2))
+    ids, images = [f"{row:03d}" for row in range(160)], [f"pictures/{row % 4}.png" for row in range(160)]
+    corpus = pa.table({"sample_id": ids, "image": images})
+    held = io.BytesIO()
+    pq.write_table(corpus.append_column("mask", corpus["image"]), held)
+    storage.write(f"{uri}/m.parquet", held.getvalue())
+    address = ray.get_runtime_context().gcs_address
+    arguments = [sys.executable, "-c", KILLED, folder, f"{uri}/m.parquet", address, store.model_dump_json()]
+    assert subprocess.run(arguments, check=False).returncode == -signal.SIGKILL
+    before = {part: info["modified"] for part, info in storage.list(f"{folder}/found")}
+    assert 0 < len(before) < 10
+    asked = {"kinds": ["edges"], "address": address, "endpoint_url": store.endpoint_url}
+    assert find(f"{folder}/m.parquet", manifest=f"{uri}/m.parquet", **asked) == 0
+    parts = {part: info["modified"] for part, info in storage.list(f"{folder}/found")}
+    assert len(parts) == 10
+    assert {part: parts[part] for part in before} == before, "what was done is not done again"
+    manifest = open_manifest(f"{folder}/m.parquet", storage)
+    found = read_rows(manifest.files, 0, manifest.rows, storage).to_pylist()
+    assert [row["sample_id"] for row in found] == [f"{row:03d}" for row in range(160) if row % 4 < 2]
+    # The same pictures as a prefix have the same masks.
+    assert find(f"{uri}/again/m.parquet", images=f"{uri}/pictures", **asked) == 0
+    for number in range(2):
+        assert storage.read(f"{uri}/again/masks/{number}.png.png") == storage.read(f"{folder}/masks/{number:03d}.png")
 
 
 def test_a_job_finds_keeps_and_replays(place: Place, tiny_prior: str) -> None:

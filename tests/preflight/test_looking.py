@@ -47,17 +47,20 @@ def test_a_sound_corpus_has_no_warnings_and_exact_totals(place: Place) -> None:
     assert found.hole_fraction == pytest.approx((4 * 0.25 + 50 / 3600) / 5)
 
 
-def test_what_would_be_found_is_shown(local_place: Place) -> None:
-    corpus = rows(2)
-    for number in range(2):
-        corpus[number] |= {"image": inline(torn(number, is_torn=number == 0)), "mask": inline(None)}
+def test_what_would_be_found_is_shown_first_and_counted(local_place: Place) -> None:
+    corpus = rows(9)
+    for number in range(8):
+        corpus[number] |= {"image": inline(torn(number, is_torn=number in (5, 7))), "mask": inline(None)}
     images = {"masks": {"find": ["edges"]}}
     config = job(local_place, write_manifest(local_place, corpus), "unused", images=images)
-    found = preflight(config, open_manifest(config.input.manifest, local_place.storage), local_place.storage, drawn=2)
-    assert (found.failing, len(found.thumbnails)) == (0, 2)
+    found = preflight(config, open_manifest(config.input.manifest, local_place.storage), local_place.storage, drawn=3)
+    assert (found.failing, found.searched, found.marked, found.holeless, found.warnings()) == (0, 8, 2, False, [])
     assert 0 < found.hole_fraction < 0.1
-    reds = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[0, 0, 0] for _, data in sorted(found.thumbnails)]
-    assert reds[0] > 200 > reds[1]
+    assert found.core_hours == found.cpu_s / 3600 > 0
+    assert [sample_id for sample_id, _ in found.thumbnails[:2]] == ["picture-0005", "picture-0007"]
+    reds = [np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))[0, 0, 0] for _, data in found.thumbnails]
+    assert len(reds) == 3
+    assert min(reds[:2]) > 200 > reds[2], "tinted where it is torn"
 
 
 def faulty(name: str) -> dict[str, Any]:

@@ -45,6 +45,13 @@ def test_pictures_are_decoded_before_and_after(open_page: OpenPage, written: Wri
     assert first.nth(0).get_attribute("src") != first.nth(1).get_attribute("src")
 
 
+def test_known_pixels_that_changed_are_never_called_unchanged(open_page: OpenPage, written: Written) -> None:
+    said = open_page(written.url).evaluate("[0, 17.26, 900, null].map(known)")
+    assert said == [
+        "unchanged", "re-encoded, at most 17.3 of 255", "re-encoded, at most 900 of 65,535", "unchanged before it was encoded",
+    ]  # fmt: skip
+
+
 def test_filter_by_text_and_status(open_page: OpenPage, written: Written) -> None:
     page = open_page(written.url)
     assert found(page) == "60 rows"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from repaint_batch.outputs.reviews import Decision, Reviews, redo_configs
+from repaint_batch.outputs.reviews import Decision, Reviews, redos
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
 
@@ -89,7 +89,7 @@ def test_a_redo_with_another_preset_is_run_and_comes_back(
     page.locator("#redo").click()
     page.keyboard.press("Escape")
     until_saved(page)
-    ((config, before),) = redo_configs(output, Storage())
+    ((config, before),) = redos(output, Storage()).jobs
     assert config.sampler.preset == "fast"
     restore_here(config.model_copy(update={"output": config.output.model_copy(update={"uri": output})}), retry_of=before.job_id)
 

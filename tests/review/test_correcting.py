@@ -14,7 +14,7 @@ from repaint_batch.config import ImagesConfig, StorageConfig
 from repaint_batch.manifest import read_rows
 from repaint_batch.outputs.dead_letters import retry_config
 from repaint_batch.outputs.export import export
-from repaint_batch.outputs.reviews import redo_configs
+from repaint_batch.outputs.reviews import Redos, redos
 from repaint_batch.outputs.verify import verify
 from repaint_batch.pipeline.replay import replay
 from repaint_batch.review.desk import fixed
@@ -196,7 +196,7 @@ def test_a_row_is_redone_with_its_corrected_mask_whatever_its_job_says_of_masks(
     asked = json.loads(gzip.decompress(ask(server, f"/{server.token}/rows")[1]))["asked"]
     assert {"preset": "draft", "seed": "0", "mask_sha256": digest} in asked
 
-    ((redo, earlier),) = redo_configs(output, storage)
+    ((redo, earlier),) = redos(output, storage).jobs
     plan = restore_here(redo, retry_of=earlier.job_id)
     masks = {}
     for sample_id in ("picture-0000", "picture-0002"):
@@ -209,7 +209,7 @@ def test_a_row_is_redone_with_its_corrected_mask_whatever_its_job_says_of_masks(
         changed = (pixels(done["output"]) != before[sample_id]).any(axis=2)
         changed[box[1] : box[3], box[0] : box[2]] = False
         assert not changed.any()
-    assert redo_configs(output, storage) == []
+    assert redos(output, storage).jobs == []
     assert replay(output, "picture-0000", storage).is_equal
     assert verify(output, storage).problems == []
     export(output, str(tmp_path / "plain"), storage, masks=True)
@@ -217,8 +217,54 @@ def test_a_row_is_redone_with_its_corrected_mask_whatever_its_job_says_of_masks(
     assert mask[box[1] : box[3], box[0] : box[2]].all()
     assert mask.sum() == 10 * 255
     # Nor is it read otherwise by a retry under other settings, or lost to a redo of the seed alone.
-    assert retry_config(output, plan, read_rows(plan.files, 0, 1, storage), "x", storage, config).images.hole == "white"
+    again = retry_config(output, plan, read_rows(plan.files, 0, 1, storage), "x", storage, config)
+    restore_here(again, retry_of=plan.job_id)
+    assert row(output)["hole_fraction"] == 10 / 256
     assert ask(server, f"/{server.token}/decisions", batch(output, number=9, verdict="redo", seed="9"))[0] == 200
-    ((again, earlier),) = redo_configs(output, storage)
+    ((again, earlier),) = redos(output, storage).jobs
     restore_here(again, retry_of=earlier.job_id)
     assert (row(output)["mask_uri"], row(output)["seed"]) == (masks["picture-0000"], 9)
+
+
+def test_a_picture_that_has_changed_since_it_was_reviewed_is_not_redone(tmp_path: Path, serve: Serve) -> None:
+    place, storage, corpus = Place(str(tmp_path), StorageConfig()), Storage(), rows(5)
+    for number, values in enumerate(corpus):
+        values["image"] = {"bytes": None, "path": f"{number}.png"}
+        storage.write(f"{tmp_path}/{number}.png", encoded(picture(number)))
+    config = job(place, write_manifest(place, corpus), save_tiny_prior(tmp_path / "prior"))
+    restore_here(config)
+    output, server = config.output.uri, serve(config.output.uri)
+    for number in range(5):
+        sample_id, wanted = f"picture-000{number}", {"verdict": "redo", "seed": "9"}
+        ask(server, place_of(server, output, "before", sample_id))  # which the reviewer has looked at
+        if number == 2:
+            storage.write(f"{tmp_path}/2.png", encoded(picture(20)))
+        if number not in (2, 4):
+            answer = ask(server, place_of(server, output, "masks", sample_id), drawn(), Content_Type="image/png")
+            wanted["mask_sha256"] = json.loads(answer[1])["mask_sha256"]
+        assert ask(server, f"/{server.token}/decisions", batch(output, sample_id, number + 1, **wanted))[0] == 200
+    storage.write(f"{tmp_path}/0.png", encoded(picture(10)))
+    storage.delete(f"{tmp_path}/4.png")
+
+    before = {number: row(output, f"picture-000{number}") for number in range(5)}
+    wanted = redos(output, storage)
+    changed = "the picture has changed since it was reviewed; review it again"
+    assert wanted.refused[:2] == [("picture-0000", changed), ("picture-0002", changed)]
+    assert [sample_id for sample_id, why in wanted.refused[2:] if "cannot be read" in why] == ["picture-0004"]
+    ((redo, earlier),) = wanted.jobs
+    storage.write(f"{tmp_path}/3.png", encoded(picture(30)))  # once the job is on its way
+    restore_here(redo, retry_of=earlier.job_id)
+    assert (row(output, "picture-0001")["seed"], row(output, "picture-0001")["status"]) == (9, "ok")
+    late = row(output, "picture-0003")
+    assert (late["status"], late["error_class"]) == ("failed", "MaskInvalid")
+    assert changed in late["reason"]
+    for number in (0, 2, 4):
+        assert row(output, f"picture-000{number}") == before[number], "nothing of it is lost"
+    assert redos(output, storage) == Redos([], wanted.refused), "and still asked for"
+    # Reviewed again, it is redone.
+    again = serve(output)
+    answer = ask(again, place_of(again, output, "masks"), drawn(), Content_Type="image/png")
+    decided = batch(output, number=9, verdict="redo", mask_sha256=json.loads(answer[1])["mask_sha256"])
+    assert ask(again, f"/{again.token}/decisions", decided)[0] == 200
+    ((redo, _),) = redos(output, storage).jobs
+    assert redo.input.manifest != config.input.manifest

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from repaint_batch.outputs.reviews import Reviews, redo_configs
+from repaint_batch.outputs.reviews import Reviews, redos
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
 
@@ -162,7 +162,7 @@ def test_a_mask_drawn_by_keyboard_is_sent_with_the_redo_and_there_again(
     until_saved(page)
     (decision,) = Reviews(output, Storage()).latest().values()
     assert (decision.sample_id, decision.verdict) == ("picture-0000", "redo"), "no key decides by accident"
-    ((config, _),) = redo_configs(output, Storage())
+    ((config, _),) = redos(output, Storage()).jobs
     assert config.images.hole == "white"
     kept = f"{output}/masks/corrected/{decision.image_sha256}/{decision.mask_sha256}.png"
     with Image.open(kept) as mask:

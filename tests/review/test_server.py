@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from repaint_batch.errors import NothingToResume
-from repaint_batch.outputs.reviews import Reviews, redo_configs
+from repaint_batch.outputs.reviews import Reviews, redos
 from repaint_batch.review.desk import Desk
 from repaint_batch.review.server import ReviewServer
 from repaint_batch.storage import Storage
@@ -151,14 +151,14 @@ def test_a_decision_about_a_picture_that_is_gone_is_told_and_not_kept(output: st
     old = batch(output, number=3)
     assert ask(server, f"/{server.token}/decisions", batch(output, number=1, verdict="redo", seed=str(2**62)))[0] == 200
     assert ask(server, f"/{server.token}/decisions", batch(output, number=1, verdict="redo", seed="5"))[0] == 200
-    ((config, before),) = redo_configs(output, Storage())
+    ((config, before),) = redos(output, Storage()).jobs
     restore_here(config.model_copy(update={"output": config.output.model_copy(update={"uri": output})}), retry_of=before.job_id)
     assert row(output)["seed"] == 2**62, "the second batch of that number was taken for the first, sent again"
     status, said, _ = ask(server, f"/{server.token}/decisions", old)
     assert (status, json.loads(said)) == (200, {"stale": ["picture-0000"]})
     assert ask(server, f"/{server.token}/decisions", batch(output, number=4))[0] == 200
     assert "picture-0000" in verdicts(output)
-    assert redo_configs(output, Storage()) == []
+    assert redos(output, Storage()).jobs == []
 
 
 def test_an_output_without_pictures_is_named(tmp_path: Any) -> None:

@@ -143,9 +143,10 @@ function details(row) {
   }
 }
 
-// A lossy file is encoded anew, and its known pixels with it.
+// A lossy file is encoded anew, and its known pixels with it; rows of early editions do not say by how much.
 function known(most) {
-  return most ? `re-encoded, at most ${most.toLocaleString("en", { maximumFractionDigits: 1 })} of 255` : "unchanged";
+  if (most === null) return "unchanged before it was encoded";
+  return most ? `re-encoded, at most ${most.toLocaleString("en", { maximumFractionDigits: 1 })} of ${most > 255 ? "65,535" : "255"}` : "unchanged";
 }
 
 function step(by) {
