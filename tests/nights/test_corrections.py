@@ -108,6 +108,7 @@ def test_a_corrected_mask_stays_while_its_picture_does(local_place: Place, tiny_
     assert night(seed=1).skipped == {"unchanged": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_on_a_cluster_and_s3_too(s3_place: Place, tiny_prior: str, recorder: Recorder) -> None:
     storage, out = s3_place.storage, f"{s3_place.uri}/out"

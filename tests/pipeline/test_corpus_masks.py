@@ -69,6 +69,7 @@ find_masks(rows, search, ComputeConfig(address=address), lambda done: done and o
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_search_on_s3_that_was_killed_goes_on(s3_place: Place) -> None:
     storage, uri, folder, store = s3_place.storage, s3_place.uri, f"{s3_place.uri}/found", s3_place.config
