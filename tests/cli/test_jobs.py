@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it prints and what it exits with."""
 
 import json
+import uuid
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from repaint_batch.cli import run
 from repaint_batch.config import StorageConfig
 from repaint_batch.jobs.usage import Usage, write_usage
+from repaint_batch.outputs.reviews import Decision, Reviews
 from repaint_batch.storage import Storage
 from repaint_batch.table.results import ResultsTable
 
@@ -116,6 +118,17 @@ def test_a_job_from_plan_to_retry(config_path: str, tmp_path: Path, capsys: pyte
     assert "--set and --rows need the config of the job" in printed(capsys)
     assert run(["stop", output]) == 0
     assert f"nothing runs in {output}" in printed(capsys)
+
+
+def test_a_redo_of_a_picture_that_has_changed_is_named_and_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    place = Place(str(tmp_path), StorageConfig())
+    restore_here(job(place, write_manifest(place, rows(1)), save_tiny_prior(tmp_path / "prior")))
+    output = str(tmp_path / "out")
+    (row,) = ResultsTable(output, Storage()).rows(("sample_id", "output_sha256", "attempt"))
+    redo = Decision(row["sample_id"], row["output_sha256"], row["attempt"], "redo", "draft", 7, image_sha256="0" * 64)
+    Reviews(output, Storage()).record(str(uuid.uuid4()), 1, [redo])
+    assert run(["retry-failed", output, "--rejected"]) == 3
+    assert "not redone: picture-0000: the picture has changed since it was reviewed; review it again" in printed(capsys)
 
 
 def test_a_job_in_which_no_mask_has_a_hole_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
