@@ -31,6 +31,7 @@ METRICS = (
     Metric("psnr_mean", "Hole PSNR of the mean, dB", "high", "of the mean of all seeds"),
     Metric("ssim", "Hole SSIM", "high", "of single restorations"),
     Metric("seam", "Seam", "one", "step across the hole's border over the original's"),
+    Metric("grain", "Grain", "one", "in the hole over the original's there"),
     Metric("lite0", "Perceptual", "low", "distance to the original, ImageNet features of EfficientNet-Lite0, times 1000"),
     Metric("gain", "PSNR gain, dB", "high", "over the best rival on the same picture"),
     Metric("gain_mean", "PSNR gain of the mean, dB", "high", "of the mean of all seeds over the best rival"),
@@ -163,6 +164,7 @@ def _scores(run: PrintRun, kind: DamageName, found: Sequence[list[np.ndarray]]) 
             "psnr_mean": metrics.hole_psnr(x.mean(0, keepdim=True), truth, keep),
             "ssim": metrics.hole_ssim(x, truths, keeps),
             "seam": metrics.seam(x, truths, keeps),
+            "grain": metrics.grain(x, truths, keeps),
             "lite0": 1000 * run.distance(x, truths),
         }
         for metric, value in values.items():

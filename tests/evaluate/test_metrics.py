@@ -68,6 +68,17 @@ def test_a_seam_is_seen_and_its_absence_is_one():
     assert metrics.bootstrap(metrics.seam(shifted, ramp, keep))[0] == pytest.approx(4, abs=1e-3)
 
 
+def test_grain_is_that_of_the_hole_whatever_the_picture_shows():
+    rows, columns = torch.meshgrid(torch.arange(96.0), torch.arange(96.0), indexing="ij")
+    edge = torch.where(columns > 40, 0.5, -0.5) + rows / 200
+    keep = torch.ones((1, 1, 96, 96), dtype=torch.bool)
+    keep[..., 20:80, 20:80] = False
+    truth = edge + 0.02 * normal(1, 1, 96, 96)
+    x = torch.where(keep, edge, edge + 0.06 * normal(1, 1, 96, 96, seed=1))
+    found = metrics.grain(x, truth, keep)[0].tolist()
+    assert found == pytest.approx([0.06, 0.02], rel=0.1)
+
+
 def test_distances_between_sets_know_equal_and_shifted_laws():
     x, y = normal(600, 8), normal(600, 8, seed=1)
     assert abs(metrics.kernel_distance(x, y)) < 0.05
