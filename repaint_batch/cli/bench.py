@@ -1,6 +1,7 @@
 """``repaint-batch dev bench``: what a restoration costs, beside diffusers' own RePaint, and what the job around it adds."""
 
 import json
+import math
 import os
 import platform
 import statistics
@@ -24,7 +25,7 @@ from repaint_batch.evaluate.bench import DEPRECATED, Contest, Stretch, demo_wind
 from repaint_batch.evaluate.growth import Growth, measure_planning, measure_sampling
 from repaint_batch.evaluate.ratio import LEAST_ROUNDS, Ratio, busy, ratio
 from repaint_batch.inpainting import RePaintPipeline
-from repaint_batch.inpainting.device import compiled, missing_compiler
+from repaint_batch.inpainting.device import compiled, cpu_has_bfloat16, missing_compiler
 from repaint_batch.priors.load import LoadedPrior, Precision, load_prior
 from repaint_batch.sampler.presets import PRESETS
 from repaint_batch.storage import Storage
@@ -33,6 +34,8 @@ from repaint_batch.table.results import ResultsTable
 _BATCH_WINDOWS, _QUICK_WINDOWS = 16, 4
 _ROUNDS = 7
 _JOB_S = 600
+_LEAST_SHARDS = 8
+"""Shards of a job from which on its time between them can be told from its beginning and end."""
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -72,13 +75,28 @@ class JobCost:
     def efficiency(self, job_s: float = _JOB_S) -> float | None:
         """Share of a job of `job_s` seconds that a bare loop over its windows would take; None where that is not supported."""
         steady = self.steady_efficiency
-        return None if steady.refusal else max(0.0, job_s - self.fixed_s) / job_s * steady.value
+        if steady.refusal or self.shards < _LEAST_SHARDS:
+            return None
+        return max(0.0, job_s - self.fixed_s) / job_s * steady.value
+
+    def told(self) -> dict[str, Any]:
+        """Return the figures for JSON."""
+        return asdict(self) | {
+            "steady_efficiency": told(self.steady_efficiency),
+            "busy_share": self.busy_share,
+            "fixed_s": self.fixed_s,
+            "efficiency": self.efficiency(self.job_s),
+            f"efficiency_{_JOB_S}_s": self.efficiency(),
+        }
 
 
 def bench(
     output: Annotated[Path | None, typer.Option(help="JSON file for every figure.")] = None,
     prior: Annotated[str, typer.Option(help="Prior, as in a job's config.")] = "bundled:emoji",
     quick: Annotated[bool, typer.Option(help="Small batches, nothing compiled; a few minutes.")] = False,
+    only_job: Annotated[
+        bool, typer.Option("--only-job", help="A job of ten minutes beside a bare loop over its windows, and nothing else.")
+    ] = False,
 ) -> None:
     """Measure this package against diffusers' RePaintPipeline: same process, prior, pictures and schedule.
 
@@ -87,29 +105,35 @@ def bench(
     machine = _machine()
     if warning := busy(machine["load"], machine["cores"]):
         console.print(f"[yellow]{warning}[/]")
-    found: dict[str, Any] = {"machine": machine | {"busy": warning}, "engines": _engines(prior, quick)}
-    _write(output, found)
-    precision = found["engines"]["fastest_precision"]
-    console.print("planning")
-    with tempfile.TemporaryDirectory() as folder:
-        planned = measure_planning(100_000 if quick else 1_000_000, Path(folder))
-    console.print("cost of sampling as rows grow")
-    grown = measure_sampling((100, 1000) if quick else (100, 1000, 10_000))
-    found["planning"], found["growth"] = asdict(planned), [asdict(one) for one in grown]
-    _write(output, found)
-    batch_windows = _QUICK_WINDOWS if quick else _BATCH_WINDOWS
-    shards, preset = (3, "preview") if quick else (8, "fast")
-    job = measure_job(prior, shards=shards, preset=preset, precision=precision, batch_windows=batch_windows)
-    found["job"] = asdict(job) | {
-        "steady_efficiency": told(job.steady_efficiency),
-        "busy_share": job.busy_share,
-        "fixed_s": job.fixed_s,
-        f"efficiency_{_JOB_S}_s": job.efficiency(),
-    }
-    _print(found["engines"], planned, grown, job)
+    found: dict[str, Any] = {"machine": machine | {"busy": warning}}
+    batch_windows, preset = (_QUICK_WINDOWS, "preview") if quick else (_BATCH_WINDOWS, "fast")
+    if only_job:
+        job = measure_job(prior, seconds=_JOB_S, preset=preset, precision=_fastest_precision(), batch_windows=batch_windows)
+        facts = {"job": _job_words(job)}
+    else:
+        engines = found["engines"] = _engines(prior, quick)
+        _write(output, found)
+        console.print("planning")
+        with tempfile.TemporaryDirectory() as folder:
+            planned = measure_planning(100_000 if quick else 1_000_000, Path(folder))
+        console.print("cost of sampling as rows grow")
+        grown = measure_sampling((100, 1000) if quick else (100, 1000, 10_000))
+        found["planning"], found["growth"] = asdict(planned), [asdict(one) for one in grown]
+        _write(output, found)
+        precision = engines["fastest_precision"]
+        shards = 3 if quick else _LEAST_SHARDS
+        job = measure_job(prior, shards=shards, preset=preset, precision=precision, batch_windows=batch_windows)
+        _print_engines(engines)
+        facts = _facts(engines, planned, grown) | {"job": _job_words(job)}
+    found["job"] = job.told()
+    _print_facts(facts)
     _write(output, found)
     if output is not None:
         Console().print(f"written: {output}")
+
+
+def _fastest_precision() -> Precision:
+    return "bfloat16" if torch.cuda.is_available() or cpu_has_bfloat16() else "float32"
 
 
 def _write(output: Path | None, found: dict[str, Any]) -> None:
@@ -193,8 +217,19 @@ def _whole_preset(name: str, engine: str, own: LoadedPrior, theirs: LoadedPrior,
     return {"preset": name, "engine": engine, "nfe": nfe, **seconds, "speed_up": told(found)}
 
 
-def measure_job(source: str, *, shards: int, preset: str, precision: Precision, batch_windows: int) -> JobCost:
-    """Return what a Ray job of `shards` batches of the demo's pictures costs, and the bare loop over the same ones."""
+def measure_job(
+    source: str, *, shards: int = 0, seconds: float = 0, preset: str, precision: Precision, batch_windows: int = _BATCH_WINDOWS
+) -> JobCost:
+    """Return what a Ray job over batches of the demo's pictures costs, and the bare loop over the same ones.
+
+    Args:
+        source: of the prior.
+        shards: batches.
+        seconds: that the batches are to take in the bare loop, where `shards` is 0.
+        preset: of the sampler.
+        precision: of the network.
+        batch_windows: windows in a batch, and rows in a shard.
+    """
     from repaint_batch.pipeline.run import run_job
 
     sampler = PRESETS[preset]
@@ -210,10 +245,11 @@ def measure_job(source: str, *, shards: int, preset: str, precision: Precision, 
         torch.set_num_threads(threads)
         return time.perf_counter() - started
 
-    console.print(f"a job of {shards} shards, and the same windows in a bare loop")
     with tempfile.TemporaryDirectory() as folder:
-        config = _job_config(Path(folder), source, shards, preset, precision, batch_windows)
         bare()
+        shards = shards or math.ceil(seconds / bare())
+        console.print(f"a job of {shards} shards, and the same windows in a bare loop")
+        config = _job_config(Path(folder), source, shards, preset, precision, batch_windows)
         before = [bare() for _ in range(LEAST_ROUNDS // 2)]
         with starting(config) as begun:
             summary = run_job(config, begun)
@@ -245,8 +281,7 @@ def _ratio_words(found: dict[str, Any]) -> str:
     return "refused" if found["refusal"] else f"{found['value']:.2f}×"
 
 
-def _print(engines: dict[str, Any], planned: Growth, grown: list[Growth], job: JobCost) -> None:
-    out = Console()
+def _print_engines(engines: dict[str, Any]) -> None:
     figures = "ms", "not network", "images / h", "faster", "CPU time", "MiB", "GFLOP/s", "MFU"
     table = Table("engine", *figures, pad_edge=False)
     for one in engines["costs"]:
@@ -263,21 +298,34 @@ def _print(engines: dict[str, Any], planned: Growth, grown: list[Growth], job: J
             mfu,
         )
     table.title = f"One evaluation of RePaint 250/10/10 at batch {engines['batch_windows']}, and a stretch of it"
-    out.print(table)
-    preset, steady, whole = engines["preset"], job.steady_efficiency, job.efficiency()
-    beside = str(steady) if steady.refusal else f"{steady.value:.1%} as fast as a bare loop"
+    Console().print(table)
+
+
+def _facts(engines: dict[str, Any], planned: Growth, grown: list[Growth]) -> dict[str, str]:
+    """Return what to say below the table, by what it is about."""
+    preset = engines["preset"]
     against = f"the images of diffusers' 250/10/10 (extrapolated from a stretch), on {preset['engine']}"
-    lines = {
+    notes = {f"{one['engine']}, {name}": one[key]["refusal"] for one in engines["costs"]
+             for name, key in (("faster", "speed_up"), ("CPU time", "speed_up_cpu")) if one[key]["refusal"]}  # fmt: skip
+    return {
         f"preset {preset['preset']}": f"{against}: {Ratio(tuple(preset['speed_up']['rounds']))}",
         "planning": f"{planned.rows:,} rows in {planned.seconds:.1f} s, {planned.grown_bytes / 2**20:.0f} MiB",
         "growth": ", ".join(f"{one.rows:,} rows {1e3 * one.seconds / one.rows:.2f} ms a row" for one in grown),
-        "job": f"sampling {job.busy_share:.1%} of its time under way; {beside}; {job.fixed_s:.1f} s before and after"
-        + ("" if whole is None else f", so {whole:.1%} in a job of {_JOB_S // 60} minutes"),
+        **{name: f"not supported: {reason}" for name, reason in notes.items()},
     }
-    notes = {f"{one['engine']}, {name}": one[key]["refusal"] for one in engines["costs"]
-             for name, key in (("faster", "speed_up"), ("CPU time", "speed_up_cpu")) if one[key]["refusal"]}  # fmt: skip
-    lines |= {name: f"not supported: {reason}" for name, reason in notes.items()}
-    facts = Table.grid(padding=(0, 2))
-    for name, line in lines.items():
-        facts.add_row(f"[dim]{name}[/]", line)
-    out.print(facts)
+
+
+def _job_words(job: JobCost) -> str:
+    steady, whole, ten_minutes = job.steady_efficiency, job.efficiency(job.job_s), job.efficiency()
+    beside = str(steady) if steady.refusal else f"{steady.value:.1%} as fast as a bare loop"
+    words = f"sampling {job.busy_share:.1%} of its time under way; {beside}; {job.fixed_s:.1f} s before and after"
+    if whole is None or ten_minutes is None:
+        return words
+    return f"{words}, so {whole:.1%} in all its {job.job_s:.0f} s and {ten_minutes:.1%} in a job of {_JOB_S // 60} minutes"
+
+
+def _print_facts(facts: dict[str, str]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    for name, line in facts.items():
+        grid.add_row(f"[dim]{name}[/]", line)
+    Console().print(grid)

@@ -143,6 +143,8 @@ def test_efficiency_of_a_job() -> None:
     assert (ideal.steady_efficiency.value, ideal.fixed_s, ideal.efficiency()) == (1, 0, 1)
     noisy = command.JobCost(shards=10, job_s=100, shard_s=10, sampling_shard_s=10, bare_shards_s=(5, 10, 10, 10, 10, 20))
     assert noisy.efficiency() is None, "loops that differ so much say nothing of the job between them"
+    short = command.JobCost(shards=3, job_s=33, shard_s=10, sampling_shard_s=10, bare_shards_s=(10,) * 6)
+    assert short.efficiency() is None, "two spans between shards say nothing of the time between them"
     started = command.JobCost(shards=10, job_s=130, shard_s=10, sampling_shard_s=9.5, bare_shards_s=(9,) * 6)
     assert started.fixed_s == 30
     assert started.busy_share == 0.95

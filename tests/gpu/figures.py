@@ -244,6 +244,6 @@ def job(setting: Setting) -> Iterator[Found]:
         return
     from repaint_batch.cli.bench import measure_job
 
-    cost = measure_job("bundled:photo", shards=8, preset="fast", precision="bfloat16")
+    cost = measure_job("bundled:photo", shards=8, preset="fast", precision="bfloat16", batch_windows=64)
     yield Found("a job: share of its time that its actor samples, once under way", 100 * cost.busy_share, "%")
     yield Found("a job: before its first and after its last shard", cost.fixed_s, "s")
