@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import TypeVar
 
@@ -17,6 +18,7 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 _FIRST_SHARE, _LONGEST_SHARE = 1 / 60, 1 / 10  # of all patience, where that is short
 _STRANGER_S = 5.0
 _SILENT_S = 5.0  # of one request, from which on it is said what is waited for
+_LONG_TRY_S = 1.0
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
@@ -111,8 +113,26 @@ class Silence:
 _SILENCE = Silence()
 
 
+@dataclass(frozen=True)
+class _GivenUp:
+    """A store that was waited for in vain.
+
+    Attributes:
+        trouble: what came instead of answers.
+        total_s: for how long.
+        until: in seconds of `time.monotonic`; it is not asked again before.
+    """
+
+    trouble: Trouble
+    total_s: float
+    until: float
+
+
 class Patience:
     """Waits for one store on behalf of all threads of a process, and says so once an outage.
+
+    A store that was given up is not waited for again, by any thread that would wait as long or less, until it has answered. Where
+    packets vanish, every try costs its whole timeout: it is asked anew only after twice the time of the last try.
 
     Args:
         store: what to call it in messages.
@@ -123,6 +143,7 @@ class Patience:
         self.store, self._client = store, client
         self._lock, self._waiting = threading.Lock(), 0
         self._has_answered = False
+        self._given_up: _GivenUp | None = None
 
     def wait_for(self, call: Callable[[], _T], total_s: float, what: str) -> _T:
         """Return what `call` does; while it raises Unanswered it is called again.
@@ -136,26 +157,32 @@ class Patience:
             StoreUnavailable: it was Unanswered to the end.
             Stopped: `STOP` was set.
         """
-        began = time.monotonic()
+        began, given_up = time.monotonic(), self._given_up
+        if given_up is not None and total_s <= given_up.total_s and began < given_up.until:
+            raise self._unavailable(what, given_up.trouble, given_up.total_s)
         try:
             return self._asked(call, what)
         except Unanswered as error:
             first = error
+        if given_up is not None and total_s <= given_up.total_s:
+            raise self._gave_up(what, first, given_up.total_s, began) from first.cause
         total_s = min(total_s, _STRANGER_S) if first.is_stranger else total_s
-        return self._waited(call, total_s, what, first, began + total_s)
+        return self._waited(call, total_s, what, first, began)
 
-    def _waited(self, call: Callable[[], _T], total_s: float, what: str, last: Unanswered, until: float) -> _T:
+    def _waited(self, call: Callable[[], _T], total_s: float, what: str, last: Unanswered, began: float) -> _T:
+        until = began + total_s
         stray = 1 if self._has_answered else 0  # tries that may go astray before anything is said
         with contextlib.ExitStack() as told:
             for tried, pause_s in enumerate(pauses(total_s)):
                 left_s = until - time.monotonic()
                 if left_s <= 0:  # raised in here, where it does not look as if the store had answered
-                    raise self._unavailable(what, last.trouble, total_s) from last.cause
+                    raise self._gave_up(what, last, total_s, began) from last.cause
                 if tried == stray:
                     told.enter_context(self._telling(what, total_s, last.trouble))
                 # Workers that lost the store together do not come back together.
                 if STOP.wait(min(pause_s * random.uniform(0.75, 1), left_s)):
                     raise Stopped(f"{what}: told to stop while waiting for {self.store} ({last.trouble.words})")
+                began = time.monotonic()
                 try:
                     return self._asked(call, what)
                 except Unanswered as error:
@@ -169,9 +196,9 @@ class Patience:
             except Unanswered:
                 raise
             except OSError:  # such as that there is no such object
-                self._has_answered = True
+                self._has_answered, self._given_up = True, None
                 raise
-        self._has_answered = True
+        self._has_answered, self._given_up = True, None
         return answer
 
     @contextlib.contextmanager
@@ -190,6 +217,13 @@ class Patience:
                 self._waiting -= 1
                 if is_served and self._waiting == 0:
                     _log.warning("%s answers again", self.store)
+
+    def _gave_up(self, what: str, last: Unanswered, total_s: float, began: float) -> StoreUnavailable:
+        """Return what to raise after a last try, which `began` then, and remember that the store was given up."""
+        now = time.monotonic()
+        took_s = now - began
+        self._given_up = _GivenUp(last.trouble, total_s, now + (2 * took_s if took_s >= _LONG_TRY_S else 0))
+        return self._unavailable(what, last.trouble, total_s)
 
     def _unavailable(self, what: str, trouble: Trouble, waited_s: float) -> StoreUnavailable:
         does = {

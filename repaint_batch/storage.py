@@ -234,6 +234,8 @@ class Storage:
         """Return the storage options that deltalake needs for the same store."""
         # A store holds what arrives against its checksum; without one it keeps what was damaged on the way.
         options = {"AWS_CHECKSUM_ALGORITHM": "SHA256"}
+        # Whoever calls it waits for the store; without these, one call waits for three minutes where packets vanish.
+        options |= {"max_retries": "3", "retry_timeout": "20s"}
         if bundle := os.environ.get("AWS_CA_BUNDLE"):
             os.environ.setdefault("SSL_CERT_FILE", bundle)  # the one name that deltalake knows for it
         if self.endpoint_url:

@@ -127,6 +127,45 @@ def test_a_stop_ends_the_wait() -> None:
         patience.STOP.clear()
 
 
+def test_a_store_that_was_given_up_is_not_waited_for_again_until_it_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "_LONG_TRY_S", 0.1)
+    waiting, store = Patience("it"), Store(float("inf"))
+
+    def ask_in_vain() -> str:
+        time.sleep(0.2)
+        return store.ask()
+
+    with pytest.raises(StoreUnavailable, match=r"0\.3 s of patience are over"):
+        waiting.wait_for(ask_in_vain, 0.3, "s3://b/1: read")
+    asked = store.asked
+    with pytest.raises(StoreUnavailable, match=r"s3://b/2: write failed: .* 0\.3 s of patience are over"):
+        waiting.wait_for(ask_in_vain, 0.3, "s3://b/2: write")
+    assert store.asked == asked, "its packets vanish: a try costs a timeout"
+    time.sleep(0.45)
+    with pytest.raises(StoreUnavailable):
+        waiting.wait_for(ask_in_vain, 0.3, "s3://b/3: read")
+    assert store.asked == asked + 1, "now and then it is asked once"
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"0\.6 s"):
+        waiting.wait_for(ask_in_vain, 0.6, "s3://b/4: read")
+    assert time.monotonic() - began >= 0.5, "who has more patience waits for the rest of it"
+    store.failures = 0
+    time.sleep(0.45)
+    assert waiting.wait_for(ask_in_vain, 0.3, "s3://b/5: read") == "answer"
+    store.failures = store.asked + 2
+    assert waiting.wait_for(store.ask, 5, "s3://b/6: read") == "answer", "that was another outage"
+
+
+def test_a_store_that_refuses_at_once_is_asked_by_everybody_though_given_up() -> None:
+    waiting, store = Patience("it"), Store(float("inf"))
+    for number in range(3):
+        asked = store.asked
+        with pytest.raises(StoreUnavailable):
+            waiting.wait_for(store.ask, 0.1, f"s3://b/{number}: read")
+        assert store.asked > asked
+    assert store.asked == asked + 1
+
+
 @pytest.mark.timeout(60)
 def test_ctrl_c_ends_the_waits_of_other_threads(request: pytest.FixtureRequest) -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell has ignored by what it starts with &

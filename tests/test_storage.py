@@ -241,5 +241,5 @@ def test_endpoint_with_credentials_is_refused() -> None:
 def test_endpoint_comes_from_the_environment_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     expected = {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ALLOW_HTTP": "true", "AWS_CHECKSUM_ALGORITHM": "SHA256"}
-    assert Storage().delta_options() == expected
+    assert expected.items() <= Storage().delta_options().items()
     assert Storage(StorageConfig(endpoint_url="https://other")).endpoint_url == "https://other"

@@ -68,7 +68,7 @@ class Client:
                     use_listings_cache=False,
                     skip_instance_cache=True,
                     config_kwargs={
-                        "retries": {"total_max_attempts": 3, "mode": "standard"},  # for what is over in a second
+                        "retries": {"total_max_attempts": 2, "mode": "standard"},  # for what is over in a second
                         "connect_timeout": 10,
                         "read_timeout": 30,  # between two pieces of an answer
                         "max_pool_connections": _CONNECTIONS,
