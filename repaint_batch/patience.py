@@ -18,7 +18,7 @@ _FIRST_S, _LONGEST_S = 1.0, 60.0
 _FIRST_SHARE, _LONGEST_SHARE = 1 / 60, 1 / 10  # of all patience, where that is short
 _STRANGER_S = 5.0
 _SILENT_S = 5.0  # of one request, from which on it is said what is waited for
-_LONG_TRY_S = 1.0
+_LONG_TRY_S = 5.0  # as timeouts make them
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
