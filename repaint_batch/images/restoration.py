@@ -5,6 +5,7 @@ pictures: `prepare` cuts the windows, `compose` decodes the source once more, re
 restored hole into them, part by part.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -21,7 +22,7 @@ from repaint_batch.images.formats import FORMATS
 from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.paging import page_of, plan_pages, read_job
 from repaint_batch.images.provenance import Provenance, with_provenance
-from repaint_batch.images.risk import REACH_PX, Evidence, Risk
+from repaint_batch.images.risk import MOST_PARTS, REACH_PX, Evidence, Risk
 from repaint_batch.images.scaling import cut, enlarged, rim_correction
 from repaint_batch.images.tones import NEAR_PX, Tones
 from repaint_batch.images.windows import Window, leaves
@@ -278,7 +279,7 @@ def _restored(
         if colours is not None and not _fill(picture, colours, keep_mask, filling, part, seam):
             raise ImageInvalid(f"picture: known pixels of {picture.mode} cannot be kept; convert it to a plain TIFF or PNG")
     evidence.add_page(hole)
-    for part in parts:  # once all of them are filled: evidence lies around a part too
+    for part in parts[:: math.ceil(len(parts) / MOST_PARTS) or 1]:  # once all are filled: evidence lies around a part too
         left, top, right, bottom = box = grown(part, REACH_PX, picture.size)
         if colours is not None:
             evidence.add(colours.to_rgb(picture.crop(box).copy()), hole[top:bottom, left:right], within(part, box))

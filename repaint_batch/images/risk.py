@@ -41,14 +41,17 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
-REACH_PX = 32
+from repaint_batch.images.scaling import blurred
+
+REACH_PX = 38
 """How far around a part evidence is taken from."""
+MOST_PARTS = 24
+"""Parts of a page that evidence is taken from: a large picture full of dust has hundreds, which say the same."""
 LIKELY = 0.7
 """Risk from which on a picture is called likely wrong, and a reason is given."""
 _MARGIN_PX = 16
-_SIGMAS_PX = (16, 8, 4, 2, 1)
+_RADII_PX = (19, 9, 4, 2, 1)
 _LEAST_WEIGHT = 0.1
 """Share of known pixels in a blur from which on it counts in full."""
 _HALF_STEP = 0.5 / 127.5
@@ -80,10 +83,10 @@ class Risk(NamedTuple):
 
 
 class Evidence:
-    """What a restored picture tells, gathered page by page and part by part."""
+    """What a restored picture tells, gathered page by page; of a page with very many parts, from some of them."""
 
     def __init__(self) -> None:
-        self._looked_at_px = self._hole_px = 0
+        self._hole_px = self._around_px = self._drawn_px = 0
         self._squares = 0.0
 
     def add_page(self, hole: np.ndarray) -> None:
@@ -94,36 +97,33 @@ class Evidence:
         for axis in (0, 1):
             at = np.flatnonzero(hole.any(1 - axis))
             sides.append(min(int(at[-1]) + 1 + _MARGIN_PX, hole.shape[axis]) - max(int(at[0]) - _MARGIN_PX, 0))
-        self._looked_at_px += sides[0] * sides[1]
+        self._hole_px += int(hole.sum())
+        self._around_px += sides[0] * sides[1]
 
     def add(self, rgb: np.ndarray, hole: np.ndarray, inner: tuple[slice, slice]) -> None:
         """Take a part: (h, w, 3) RGB in [-1, 1] as restored, (h, w) bool, True = hole, and where in them the part lies."""
         mine = np.zeros_like(hole)
         mine[inner] = hole[inner]
         smooth = continued(rgb, ~hole)
-        self._hole_px += int(mine.sum())
+        self._drawn_px += int(mine.sum())
         self._squares += float(np.square(rgb[mine] - smooth[mine]).mean(1).sum(dtype=np.float64))
 
     def risk(self) -> Risk:
         """Return the risk."""
-        if not 0 < self._hole_px < self._looked_at_px:
+        if not 0 < self._hole_px < self._around_px:
             return Risk(None, None)
-        relief = math.sqrt(self._squares / self._hole_px) + _HALF_STEP
-        return risk_of(Features(self._hole_px / self._looked_at_px, relief))
+        relief = math.sqrt(self._squares / self._drawn_px) + _HALF_STEP
+        return risk_of(Features(self._hole_px / self._around_px, relief))
 
 
 def continued(rgb: np.ndarray, keep_mask: np.ndarray) -> np.ndarray:
     """Return (h, w, 3) float32 `rgb`, its hole smoothly continued: means of known pixels, the closer the finer."""
-    pixels = np.where(keep_mask[..., None], rgb, 0).astype(np.float32)
-    smooth = np.broadcast_to(pixels.sum((0, 1)) / max(1, int(keep_mask.sum())), pixels.shape)
-    for sigma in _SIGMAS_PX:
-        weight, *means = (
-            ndimage.gaussian_filter(values, sigma, mode="constant", truncate=3)
-            for values in (keep_mask.astype(np.float32), *np.moveaxis(pixels, 2, 0))
-        )
-        trust = np.minimum(weight / _LEAST_WEIGHT, 1)[..., None]
-        smooth = smooth + trust * (np.stack(means, 2) / np.maximum(weight, 1e-6)[..., None] - smooth)
-    return np.asarray(np.where(keep_mask[..., None], rgb, smooth), np.float32)
+    planes = np.stack([keep_mask, *np.moveaxis(np.where(keep_mask[..., None], rgb, 0), 2, 0)]).astype(np.float32)
+    smooth = np.broadcast_to(planes[1:].sum((1, 2), keepdims=True) / max(1, int(keep_mask.sum())), planes[1:].shape)
+    for radius in _RADII_PX:
+        weight, *means = blurred(planes, radius)
+        smooth = smooth + np.minimum(weight / _LEAST_WEIGHT, 1) * (means / np.maximum(weight, 1e-6) - smooth)
+    return np.asarray(np.where(keep_mask[..., None], rgb, np.moveaxis(smooth, 0, 2)), np.float32)
 
 
 def risk_of(features: Features) -> Risk:

@@ -8,6 +8,7 @@ import math
 
 import numpy as np
 from PIL import Image
+from scipy import ndimage
 
 from repaint_batch.images.box import Box
 from repaint_batch.images.codec import Picture
@@ -103,15 +104,9 @@ def resized(pixels: np.ndarray, size: tuple[int, int], box: tuple[float, float, 
 
 
 def blurred(values: np.ndarray, radius_px: int) -> np.ndarray:
-    """Return (h, w) float32 `values` averaged over squares of side 2 `radius_px` + 1, twice: a tent."""
+    """Return (..., h, w) float32 `values` averaged over squares of side 2 `radius_px` + 1, twice: a tent."""
     for _ in range(2):
-        for axis in (0, 1):
-            padded = np.pad(values, [(radius_px + 1, radius_px) if axis == a else (0, 0) for a in (0, 1)])
-            sums = padded.cumsum(axis=axis, dtype=np.float64)
-            width = 2 * radius_px + 1
-            after = sums[width:] if axis == 0 else sums[:, width:]
-            before = sums[:-width] if axis == 0 else sums[:, :-width]
-            values = ((after - before) / width).astype(np.float32)
+        values = ndimage.uniform_filter(values, 2 * radius_px + 1, mode="constant", axes=(-2, -1))
     return values
 
 
@@ -128,7 +123,7 @@ def rim_correction(difference: np.ndarray, keep_mask: np.ndarray, feather_px: in
     while radius:
         share = blurred(keep_mask.astype(np.float32), radius)
         weight = np.minimum(2 * share, 1)[..., None]
-        mean = np.stack([blurred(difference[..., i], radius) for i in range(3)], axis=-1)
+        mean = np.moveaxis(blurred(np.moveaxis(difference, 2, 0), radius), 0, 2)
         correction += weight * (mean / np.maximum(share, 1e-6)[..., None] - correction)
         radius //= 2
     return correction

@@ -6,9 +6,10 @@ their tone by
 
     d = x - y - c(y),        luma(d) = 0
 
-A restored pixel x becomes y + c(y) + d min(1, r / |d|), where r is the largest |d| of known pixels within 16 px or the 99th
-percentile of |d| around the part, whichever is larger. So a filling strays no further than known pixels near it do: in a
-colourful place nothing changes, in a toned print no coloured speck remains, and luma is the prior's everywhere.
+A restored pixel x becomes y + c(y) + d min(1, r / |d|), where r is 1.5 times the largest |d| of known pixels within 16 px or the
+99th percentile of |d| around the part, whichever is larger. So a filling strays little further than known pixels near it do:
+what was there would stay as it was, in a colourful place nothing changes, in a toned print no coloured speck remains, and luma
+is the prior's everywhere.
 """
 
 import math
@@ -22,6 +23,8 @@ from repaint_batch.images.colour import LUMA, Colours
 from repaint_batch.images.picture import Picture
 
 NEAR_PX = 16
+_FURTHER = 1.5
+"""A hole has extremes of its own, beyond those of the pixels around it."""
 _REACHES_PX = (64, 256, 2**16)
 """How far around a part known pixels are looked for, until there are enough."""
 _LEAST_KNOWN = 1024
@@ -96,7 +99,7 @@ class Tones:
         d = self.strayed(rgb)
         length = np.linalg.norm(d, axis=-1)
         near = ndimage.maximum_filter(np.where(known, length, 0), 2 * NEAR_PX + 1, mode="constant")
-        share = np.minimum(1, np.maximum(near, self.stray) / np.maximum(length, 1e-6))
+        share = np.minimum(1, _FURTHER * np.maximum(near, self.stray) / np.maximum(length, 1e-6))
         strays = ~known & (share < 1)
         held = rgb.copy()
         held[strays] -= (1 - share[strays, None]) * d[strays]
