@@ -54,9 +54,9 @@ def finding(place: Place, prior: str, seed: int) -> NightConfig:
         "corpus": {"images": f"{place.uri}/pictures"},
         "output": {"uri": f"{place.uri}/out"},
         "prior": {"source": prior},
-        "sampler": {"preset": "draft", "seed": seed},
+        "sampler": {"preset": "draft", "num_steps": 3, "seed": seed},
         "images": {"masks": {"find": ["edges"]}, "mask_grow_px": 2},
-        "compute": {"batch_windows": 4, "actors": 1},
+        "compute": {"batch_windows": 8, "actors": 1},
         "storage": place.config.model_dump(),
     }
     return NightConfig.model_validate(values)
