@@ -166,7 +166,7 @@ def run_one(path: str) -> None:
     """Run the job in a file under the stand-in, and print its figures as JSON."""
     import ray
 
-    from repaint_batch.cli.jobs import progress
+    from repaint_batch.cli.jobs import starting
     from repaint_batch.jobs.usage import read_usage
     from repaint_batch.manifest import open_manifest
     from repaint_batch.pipeline.run import run_job
@@ -181,7 +181,8 @@ def run_one(path: str) -> None:
     peaks = {"inpainter": 0, "reader": 0, "writer": 0, "store": 0}
     threading.Thread(target=_watch, args=(peaks,), daemon=True).start()
     started = time.monotonic()
-    summary = run_job(config, progress)
+    with starting(config) as begun:
+        summary = run_job(config, begun)
     seconds = time.monotonic() - started
     ray.shutdown()
     (usage,) = read_usage(config.output.uri, summary.plan.job_id, Storage())

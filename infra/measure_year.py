@@ -194,14 +194,14 @@ class Year:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        from repaint_batch.outputs.reviews import Decision, Reviews, redo_configs
+        from repaint_batch.outputs.reviews import Decision, Reviews, redos
         from tests.restored import run_here
 
         good = [row for row in self.table.rows(("sample_id", "output_sha256", "attempt", "status")) if row["status"] == "ok"]
         chosen = good[night % len(good) :][:2]
         wanted = [Decision(row["sample_id"], row["output_sha256"], row["attempt"], "redo", "draft", night) for row in chosen]
         Reviews(self.output, self.storage).record("0" * 16, night, wanted)
-        for config, before in redo_configs(self.output, self.storage):
+        for config, before in redos(self.output, self.storage).jobs:
             rows = pq.read_table(config.input.manifest)
             for column in range(columns):
                 rows = rows.append_column(f"note_{column}", pa.array([f"night {night}"] * len(rows)))

@@ -1,6 +1,7 @@
 """What is installed with the package: every module that its code imports is asked for by name."""
 
 import ast
+import importlib.util
 import re
 import sys
 import tomllib
@@ -47,6 +48,18 @@ def test_every_import_is_declared() -> None:
     for name, path in (_imported(ROOT / "repaint_batch") | _imported(ROOT / "jobs") | measuring).items():
         owners = {_name(owner) for owner in distributions.get(name, [])}
         assert owners & declared, f"{path} imports {name}, which none of pyproject.toml's requirements brings by itself"
+
+
+def test_scripts_import_what_there_is() -> None:
+    """Also within functions, which no test may run: names of the package move, and what measures it is run once a month."""
+    for path in sorted(path for folder in ("infra", "jobs", "tests") for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.level == 0 and (node.module or "").partition(".")[0] in _OWN:
+                module = importlib.import_module(node.module or "")
+                for alias in node.names:
+                    inner = hasattr(module, "__path__") and importlib.util.find_spec(f"{node.module}.{alias.name}")
+                    where = f"{path}:{node.lineno}"
+                    assert hasattr(module, alias.name) or inner, f"{where} imports {alias.name}, which {node.module} has not"
 
 
 def test_what_only_some_need_is_imported_where_it_is_needed() -> None:
