@@ -51,6 +51,7 @@ RUN = ("README.md", "operate.md")
 ELSEWHERE = {
     "pip install -c infra/constraints.txt -e . && repaint-batch demo": ".ci/run does it, which takes minutes",
     'pip install -c infra/constraints.txt -e ".[test]" && pytest': ".ci/run does it; here it would run itself",
+    "infra/docker/build-without-daemon": "it needs root and fetches more than a gigabyte",
     "ray start --head": "tests/scripts starts a cluster and submits to it; a fixed port would meet others here",
     "npm install --ignore-scripts --prefix data": "the pictures of the bundled prior are no part of the tests' installation",
     "repaint-batch night": "tests/nights runs nights; here a model would have to be sampled for minutes",
