@@ -17,15 +17,6 @@ from repaint_batch.priors.pictures import Crops, WholePictures, base_name, held_
 from repaint_batch.priors.train_config import CropConfig, TrainConfig
 
 
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for number in range(30):
-        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{number:02d}.png")
-    return folder
-
-
 def config(folder: Path, **changes: object) -> TrainConfig:
     values: dict[str, object] = {"pictures": [str(folder)], "output": "out", "image_size_px": 16}
     return TrainConfig.model_validate({**values, **changes})

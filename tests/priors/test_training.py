@@ -4,7 +4,6 @@ import json
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -21,15 +20,6 @@ from repaint_batch.priors.training import LEVELS, Trainer, learning_rate_at
 from repaint_batch.storage import Storage
 
 TINY = NetworkConfig(block_out_channels=(8, 16), attention_px=(8,), attention_head_dim=8, norm_num_groups=4)
-
-
-@pytest.fixture(scope="module")
-def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pictures")
-    rng = np.random.default_rng(0)
-    for number in range(30):
-        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{number:02d}.png")
-    return folder
 
 
 def config(pictures: Path, output: Path, **changes: object) -> TrainConfig:
