@@ -19,7 +19,7 @@ from repaint_batch.images.codec import Picture
 from repaint_batch.images.colour import Colours
 from repaint_batch.images.encoding import Encoded, encode, is_lossless, target_format
 from repaint_batch.images.formats import FORMATS
-from repaint_batch.images.orientation import stored, upright
+from repaint_batch.images.orientation import upright
 from repaint_batch.images.paging import page_of, plan_pages, read_job
 from repaint_batch.images.provenance import Provenance, with_provenance
 from repaint_batch.images.risk import MOST_PARTS, REACH_PX, Evidence, Risk
@@ -40,10 +40,10 @@ class Prepared:
     """A picture as the prior sees it.
 
     Attributes:
-        windows: (N, R, R, 3) float32 in [-1, 1], upright; 0 in the hole.
+        windows: (N, R, R, 3) float32 in [-1, 1], as stored; 0 in the hole.
         keep_mask: (N, R, R) bool, True = known pixel.
         plan: where the N windows lie, and in what order they are restored, see `repaint_batch.images.rounds`.
-        orientation: EXIF orientation of the picture; windows are upright, their places in `plan` are not.
+        orientation: EXIF orientation of the picture, by which the prior's input is turned upright, and what it restores back.
         width_px: width of the picture as stored, before any orientation tag.
         height_px: its height.
         format: Pillow's name of the picture's format: PNG, JPEG, WEBP, ...
@@ -132,8 +132,9 @@ def prepare(
 def first_window(
     pages: list[tuple[Picture, np.ndarray]], plan: tuple[Window, ...], config: ImagesConfig, resolution_px: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first final window of a plan: (R, R, 3) float32 in [-1, 1]; (R, R) bool, True = known pixel."""
-    return _window(pages, plan[leaves(plan)[0]], config, resolution_px, {})
+    """Return the first final window of a plan, upright: (R, R, 3) float32 in [-1, 1]; (R, R) bool, True = known pixel."""
+    rgb, keep_mask = _window(pages, plan[leaves(plan)[0]], config, resolution_px, {})
+    return upright(rgb, pages[0][0].orientation), upright(keep_mask, pages[0][0].orientation)
 
 
 def _window(
@@ -143,12 +144,12 @@ def _window(
     resolution_px: int,
     colours: dict[int, Colours],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return what the prior sees of a window, upright, 0 in the hole; `colours` of pages are kept there."""
+    """Return what there is of a window, 0 in the hole; `colours` of pages are kept there."""
     number, window = page_of(placed)
     page, keep_mask = pages[number]
     if number not in colours:
         colours[number] = _colours(page, keep_mask, config)
-    rgb, sees = (upright(part, page.orientation) for part in cut(page, colours[number], keep_mask, window, resolution_px))
+    rgb, sees = cut(page, colours[number], keep_mask, window, resolution_px)
     return np.where(sees[..., None], rgb, 0), sees
 
 
@@ -184,7 +185,7 @@ def compose(
     if not np.isfinite(restored).all():
         raise SampleError("the prior returned NaN or infinity; try float32 precision")
     seam, evidence = Seam(), Evidence()
-    fillings = _fillings(plan, restored, [picture.orientation for picture, _ in pages])
+    fillings = _fillings(plan, restored, len(pages))
     changed = [
         (picture, _restored(picture, keep_mask, filling, config, seam, evidence))
         for (picture, keep_mask), filling in zip(pages, fillings, strict=True)
@@ -193,12 +194,11 @@ def compose(
     written = encode(first, output_format, boxes, further)
     if made_by is not None:
         written = _signed(written, made_by, [box for box, _ in boxes])
-    difference = _proven(pages, written)
     return Restored(
         data=written.data,
         format=written.format,
         known_pixels_equal=True,
-        largest_known_difference=difference,
+        largest_known_difference=_proven(pages, written),
         seam_score=seam.score(),
         risk=evidence.risk(),
         dropped=written.dropped,
@@ -228,7 +228,7 @@ def _proven(pages: list[tuple[Picture, np.ndarray]], written: Encoded) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Filling:
-    """Final windows, (R, R, 3) each in the stored orientation, and where they lie."""
+    """Final windows, (R, R, 3) each, and where they lie."""
 
     windows: tuple[Window, ...]
     restored: list[np.ndarray]
@@ -241,14 +241,13 @@ class _Filling:
         )
 
 
-def _fillings(plan: tuple[Window, ...], restored: np.ndarray, orientations: list[int]) -> Iterator[_Filling]:
-    """Yield the final windows of every page, turned from upright to how the page is stored."""
-    final: list[list[int]] = [[] for _ in orientations]
+def _fillings(plan: tuple[Window, ...], restored: np.ndarray, pages: int) -> Iterator[_Filling]:
+    """Yield the final windows of every page."""
+    final: list[list[int]] = [[] for _ in range(pages)]
     for i in leaves(plan):
         final[page_of(plan[i])[0]].append(i)
-    for orientation, numbers in zip(orientations, final, strict=True):
-        windows = tuple(page_of(plan[i])[1] for i in numbers)
-        yield _Filling(windows, [stored(restored[i], orientation).astype(np.float32) for i in numbers])
+    for numbers in final:
+        yield _Filling(tuple(page_of(plan[i])[1] for i in numbers), [restored[i].astype(np.float32) for i in numbers])
 
 
 def _colours(picture: Picture, keep_mask: np.ndarray, config: ImagesConfig) -> Colours:

@@ -5,14 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.scaling import resized
 from repaint_batch.images.windows import Window
 
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What the prior is given of one window, upright.
+    """What the prior is given of one window, as it is stored.
 
     Attributes:
         known: (R, R, 3) float32 in [-1, 1].
@@ -27,7 +26,6 @@ class Given:
 
 def given(
     plan: Sequence[Window],
-    orientation: int,
     number: int,
     known: np.ndarray,
     keep_mask: np.ndarray,
@@ -38,7 +36,6 @@ def given(
 
     Args:
         plan: the picture's windows.
-        orientation: EXIF orientation of the picture; windows are upright, their places in `plan` are not.
         number: of the window.
         known: (R, R, 3) float32 in [-1, 1], as `prepare` cut it.
         keep_mask: (R, R) bool, likewise.
@@ -46,22 +43,22 @@ def given(
         others: its donors, of `repaint_batch.images.windows.donors`.
     """
     window, side = plan[number], len(keep_mask)
-    pixels, keep = stored(known, orientation).copy(), stored(keep_mask, orientation).copy()
+    pixels, keep = known.copy(), keep_mask.copy()
     for other in others:
         source = restored[other]
         assert source is not None  # it is of an earlier round
         mine, theirs = _shared(window, plan[other], side)
         # A pixel of the picture itself stays what it is.
         new = ~keep[mine]
-        pixels[mine][new] = stored(source, orientation)[theirs][new]
+        pixels[mine][new] = source[theirs][new]
         keep[mine] = True
     coarse = None
     if window.parent is not None:
         draft = restored[window.parent]
         assert draft is not None  # likewise
-        start = _enlarged_draft(stored(draft, orientation), plan[window.parent], window)
-        coarse = np.ascontiguousarray(upright(np.where(keep[..., None], pixels, start), orientation), dtype=np.float32)
-    return Given(np.ascontiguousarray(upright(pixels, orientation)), np.ascontiguousarray(upright(keep, orientation)), coarse)
+        start = _enlarged_draft(draft, plan[window.parent], window)
+        coarse = np.where(keep[..., None], pixels, start).astype(np.float32)
+    return Given(pixels, keep, coarse)
 
 
 def _shared(window: Window, other: Window, side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
@@ -79,7 +76,7 @@ def _shared(window: Window, other: Window, side: int) -> tuple[tuple[slice, slic
 
 
 def _enlarged_draft(draft: np.ndarray, parent: Window, child: Window) -> np.ndarray:
-    """Return the part of a restored window that lies over one of its children, at the child's scale; both as stored."""
+    """Return the part of a restored window that lies over one of its children, at the child's scale."""
     side = len(draft)
     pitch = parent.side_px / side
     left, top = (child.left - parent.left) / pitch, (child.top - parent.top) / pitch

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from repaint_batch.config import ComputeConfig, ImagesConfig, PriorConfig, parse_config
 from repaint_batch.errors import ConfigError, ImageInvalid, MaskInvalid
+from repaint_batch.images.orientation import upright
 from repaint_batch.images.restoration import Prepared, compose, prepare
 from repaint_batch.images.shades import travelled
 from repaint_batch.images.windows import leaves
@@ -185,7 +186,8 @@ def _say_if_unfit(pipeline: RePaintPipeline, prepared: Prepared) -> None:
         return
     _TRIED.add(pipeline)
     tried = leaves(prepared.plan)[:PLACES]
-    windows, keep_mask = (torch.from_numpy(array[tried]) for array in (prepared.windows, prepared.keep_mask))
+    seen = (prepared.windows[tried], prepared.keep_mask[tried])
+    windows, keep_mask = (torch.from_numpy(np.stack([upright(one, prepared.orientation) for one in array])) for array in seen)
     warning = fit_of(pipeline.prior, PRESETS["preview"], windows.permute(0, 3, 1, 2), keep_mask).warning("this prior")
     if warning:
         warnings.warn(warning, stacklevel=_FRAMES)

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repaint_batch.images.orientation import stored, upright
 from repaint_batch.images.restoration import Prepared
 from repaint_batch.images.rounds import given
 from repaint_batch.images.windows import Window, donors
@@ -40,7 +41,7 @@ class Unrestored:
         windows: N of (R, R, 3) float32 in [-1, 1]; an array, or what makes one when it is asked for.
         keep_mask: (N, R, R) bool, True = known pixel.
         plan: where they lie, and in what order they are restored.
-        orientation: EXIF orientation of the picture.
+        orientation: EXIF orientation of the picture; its windows are as stored, and turned upright for the network alone.
         keys: N noise keys.
         label: class, where the prior has classes and this picture brings its own.
     """
@@ -141,7 +142,7 @@ class Underway:
         saved: what an earlier, interrupted run had done.
 
     Attributes:
-        restored: (R, R, 3) float32 in [-1, 1] of every window that has ended, None of the others.
+        restored: (R, R, 3) float32 in [-1, 1] of every window that has ended, as stored, None of the others.
     """
 
     def __init__(self, picture: Unrestored, saved: Saved | None = None) -> None:
@@ -167,8 +168,8 @@ class Underway:
         return longest_paths(self._needs, steps)
 
     def end(self, number: int, window: np.ndarray) -> None:
-        """Take a restored window, (R, R, 3) float32."""
-        self._end(number, window[~self.picture.keep_mask[number]])
+        """Take a window that the network has restored, (R, R, 3) float32, upright."""
+        self._end(number, stored(window, self.picture.orientation)[~self.picture.keep_mask[number]])
 
     def _end(self, number: int, pixels: np.ndarray) -> None:
         self.restored.pixels[number] = pixels
@@ -187,21 +188,22 @@ class Underway:
         picture = self.picture
         keep = picture.keep_mask[number]
         pixels, others = picture.windows[number], self._donors[number]
-        one = given(picture.plan, picture.orientation, number, pixels, keep, self.restored, others)
+        one = given(picture.plan, number, pixels, keep, self.restored, others)
         position, x_t = self._saved.states.get(number, (0, None))
         return Chain(
             key=picture.keys[number],
-            known=_channels_first(one.known),
-            keep_mask=torch.from_numpy(one.keep_mask)[None],
-            draft=None if one.coarse is None else _channels_first(one.coarse),
+            known=_tensor(one.known, picture.orientation),
+            keep_mask=torch.from_numpy(np.ascontiguousarray(upright(one.keep_mask, picture.orientation)))[None],
+            draft=None if one.coarse is None else _tensor(one.coarse, picture.orientation),
             label=picture.label,
             position=position,
             x_t=x_t,
         )
 
 
-def _channels_first(pixels: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
+def _tensor(pixels: np.ndarray, orientation: int) -> Tensor:
+    """Return stored pixels (R, R, 3) as the network sees them: (3, R, R) float32, upright."""
+    return torch.from_numpy(np.ascontiguousarray(upright(pixels, orientation).transpose(2, 0, 1), dtype=np.float32))
 
 
 class Restorer:

@@ -127,7 +127,7 @@ class Inpainter:
     def _sampled(self, row: Row) -> Sampled:
         pictures = pictures_of(self._job, row)
         # Results of another number of windows in a call differ by rounding: a state is used where that is the same.
-        decides = [row["work_key"], self._job.config.compute.batch_windows, "holes"]
+        decides = [row["work_key"], self._job.config.compute.batch_windows, "holes as stored"]
         if self._job.config.images.masks is not None:
             decides.append(row["mask_uri"])  # another machine may have found another mask
         state = self._inflight.state_of(row["row"], fingerprint(*decides))

@@ -10,11 +10,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import torch
 from PIL import Image
 
 from repaint_batch.errors import ConfigError, NothingToResume
+from repaint_batch.images.orientation import upright
 from repaint_batch.inpainting.restorer import Restorer, Underway
 from repaint_batch.jobs.plan import Plan, load_plan
 from repaint_batch.manifest import image_bytes_or_uri, read_rows
@@ -98,7 +100,11 @@ class _Watcher:
         windows = []
         for number in self._shown:
             pixels = underway.restored[number]
-            windows.append(states[number][1] if pixels is None else torch.from_numpy(pixels).movedim(-1, 0))
+            if pixels is None:
+                windows.append(states[number][1])
+            else:
+                shown = np.ascontiguousarray(upright(pixels, underway.picture.orientation))
+                windows.append(torch.from_numpy(shown).movedim(-1, 0))
         x_t = torch.stack(windows)
         self._on_step(ChainState(self._position, x_t, x_t))
 

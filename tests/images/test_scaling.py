@@ -33,8 +33,7 @@ def truth(data: bytes, mask: bytes, config: ImagesConfig = CONFIG, resolution: i
     colours = Colours.of(picture, everything, opaque=False)
     windows = plan_windows(keep, resolution)
     assert len(windows) == count
-    cuts = [cut(picture, colours, everything, window, resolution)[0] for window in windows]
-    return np.stack([upright(window, picture.orientation) for window in cuts])
+    return np.stack([cut(picture, colours, everything, window, resolution)[0] for window in windows])
 
 
 def random_mask(width: int, height: int, seed: int) -> Image.Image:
