@@ -117,8 +117,8 @@ def _given(pictures: list[Any], masks: list[Any], seed: Any, sample_id: str | Se
     """Return what a call restores.
 
     Raises:
-        ImageInvalid, MaskInvalid: of what is no picture or mask, or of one of them too many.
-        ConfigError: seeds that are no numbers, or as little one for each picture as the names.
+        ImageInvalid, MaskInvalid: something is not a picture or mask, or there are more of one than of the other.
+        ConfigError: a seed is not a whole number, or there are not as many seeds and names as pictures.
     """
     if len(pictures) != len(masks):
         raise MaskInvalid(f"{len(masks)} masks for {len(pictures)} pictures; give one for each")
