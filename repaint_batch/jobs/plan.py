@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Literal
 
-from repaint_batch.config import JobConfig, StorageConfig, fingerprint, without_retired
+from repaint_batch.config import RETIRED, JobConfig, StorageConfig, fingerprint, without_retired
 from repaint_batch.errors import ConfigError, NothingToResume, SourceMissing
 from repaint_batch.manifest import Manifest, ManifestFile
 from repaint_batch.storage import Storage
@@ -216,9 +216,15 @@ def _stored(plan: Plan) -> bytes:
     return json.dumps({"format": FORMAT, **asdict(plan)}, indent=1).encode()
 
 
+def _said(plan: Plan, section: str) -> dict[str, Any]:
+    """Return a section of a plan's config, without settings that are none any more and said what is always so now."""
+    always = {key: retired.value for (of, key), retired in RETIRED.items() if of == section}
+    return {key: value for key, value in plan.config[section].items() if key not in always or value != always[key]}
+
+
 def _differences(plan: Plan, other: Plan) -> str:
     sections = ("input", "prior", "sampler", "images", "output")
-    names = [section for section in sections if plan.config[section] != other.config[section]]
+    names = [section for section in sections if _said(plan, section) != _said(other, section)]
     arithmetic = ("batch_windows", "precision", "compile")
     names += [f"compute.{name}" for name in arithmetic if plan.config["compute"][name] != other.config["compute"].get(name)]
     # A prior's fingerprint changes with its precision too.

@@ -103,6 +103,16 @@ def test_the_first_plan_holds(place: Place) -> None:
         freeze(other, place.uri, place.storage)
 
 
+def test_a_setting_that_is_none_any_more_is_no_difference(local_place: Place) -> None:
+    plan = plan_of(local_place)
+    images = {**plan.config["images"], "context": 0.125}
+    freeze(replace(plan, config={**plan.config, "images": images}), local_place.uri, local_place.storage)
+    (old,) = load_plans(local_place.uri, local_place.storage)
+    assert old.job_config == plan.job_config
+    with pytest.raises(ConfigError, match=r"\(differs in: sampler\)"):
+        freeze(plan_of(local_place, sampler={"seed": 1}), local_place.uri, local_place.storage)
+
+
 def test_status_reconciles(place: Place) -> None:
     with pytest.raises(NothingToResume, match="no job was ever planned there"):
         read_status(place.uri, place.storage)
