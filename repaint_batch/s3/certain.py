@@ -46,7 +46,7 @@ def certain(fetch: Callable[[S3FileSystem], tuple[bytes, bool]]) -> Callable[[S3
     return fetched
 
 
-class Ranges(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
+class CertainFiles(pyarrow.fs.FSSpecHandler):  # type: ignore[misc]
     """pyarrow's view of a store, of which every range that is read is certain."""
 
     def __init__(self, objects: "S3Objects", filesystem: S3FileSystem) -> None:

@@ -17,7 +17,7 @@ import pyarrow.fs
 from fsspec.asyn import sync
 from s3fs import S3FileSystem
 
-from repaint_batch.s3.certain import Ranges, certain
+from repaint_batch.s3.certain import CertainFiles, certain
 from repaint_batch.s3.client import Client
 
 _PAGE_KEYS = 1000  # the most that S3 lists at once
@@ -72,7 +72,7 @@ class S3Objects:
 
     def arrow(self) -> pyarrow.fs.FileSystem:
         """Return pyarrow's view."""
-        return pyarrow.fs.PyFileSystem(Ranges(self, self._client.filesystem))
+        return pyarrow.fs.PyFileSystem(CertainFiles(self, self._client.filesystem))
 
     def write(self, path: str, data: bytes) -> None:
         """Put an object, whatever is there."""
