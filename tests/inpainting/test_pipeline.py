@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
 import numpy as np
 import pytest
 import torch
@@ -265,6 +266,12 @@ def test_missing_keys_and_pickles_are_refused_where_diffusers_only_warns(tmp_pat
     with pytest.raises(PriorError, match="allow_pickle"):
         RePaintPipeline.from_pretrained(tmp_path)
     assert RePaintPipeline.from_pretrained(tmp_path, use_safetensors=False).unet is not None
+
+
+def test_what_is_neither_a_folder_nor_fetched_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(PriorError, match=r"^from_pretrained: 'owner/model' is not a folder, and could not be fetched from the"):
+        RePaintPipeline.from_pretrained("owner/model")
 
 
 @pytest.mark.parametrize("kind", [DDPMPipeline, DDIMPipeline])
