@@ -157,6 +157,15 @@ def _set_context(most_queued: int) -> None:
     context.autoscaling_config = AutoscalingConfig(actor_pool_util_upscaling_threshold=_FULL_QUEUE * most_queued)
 
 
+def parcels_in_flight(units: int, actors: int) -> int:
+    """Return how many parcels an actor holds at most: of a small job its share, or the first to be ready would take all.
+
+    A job of hardly more units than actors is left as it is, since its units may be of many parcels each.
+    """
+    most = _CALLS + _QUEUED
+    return min(most, -(-units // actors)) if units >= 2 * actors else most
+
+
 def run_units(
     job: Job,
     units: Sequence[Unit],
@@ -181,18 +190,18 @@ def run_units(
         out: those that are to get no work if there are others. An actor on one of them is there and waits, so that nobody else
             is put on it: there are as many actors more.
     """
-    calls, queued = (1, 0) if isolated else (_CALLS, _QUEUED)
+    in_flight = 1 if isolated else parcels_in_flight(len(units), resources.least)
     devices = devices or Devices()
     idle = len(out | devices.bad)
     rows = sum(unit.stop - unit.start for unit in units)
     pool = ActorPoolStrategy(
         min_size=min(resources.least, rows) + idle,
         max_size=min(resources.most, rows) + idle,
-        max_tasks_in_flight_per_actor=calls + queued,
-        max_concurrent_calls_per_actor=calls,
+        max_tasks_in_flight_per_actor=in_flight,
+        max_concurrent_calls_per_actor=min(in_flight, _CALLS),
         enable_true_multi_threading=True,
     )
-    _set_context(most_queued=calls + queued)
+    _set_context(most_queued=in_flight)
     coordinator = Coordinator.beside_the_driver(job, epoch, devices, out)
     try:
         _flow(job, units, resources, pool, coordinator, bell)
