@@ -216,16 +216,19 @@ def _use_own_token() -> None:
 
 @contextlib.contextmanager
 def _quiet_core() -> Iterator[None]:
-    """Start Ray without what its C++ core says of itself on standard error; what goes wrong is raised in Python."""
+    """Start Ray without what its C++ core says of itself on standard error; what goes wrong is raised in Python.
+
+    What Python says there meanwhile, such as for how long Ray has been starting, is said.
+    """
     sys.stderr.flush()
-    kept = os.dup(2)
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+    with open(os.dup(2), "w", encoding=sys.stderr.encoding, errors="replace") as kept, contextlib.redirect_stderr(kept):
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            kept.flush()
+            os.dup2(kept.fileno(), 2)
 
 
 def resources_here(compute: ComputeConfig) -> ActorResources | None:

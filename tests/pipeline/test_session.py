@@ -1,6 +1,7 @@
 """What a local cluster leaves behind."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,3 +22,11 @@ def test_a_local_cluster_leaves_no_token_in_the_home_folder(
         (tmp_path / ".ray" / "auth_token").write_text("another program's")
     run_module._use_own_token()
     assert ("RAY_AUTH_TOKEN" in os.environ) is not is_there, "Ray makes one in the home folder where there is none"
+
+
+def test_while_ray_starts_its_core_is_not_heard_and_this_program_is(capfd: pytest.CaptureFixture[str]) -> None:
+    with run_module._quiet_core():
+        os.write(2, b"the core\n")
+        print("starting", file=sys.stderr, flush=True)
+    print("started", file=sys.stderr)
+    assert capfd.readouterr().err == "starting\nstarted\n"
