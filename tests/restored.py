@@ -52,7 +52,13 @@ def restore_here(
 
 
 def run_here(
-    config: JobConfig, watch: Watch, *, retry_of: str | None, listed: int | None = None, until: float | None = None
+    config: JobConfig,
+    watch: Watch,
+    *,
+    retry_of: str | None,
+    listed: int | None = None,
+    until: float | None = None,
+    asked: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Run a job as `run_job` does, in this process and to its end."""
     plan = restore_here(config, retry_of=retry_of, listed=listed)

@@ -213,7 +213,8 @@ class _Night:
     def _run(self, job: Any, superseded: str | None, listed: int | None) -> None:
         if self._lease.is_asked_to_stop():  # while the corpus was looked at; a job finds out by itself
             raise Stopped("stopped by `repaint-batch stop`; the next night goes on")
-        done = self._run_job(job, self._noted, retry_of=superseded, listed=listed, until=self._until)
+        asked = self._lease.is_asked_to_stop  # also while the job starts, before it has a lease of its own
+        done = self._run_job(job, self._noted, retry_of=superseded, listed=listed, until=self._until, asked=asked)
         if done.plan.job_id not in self._summary.jobs:
             self._summary.jobs.append(done.plan.job_id)
 

@@ -131,6 +131,7 @@ def run_job(
     until: float | None = None,
     planned: Planned | None = None,
     rows: int | None = None,
+    asked: Callable[[], bool] = lambda: False,
 ) -> Summary:
     """Run a job, or what is left of it, until the table holds every row of it.
 
@@ -142,6 +143,7 @@ def run_job(
         until: when to stop, on the clock of `time.monotonic`.
         planned: what `plan_job` has made of it, by whoever has looked already.
         rows: run the first rows of the manifest alone, so many; the next run of the same job goes on with the others.
+        asked: whether somebody has asked whoever runs the job to stop; those who run it alone are asked through its lease.
 
     Raises:
         Stopped: it was stopped, by SIGTERM, on request or at `until`; what is committed stays, and the next run goes on.
@@ -167,7 +169,7 @@ def run_job(
             lease = session.enter_context(Lease(job.output, plan.job_id, storage))
             resources = resources or session.enter_context(ray_session(config.compute))
             with stoppable(until) as stop:
-                after = hopeless(config.compute, feed, stop), requested(lease, stop)
+                after = hopeless(config.compute, feed, stop), requested(lambda: lease.is_asked_to_stop() or asked(), stop)
                 with watched(watch, plan, feed, after, Work(job)):
                     restore(job, table, resources, lease.check, stop, lease.epoch, wanted)
     spent = feed.nfe, time.perf_counter() - started
@@ -302,11 +304,11 @@ def hopeless(compute: ComputeConfig, feed: CommitFeed, stop: Stop) -> Callable[[
     return look
 
 
-def requested(lease: Lease, stop: Stop) -> Callable[[], None]:
+def requested(asked: Callable[[], bool], stop: Stop) -> Callable[[], None]:
     """Return what ends a job that `repaint-batch stop` asks to stop, asked after every look at the table."""
 
     def look() -> None:
-        if not stop.asked and lease.is_asked_to_stop():
+        if not stop.asked and asked():
             stop.end("stopped by `repaint-batch stop`")
 
     return look

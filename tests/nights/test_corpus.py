@@ -85,16 +85,19 @@ def test_what_is_asked_for(section: dict[str, Any], changed: bool) -> None:
 
 def test_a_night_that_is_asked_to_stop_begins_no_job(local_place: Place) -> None:
     values = {"corpus": {"images": "pictures", "masks": "masks"}, "output": {"uri": f"{local_place.uri}/out"}}
-    config, begun = NightConfig.model_validate(values), list[object]()
+    config, begun = NightConfig.model_validate(values), list[tuple[object, Any]]()
 
     def run(job: object, *arguments: object, **settings: object) -> Any:
-        begun.append(job)
+        begun.append((job, settings["asked"]))
         return SimpleNamespace(plan=SimpleNamespace(job_id="0"))
 
     with Lease(config.output.uri, NIGHT_LEASE, local_place.storage) as lease:
         night = _Night(config, watch=run, report=lambda output, storage: None, run=run, lease=lease)
         night._run("first", None, None)
+        ((_, asked),) = begun
+        assert not asked()
         request_stop(config.output.uri, local_place.storage)
+        assert asked(), "a job that is starting has no lease of its own yet"
         with pytest.raises(Stopped, match="the next night goes on"):
             night._run("second", None, None)
-    assert begun == ["first"]
+    assert [job for job, _ in begun] == ["first"]
