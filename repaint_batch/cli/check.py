@@ -64,7 +64,8 @@ def check(
 
         plan, _, prior = plan_job(job, storage, manifest=manifest)
         resources = resources_here(job.compute)
-    found = standing(plan, manifest, storage)
+    with waiting("looking at what the output holds"):
+        found = standing(plan, manifest, storage)
     console.print(_plan_facts(plan, manifest, job, prior.resolution_px))
     sampled, drawn = None if every else sample, _SHEET_PAIRS if contact_sheet else 0
     with waiting("looking at pictures and masks"):
