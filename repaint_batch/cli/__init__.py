@@ -5,6 +5,7 @@ that cannot be honoured; 4 stopped before the end, as by `repaint-batch stop` or
 anything else.
 """
 
+import contextlib
 import errno
 import os
 import platform
@@ -38,6 +39,7 @@ from repaint_batch.cli import (
     upkeep,
 )
 from repaint_batch.cli.printing import words_to_stderr
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.errors import ConfigError, Interrupted, ManifestError, NoBucket, RepaintBatchError, Stopped, redact
 from repaint_batch.patience import interrupted_everywhere
 from repaint_batch.storage import no_space
@@ -115,7 +117,8 @@ def run(arguments: list[str]) -> int:
     # A shell that asks for completions tells what has been typed so far in a variable.
     typed = arguments or os.environ.get("COMP_WORDS", os.environ.get("_TYPER_COMPLETE_ARGS", "")).split()[1:]
     if typed[:1] == ["dev"] and typed[1:2] and typed[1] in dev.HEAVY:
-        dev.load(typed[1])
+        with waiting("loading torch") if arguments else contextlib.nullcontext():
+            dev.load(typed[1])
     try:
         with interrupted_everywhere(), warnings.catch_warnings():
             warnings.showwarning = _shown

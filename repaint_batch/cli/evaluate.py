@@ -15,6 +15,7 @@ from rich.table import Table
 from torch import Tensor
 
 from repaint_batch.cli.flags import flags
+from repaint_batch.cli.waiting import waiting
 from repaint_batch.config import PriorConfig, StorageConfig, load_config
 from repaint_batch.damage.drawing import DAMAGE, DamageName
 from repaint_batch.errors import ConfigError, did_you_mean
@@ -89,17 +90,22 @@ def evaluate(
     settings = {"laws": laws, "count": count, "samples": samples, "masks": masks, "seeds": seeds, "seed": seed}
     settings |= {"prior": prior if pictures is not None else None, "precision": precision, "torch": torch.__version__}
     found = _Found(output, samplers, settings)
-    by_law = partial(oracle.evaluate_law, pictures=count, samples=samples, masks=masks, seed=seed, report=console.print)
-    for name in laws:
-        found.take(by_law(name, samplers))
-    if pictures is not None and damage:
-        _judge_prints(found, _print_run(pictures, prior, precise, count, seeds, every_picture, training, rival, kinds), console)
-    elif pictures is not None:
-        run = replace(_picture_run(pictures, prior, precise, count, seeds, every_picture, lpips), masks=masks)
-        _judge_pictures(found, run, console)
-        if precision == "float32" and not quick:
-            engines = _engines(prior, run.batch_windows, console)
-            found.take(evaluate_precision(engines, run, PRESETS["fast"], report=console.print))
+    with waiting("reading pictures and the prior") as say:
+        run: prints.PrintRun | restored.PictureRun | None = None  # before the laws, which take long, if there is none
+        if pictures is not None and damage:
+            run = _print_run(pictures, prior, precise, count, seeds, every_picture, training, rival, kinds)
+        elif pictures is not None:
+            run = replace(_picture_run(pictures, prior, precise, count, seeds, every_picture, lpips), masks=masks)
+        by_law = partial(oracle.evaluate_law, pictures=count, samples=samples, masks=masks, seed=seed, report=say)
+        for name in laws:
+            found.take(by_law(name, samplers))
+        if isinstance(run, prints.PrintRun):
+            _judge_prints(found, run, say)
+        elif run is not None:
+            _judge_pictures(found, run, console, say)
+            if precision == "float32" and not quick:
+                engines = _engines(prior, run.batch_windows, console)
+                found.take(evaluate_precision(engines, run, PRESETS["fast"], report=say))
     if not found.scores:
         raise ConfigError("nothing to evaluate: with --skip-laws, give --pictures")
     found.write()
@@ -129,7 +135,7 @@ class _Found:
         write_evaluation(self.output, self.scores, self.samplers, self.settings, self.sheets)
 
 
-def _judge_prints(found: _Found, run: prints.PrintRun, console: Console) -> None:
+def _judge_prints(found: _Found, run: prints.PrintRun, say: Callable[[str], None]) -> None:
     """Judge presets and rivals on damaged prints, and draw a sheet of every kind of damage."""
     shown: dict[DamageName, list[tuple[str, list[np.ndarray]]]] = {}
 
@@ -137,12 +143,12 @@ def _judge_prints(found: _Found, run: prints.PrintRun, console: Console) -> None
         shown.setdefault(kind, []).append((method, pictures[:_SHEET_PICTURES]))
 
     presets = [name for name in found.samplers if name in PRESETS]
-    found.take(prints.evaluate_prints(presets, run, report=console.print, show=show))
+    found.take(prints.evaluate_prints(presets, run, report=say, show=show))
     found.output.mkdir(parents=True, exist_ok=True)
     found.sheets = [_print_sheet(found.output, run, kind, rows) for kind, rows in shown.items()]
 
 
-def _judge_pictures(found: _Found, run: restored.PictureRun, console: Console) -> None:
+def _judge_pictures(found: _Found, run: restored.PictureRun, console: Console, say: Callable[[str], None]) -> None:
     """Judge samplers, and a filler where one is installed, under the paper's masks, and draw a sheet of every mask."""
     shown: dict[MaskName, list[tuple[str, Tensor]]] = {}
 
@@ -151,7 +157,7 @@ def _judge_pictures(found: _Found, run: restored.PictureRun, console: Console) -
 
     if filler := _classical(console):
         found.take(restored.evaluate_filler(*filler, run, show))
-    found.take(restored.evaluate_pictures(found.samplers, run, report=console.print, show=show))
+    found.take(restored.evaluate_pictures(found.samplers, run, report=say, show=show))
     found.output.mkdir(parents=True, exist_ok=True)
     found.sheets = [_sheet(found.output, run, mask, rows) for mask, rows in shown.items()]
 

@@ -60,7 +60,8 @@ def read_held_out(folder: str, size_px: int, count: int, *, every: bool = False)
     uris = sorted(uri for uri, _ in storage.list(folder) if uri.lower().endswith(PICTURE_SUFFIXES))
     chosen = [uri for uri in uris if every or held_out(uri, _HOLDOUT_ONE_IN)]
     if not chosen:
-        raise ConfigError(f"--pictures {folder}: none of its {len(uris)} pictures is held out; see --every-picture")
+        which = f"none of its {len(uris)} pictures is held out; --every-picture takes all, if the prior has seen none"
+        raise ConfigError(f"--pictures {folder}: {which}")
     chosen = [chosen[i * len(chosen) // min(count, len(chosen))] for i in range(min(count, len(chosen)))]
     pixels = [np.asarray(square(Image.open(io.BytesIO(storage.read(uri))), size_px)) for uri in chosen]
     return chosen, torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float() / 127.5 - 1

@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 from weakref import WeakSet
 
 import numpy as np
@@ -24,7 +24,7 @@ from repaint_batch.inpainting.fit import PLACES, can_be_tried, fit_of
 from repaint_batch.inpainting.keywords import hints
 from repaint_batch.inpainting.pipeline import RePaintPipeline
 from repaint_batch.inpainting.restorer import Restorer, Unrestored, nfe_of, restore_pictures
-from repaint_batch.priors.load import load_prior
+from repaint_batch.priors.load import Precision, load_prior
 from repaint_batch.sampler.noise import sample_key
 from repaint_batch.sampler.presets import PRESETS, sampler_named
 from repaint_batch.sampler.sampler import Sampler
@@ -55,12 +55,13 @@ def inpaint(
     sample_id: str | Sequence[str] = "",
     images: ImagesConfig | Mapping[str, Any] | None = None,
     batch_windows: int | None = None,
+    precision: Precision | None = None,
     progress: bool | None = None,
 ) -> Any:
     """Return `image` with its hole restored and every other pixel as it was, in the type it came in; a list for a list.
 
     The picture may have any size: windows of the prior's size are cut around the holes, as a job does it. A job's row comes out
-    as in its table with the row's ``sample_id`` and ``seed``, and the job's prior, preset, image settings and batch:
+    as in its table with the row's ``sample_id`` and ``seed``, and the job's prior, preset, image settings, batch and precision:
     ``inpaint(image, mask, prior=..., preset="fast", sample_id="a.png", seed=0, images={...}, batch_windows=16)``.
     `repaint_batch.replay` finds all of them in the job's record.
 
@@ -78,6 +79,7 @@ def inpaint(
             given none are called by their place in it from the second on.
         images: a job's settings of pictures and masks, such as ``{"mask_grow_px": 2}``.
         batch_windows: windows in a network call; another number rounds differently. By default as few as it takes, at most 8.
+        precision: ``float32`` or ``bfloat16``, as a job's compute.precision; by default bfloat16 on a GPU that has it.
         progress: whether to draw a bar of network evaluations; by default where standard error is a terminal.
 
     Raises:
@@ -90,7 +92,9 @@ def inpaint(
     pictures, masks = (list(image), list(mask)) if is_list else ([image], [mask])
     given = _given(pictures, masks, seed, sample_id)
     config, sampler = _images(images, hole), sampler_named(preset)
-    pipeline = prior if isinstance(prior, RePaintPipeline) else _pipeline(prior)
+    if precision and isinstance(prior, RePaintPipeline):
+        raise ConfigError("precision: a pipeline has its own; load it with dtype=torch.bfloat16")
+    pipeline = prior if isinstance(prior, RePaintPipeline) else _pipeline(prior, precision or "auto")
     unrestored = []
     for one in given:
         unrestored.append(_unrestored(one, config, pipeline))
@@ -194,10 +198,11 @@ def _say_if_unfit(pipeline: RePaintPipeline, prepared: Prepared) -> None:
 
 
 @lru_cache(maxsize=2)
-def _pipeline(prior: str | PriorConfig) -> RePaintPipeline:
+def _pipeline(prior: str | PriorConfig, precision: Literal["auto"] | Precision) -> RePaintPipeline:
     config = prior if isinstance(prior, PriorConfig) else PriorConfig(source=prior)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return RePaintPipeline.from_prior(load_prior(config, Storage(), device=device, precision=precision_of(ComputeConfig())))
+    compute = parse_config({"precision": precision}, ComputeConfig, "inpaint")
+    return RePaintPipeline.from_prior(load_prior(config, Storage(), device=device, precision=precision_of(compute)))
 
 
 def _encoded(given: Any, what: str, error: type[ImageInvalid | MaskInvalid]) -> bytes:

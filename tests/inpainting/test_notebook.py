@@ -108,13 +108,12 @@ def test_a_row_of_a_job_comes_out_as_in_its_table(tmp_path: Path) -> None:
     corpus = [{**row, "image": {"bytes": encoded(picture(number, 24)), "path": None},
                "mask": {"bytes": encoded(hole(number, 24)), "path": None}} for number, row in enumerate(rows(2))]  # fmt: skip
     settings = {"mask_grow_px": 1}
-    config = job(place, write_manifest(place, corpus), tiny_prior, images=settings)
+    config = job(place, write_manifest(place, corpus), tiny_prior, images=settings, compute={"precision": "bfloat16"})
     restore_here(config)
     restored = replay(config.output.uri, "picture-0001").picture
     assert restored is not None
-    again = inpaint(
-        picture(1, 24), hole(1, 24), prior=tiny_prior, preset="draft", sample_id="picture-0001", images=settings, batch_windows=4
-    )
+    as_there: dict[str, Any] = {"preset": "draft", "images": settings, "batch_windows": 4, "precision": "bfloat16"}
+    again = inpaint(picture(1, 24), hole(1, 24), prior=tiny_prior, sample_id="picture-0001", **as_there)
     assert np.array_equal(again, np.asarray(restored))
     (row,) = ResultsTable(config.output.uri, place.storage).rows(where=[("sample_id", "=", "picture-0001")])
     assert np.array_equal(again, np.asarray(Image.open(io.BytesIO(row["output"]))))
@@ -132,6 +131,7 @@ def test_bad_input_is_named(prior: RePaintPipeline) -> None:
         (image.astype(np.int32), hole, {}, ImageInvalid, "int32"),
         (image, hole, {"preset": "finest"}, ConfigError, "preset 'finest'"),
         (image, hole, {"preset": "fsat"}, ConfigError, "did you mean 'fast'"),
+        (image, hole, {"precision": "float32"}, ConfigError, "a pipeline has its own"),
         (image, hole, {"seed": "x"}, ConfigError, "seed: 'x' is not a whole number"),
         (image, hole, {"seed": [0.5]}, ConfigError, "seed: 0.5 is not a whole number"),
         (image, hole, {"callback": print}, TypeError, "'callback'; .*RePaintPipeline has callback_on_step_end"),
