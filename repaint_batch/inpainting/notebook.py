@@ -63,7 +63,7 @@ def inpaint(
     The picture may have any size: windows of the prior's size are cut around the holes, as a job does it. A job's row comes out
     as in its table with the row's ``sample_id`` and ``seed``, and the job's prior, preset, image settings, batch and precision:
     ``inpaint(image, mask, prior=..., preset="fast", sample_id="a.png", seed=0, images={...}, batch_windows=16)``.
-    `repaint_batch.replay` finds all of them in the job's record.
+    `repaint_batch.replay` finds all of them in the job's record. Of a JPEG it repeats the compression too, which this does not.
 
     Args:
         image: PIL image, or array (H, W), (H, W, 3) or (H, W, 4), uint8 or float in [0, 1]; or a list of these, of any sizes,
