@@ -75,8 +75,7 @@ def measure_plan() -> None:
             print(f"{shards:>9,} shards of {shard_rows:>4}: {len(plan.files):>5} manifest files, "
                   f"plan.json {written:>9,} B, pickled {pickled:>9,} B")  # fmt: skip
         pending = Ranges.of((0, plan.rows)) - Ranges.of_rows(range(0, plan.rows, 2 * plan.shard_rows))
-        job = Job(plan, "s3://corpus/restored", (), 256)
-        wave = islice(units_of(job, pending, frozenset()), WAVE_UNITS)
+        wave = islice(units_of(plan.shard_rows, pending), WAVE_UNITS)
         units, seconds, mib = measured(partial(list, wave))
         print(f"{len(pending):>9,} rows pending in {len(pending.spans):,} ranges: a wave of {len(units):,} units {mib:.0f} MiB "
               f"in {seconds:.2f} s")  # fmt: skip

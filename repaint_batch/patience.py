@@ -1,4 +1,4 @@
-"""Waiting for a store that is away: minutes, with growing pauses, and once; nobody above waits again for the same."""
+"""Waits minutes for a store that is away, with growing pauses. Only this module waits; its callers do not try again."""
 
 import contextlib
 import logging

@@ -32,7 +32,7 @@ RESULTS = pa.schema(
         pa.field("dropped", pa.list_(pa.string())),  # what the source held beside its pixels and the result does not
         pa.field("seam_score", pa.float64()),  # gradient across the hole's rim over that inside; 1 = no seam
         pa.field("risk", pa.float32()),  # share of restorations that err less, as far as can be told, see `images.risk`; 0 .. 1
-        pa.field("risk_reason", pa.string()),  # "the hole is deep and its surroundings are textured": what speaks for an error
+        pa.field("risk_reason", pa.string()),  # what speaks for an error, from a risk of 0.7 on, see `images.risk`
         pa.field("seed", pa.int64()),  # that the picture was made with; of several candidates, the kept one's
         pa.field("prior_fingerprint", pa.string()),
         pa.field("sampler_fingerprint", pa.string()),

@@ -4,6 +4,9 @@ The witness is never the library that writes. Where only one codec exists (WebP,
 it under another binding; what such a pair might do wrong alike is the codec's own arithmetic, which is exact there. Lossy
 JPEG XL and HEIC are decoded by no two libraries alike: there the witness reads the result, which is written without loss,
 and it is compared with the pixels that were read.
+
+A new format also needs an entry in `encoding`, `outputs.naming.SUFFIXES`, `provenance` and `witness`; one that
+`output.format` is to name also in `config.OutputFormat`.
 """
 
 from dataclasses import dataclass

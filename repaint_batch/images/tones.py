@@ -7,9 +7,8 @@ their tone by
     d = x - y - c(y),        luma(d) = 0
 
 A restored pixel x becomes y + c(y) + d min(1, r / |d|), where r is 1.5 times the largest |d| of known pixels within 16 px or the
-99th percentile of |d| around the part, whichever is larger. So a filling strays little further than known pixels near it do:
-what was there would stay as it was, in a colourful place nothing changes, in a toned print no coloured speck remains, and luma
-is the prior's everywhere.
+99th percentile of |d| around the part, whichever is larger. So a filling strays little further than nearby known
+pixels: colourful places do not change, toned prints get no coloured speck. Luma stays the prior's.
 """
 
 import math

@@ -1,8 +1,8 @@
 """Where a prior of R x R pixels is put to work on a picture of any size: the plan, from the mask alone.
 
 Holes are covered by few square windows, each with known surroundings, see `repaint_batch.images.covering`. At scale 1 a
-window has the prior's own size and is cut pixel for pixel. What only a larger window sees around is solved coarse to fine:
-that window's restoration is a draft, from which windows of half its side or less start and to whose colours they are held
+window has the prior's own size and is cut pixel for pixel. A hole too large for that is restored coarse to fine: a
+larger window makes a draft, windows of half its side or less start from it and keep to its colours
 (`repaint_batch.sampler.drafts`), and so on down to scale 1 or as far as the number of windows allows.
 
 Windows of one scale that overlap agree because they are solved one after another: what an earlier one restored is known to

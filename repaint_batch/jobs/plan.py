@@ -1,8 +1,8 @@
 """A job's plan: pure data, frozen in the output before anything runs.
 
-Shard k covers rows k·shard_rows .. (k+1)·shard_rows of the manifest, so that a plan stays a few hundred bytes at any number of
-rows. The job's id is a hash of all that decides the results: the manifest's contents, the prior, the sampler, the image
-settings, the seed. Running the same job again finds the same plan; how many actors run it is no part of it.
+Shard k covers rows k·shard_rows .. (k+1)·shard_rows of the manifest, so that a plan does not grow with its rows, but with the
+files of the manifest alone. The job's id is a hash of all that decides the results: the manifest's contents, the prior, the
+sampler, the image settings, the seed. Running the same job again finds the same plan; how many actors run it is no part of it.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Masks that reviewers have corrected, held against the pictures that a night runs anew.
+"""Decides which corrected masks a night uses.
 
 A corrected mask goes on being used for as long as the bytes of its picture are those that it was drawn for, whatever it is that
 makes the night run them again. A mask of the corpus that was changed since takes its place.

@@ -5,6 +5,7 @@ An output holds::
     OUTPUT/results/   the Delta table: one row a sample
     OUTPUT/jobs/      a folder a job
     OUTPUT/images/    restored files or tars, with output.images: files or webdataset
-    OUTPUT/masks/     the masks that a job found
+    OUTPUT/masks/     masks that jobs found, and those that reviewers corrected
+    OUTPUT/nights/    a summary a night
     OUTPUT/reviews/   every decision of the review
 """

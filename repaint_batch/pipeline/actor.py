@@ -21,7 +21,7 @@ from repaint_batch.pipeline.guarding import told
 from repaint_batch.pipeline.inflight import InFlight
 from repaint_batch.pipeline.job import Job, Row, packed, span_of, unpacked
 from repaint_batch.pipeline.loop import EngineLoop, Sampled
-from repaint_batch.pipeline.sampling import Done, filled, pending_rows, pictures_of
+from repaint_batch.pipeline.sampling import Done, filled, pictures_of, rows_to_sample
 from repaint_batch.pipeline.stopping import Listener
 from repaint_batch.pipeline.telemetry import planned, used
 from repaint_batch.priors.load import LoadedPrior, load_prior
@@ -112,7 +112,7 @@ class Inpainter:
             write_usage(job.output, job.plan.job_id, self._worker, asdict(usage), job.storage)
 
     def _inpaint(self, work: pa.Table) -> pa.Table:
-        rows = pending_rows(work)
+        rows = rows_to_sample(work)
         if not rows:
             return work
         loop = self._engine_loop()

@@ -1,6 +1,6 @@
 """A job from config to finished table, in as many passes as it takes.
 
-The table is the judge of what is done: a pass restores the shards that it does not hold, and whatever a pass did not bring
+The table is the judge of what is done: a pass restores the rows that it does not hold, and whatever a pass did not bring
 home is pending again. So a new run, a resumed one and a retry are the same thing.
 """
 

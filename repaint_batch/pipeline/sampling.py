@@ -27,7 +27,7 @@ class Done:
     is_saved: bool = False
 
 
-def pending_rows(work: pa.Table) -> dict[int, Row]:
+def rows_to_sample(work: pa.Table) -> dict[int, Row]:
     """Return what sampling needs of the rows that are to be sampled, by their place in a parcel.
 
     Their windows and masks stay where they are.
@@ -96,7 +96,7 @@ def sampled_here(
         restorer: what samples it.
         on_step: called after every step with the rows under way.
     """
-    rows = pending_rows(work)
+    rows = rows_to_sample(work)
     done = {place: Done([restorer.add(picture) for picture in pictures_of(job, row)]) for place, row in rows.items()}
     while not restorer.is_idle:
         restorer.step()

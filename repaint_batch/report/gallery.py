@@ -42,7 +42,7 @@ def row_bytes(rows: int) -> tuple[int, int]:
 
 @dataclass
 class Selection:
-    """Keeps the rows most worth looking at: failed ones, then those that are likely wrong.
+    """Keeps the rows most worth looking at: failed ones, then by risk, highest first; `images.risk.LIKELY` sets the words.
 
     Attributes:
         seen: rows offered so far.

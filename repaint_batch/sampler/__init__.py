@@ -1,9 +1,10 @@
 """Conditional sampling of a diffusion prior, in pure torch.
 
 A sampler is data: `repaint_batch.sampler.sampler.Sampler` makes a table of steps, each one network evaluation and the
-coefficients of the update that follows it (`table`). One function takes a step of a whole batch (`step`), whose slots hold
-chains, each at its own step (`slots`); `repaint_batch.sampler.run.sample` runs one batch from beginning to end. The prior is
-any callable that predicts noise, so that oracles, checkpoints and recorded vectors fit alike. Symbols:
+coefficients of the update that follows it (`table`). `RePaint.table` and `AnnealedLangevin.table` make the coefficients.
+`Slots.step` takes a step of a whole batch by `step.finish`; its slots hold chains, each at its own step (`slots`).
+`repaint_batch.sampler.run.sample` runs one batch from beginning to end. The prior is any callable that predicts noise, so that
+oracles, checkpoints and recorded vectors fit alike. Symbols:
 
 =============  ===========================================================================
 ``x_t``        (B, C, H, W) float32, state at noise level t
