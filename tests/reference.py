@@ -17,12 +17,15 @@ _TEMPLATE = """{% extends "default/module.html.jinja2" %}
 
 def write(folder: Path) -> Path:
     """Return the page, written into `folder`."""
-    for name in repaint_batch.__all__:  # imported when first asked for, but pdoc looks at what is there
+    names = [name for name in dir(repaint_batch) if not name.startswith("_")]
+    for name in names:  # imported when first asked for, but pdoc looks at what is there
         vars(repaint_batch)[name] = getattr(repaint_batch, name)
+    shown, repaint_batch.__all__ = repaint_batch.__all__, names  # of which help() shows less
     with tempfile.TemporaryDirectory() as templates:
         (Path(templates) / "module.html.jinja2").write_text(_TEMPLATE)
         pdoc.render.configure(docformat="google", search=False, show_source=False, template_directory=Path(templates))
         pdoc.pdoc("repaint_batch", output_directory=folder)
+    repaint_batch.__all__ = shown
     return folder / "repaint_batch.html"
 
 
