@@ -160,10 +160,11 @@ def _set_context(most_queued: int) -> None:
 def parcels_in_flight(units: int, actors: int) -> int:
     """Return how many parcels an actor holds at most: of a small job its share, or the first to be ready would take all.
 
-    A job of hardly more units than actors is left as it is, since its units may be of many parcels each.
+    A job of one actor, or of hardly more units than actors, is left as it is: its units may be of many parcels each, and fewer of
+    them at once would leave slots empty.
     """
     most = _CALLS + _QUEUED
-    return min(most, -(-units // actors)) if units >= 2 * actors else most
+    return min(most, -(-units // actors)) if actors > 1 and units >= 2 * actors else most
 
 
 def run_units(
