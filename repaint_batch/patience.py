@@ -220,9 +220,10 @@ class Patience:
 
     def _gave_up(self, what: str, last: Unanswered, total_s: float, began: float) -> StoreUnavailable:
         """Return what to raise after a last try, which `began` then, and remember that the store was given up."""
-        now = time.monotonic()
+        now, before = time.monotonic(), self._given_up
         took_s = now - began
-        self._given_up = _GivenUp(last.trouble, total_s, now + (2 * took_s if took_s >= _LONG_TRY_S else 0))
+        longest_s = total_s if before is None else max(total_s, before.total_s)
+        self._given_up = _GivenUp(last.trouble, longest_s, now + (2 * took_s if took_s >= _LONG_TRY_S else 0))
         return self._unavailable(what, last.trouble, total_s)
 
     def _unavailable(self, what: str, trouble: Trouble, waited_s: float) -> StoreUnavailable:

@@ -156,6 +156,30 @@ def test_a_store_that_was_given_up_is_not_waited_for_again_until_it_has_answered
     assert waiting.wait_for(store.ask, 5, "s3://b/6: read") == "answer", "that was another outage"
 
 
+def test_who_gives_up_soon_does_not_make_others_wait_again() -> None:
+    waiting, store = Patience("it"), Store(float("inf"))
+    both = threading.Barrier(2, timeout=10)
+
+    def ask_late() -> str:
+        if store.asked == 0:
+            store.asked += 1
+            both.wait()  # both have begun before anybody has given up
+            both.wait()
+        return store.ask()
+
+    with ThreadPoolExecutor(1) as pool:
+        hasty = pool.submit(waiting.wait_for, ask_late, 0, "s3://b/1: save")
+        both.wait()
+        with pytest.raises(StoreUnavailable):
+            waiting.wait_for(store.ask, 0.5, "s3://b/2: read")
+        both.wait()
+        assert isinstance(hasty.exception(), StoreUnavailable)
+    began = time.monotonic()
+    with pytest.raises(StoreUnavailable, match=r"0\.5 s of patience"):
+        waiting.wait_for(store.ask, 0.4, "s3://b/3: read")
+    assert time.monotonic() - began < 0.3, "it had been given up after half a second"
+
+
 def test_a_store_that_refuses_at_once_is_asked_by_everybody_though_given_up() -> None:
     waiting, store = Patience("it"), Store(float("inf"))
     for number in range(3):

@@ -79,7 +79,7 @@ class JobCost:
             return None
         return max(0.0, job_s - self.fixed_s) / job_s * steady.value
 
-    def told(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """Return the figures for JSON."""
         return asdict(self) | {
             "steady_efficiency": told(self.steady_efficiency),
@@ -125,7 +125,7 @@ def bench(
         job = measure_job(prior, shards=shards, preset=preset, precision=precision, batch_windows=batch_windows)
         _print_engines(engines)
         facts = _facts(engines, planned, grown) | {"job": _job_words(job)}
-    found["job"] = job.told()
+    found["job"] = job.figures()
     _print_facts(facts)
     _write(output, found)
     if output is not None:

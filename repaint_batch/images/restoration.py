@@ -298,11 +298,12 @@ def _fill(
     rgb, covered = _blended(filling, box)
     if feather_px:
         rgb += rim_correction(seen - rgb, known & covered, feather_px)
+    rgb = np.where(known[..., None], seen, rgb)
     tones = Tones.around(part, picture, colours, keep_mask)
     if tones is not None:
-        rgb = tones.held(np.where(known[..., None], seen, rgb), known)
+        rgb = tones.held(rgb, known)
     np.clip(rgb, -1, 1, out=rgb)
-    seam.add(np.where(known[..., None], seen, rgb), ~known)
+    seam.add(rgb, ~known)
     inner = within(part, box)
     hole = ~known[inner]
     samples = source[inner].copy()
@@ -330,7 +331,7 @@ def _blended(filling: _Filling, box: Box) -> tuple[np.ndarray, np.ndarray]:
         shared = common(window.square, box)
         if shared is None:
             continue
-        place = (slice(shared[1] - box[1], shared[3] - box[1]), slice(shared[0] - box[0], shared[2] - box[0]))
+        place = within(shared, box)
         weight = _weight(window, shared) * np.float32((len(restored) / window.side_px) ** 2)
         duty = _inside(window.duty, shared)
         values = enlarged(restored, window, shared)
