@@ -46,7 +46,7 @@ class Corrections:
             known: its row in the results: mask_uri, mask_identity, output_sha256, attempt; None if there is none.
             image: the picture, encoded.
         """
-        drawn = [decision for decision in self._drawn[listed["sample_id"]] if self._is_asked_for(decision, listed, known)]
+        drawn = [decision for decision in self._drawn.get(listed["sample_id"], []) if self._is_asked_for(decision, listed, known)]
         if not drawn:
             return None, None
         if known is not None and known["mask_identity"] != listed["mask_identity"]:
